@@ -1,0 +1,59 @@
+"""The discrete decisions of neural networks, solved as energies by annealers.
+
+``compress`` takes a trained PyTorch network, some data and a budget, and gives back a smaller network::
+
+    import annealnet as an
+
+    small = an.compress(model, data, budget=an.Budget(size_ratio=10), seed=0)
+    small.save("out/")
+
+Names are loaded when they are first used (:pep:`562`), so that ``import annealnet`` takes milliseconds
+and neither PyTorch nor Numba is imported by it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from annealnet import compression, datasets, energy, report, samplers
+
+__all__ = [
+    "Budget",
+    "CompressionPlan",
+    "__version__",
+    "compress",
+    "compression",
+    "datasets",
+    "energy",
+    "load",
+    "report",
+    "samplers",
+]
+
+_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers"})
+_HOMES = {
+    "Budget": "annealnet.compression",
+    "CompressionPlan": "annealnet.compression",
+    "compress": "annealnet.compression",
+    "load": "annealnet.compression",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is first asked for."""
+    if name in _ROOMS:
+        return import_module(f"annealnet.{name}")
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    elif name == "__version__":
+        value = import_module("importlib.metadata").version("annealnet")
+    else:
+        raise AttributeError(f"module 'annealnet' has no attribute {name!r}")
+    globals()[name] = value  # the next look-up finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
