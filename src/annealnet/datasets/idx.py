@@ -59,9 +59,9 @@ def _idx_array(path: Path, dimensions: int) -> Images:
         )
     header = 4 + 4 * dimensions
     shape = tuple(int.from_bytes(content[4 + 4 * d : 8 + 4 * d], "big") for d in range(dimensions))
-    if len(content) - header != math.prod(shape):
+    if len(content) != header + math.prod(shape):
         raise ValueError(
-            f"{path} promises {math.prod(shape)} bytes for shape {shape} and holds {max(len(content) - header, 0)}: "
+            f"{path} has {len(content)} bytes where shape {shape} needs {header + math.prod(shape)}: "
             "the file is truncated or damaged; copy it again"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
