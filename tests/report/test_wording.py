@@ -1,0 +1,78 @@
+"""Words and numbers of a report."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import spearmanr
+
+from annealnet.report import CompressionReport, Totals, certificate_in_words, headline
+from annealnet.report.wording import agreement_in_words, key_figures, quantity
+
+SCALES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
+
+
+@given(value=st.integers(0, 10**12))
+def test_a_quantity_is_within_half_a_percent_of_the_number(value: int) -> None:
+    digits, prefix = re.fullmatch(r"([\d.]+) ([kMG]?)B", quantity(value, "B")).groups()
+    assert float(digits) * SCALES[prefix] == pytest.approx(value, rel=0.0051, abs=0.5)
+
+
+def test_the_headline_falls_back_from_accuracy_to_loss_to_size() -> None:
+    def sentence(dense: Totals, small: Totals) -> str:
+        return headline(CompressionReport("", "N", "", dense, small))
+
+    assert (
+        sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.6, 0.8))
+        == "N: 4.0× smaller, accuracy 90.0 % → 80.0 %"
+    )
+    assert sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.625)) == "N: 4.0× smaller, loss 0.500 → 0.625"
+    assert sentence(Totals(40, 1), Totals(10, 1)) == "N: 4.0× smaller"
+
+
+def test_key_figures_of_the_example(resnet20_report: CompressionReport) -> None:
+    size, macs, accuracy, latency = key_figures(resnet20_report)
+    assert (size.change, size.detail) == ("10.0×", "1.09 MB → 109 kB")
+    assert macs.name == "fewer multiply-adds"
+    assert (accuracy.change, accuracy.detail) == ("−3.2", "87.3 % → 84.1 %")
+    assert (latency.change, latency.detail) == ("1.8×", "1.31 → 0.74 ms, median")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "words"),
+    [
+        ({}, "No energy was minimised."),
+        ({"energy": 1.5, "lower_bound": None}, "Energy 1.5; no bound is known, so it may not be the lowest."),
+        ({"energy": 1.0, "lower_bound": 0.0}, "lower bound 0, so it lies at most 1 above"),
+        ({"energy": -1.0, "lower_bound": -2.0}, "at most 1 (50.0 %) above"),
+        (
+            {"energy": 1.0, "proven": True, "seed": 3, "sampler": "S", "reads": 8, "seconds": 1},
+            "S, 8 reads, seed 3, 1.00 s.",
+        ),
+    ],
+)
+def test_certificates_in_words(certificate: dict, words: str) -> None:
+    assert words in certificate_in_words(certificate)
+
+
+points = st.lists(st.tuples(st.integers(-5, 5).map(float), st.integers(0, 5).map(float)), max_size=12)
+
+
+@given(candidates=points)
+def test_agreement_is_spearmans_correlation(candidates: list[tuple[float, float]]) -> None:
+    report = CompressionReport("", "", "", Totals(1, 1), Totals(1, 1), candidates=tuple(candidates))
+    words = agreement_in_words(report)
+    energies, losses = np.array([*candidates, (0.0, 0.0)]).T[:, :-1]
+    if len(set(energies)) < 2 or len(set(losses)) < 2:
+        assert words.startswith("Too few different candidates")
+    else:
+        said = float(re.search(r"candidates: ([+-][\d.]+)\.", words).group(1))
+        assert said == pytest.approx(spearmanr(energies, losses).statistic, abs=0.0051)
+
+
+def test_broken_candidates_are_counted(resnet20_report: CompressionReport) -> None:
+    assert agreement_in_words(resnet20_report).endswith("Not drawn: 1 without a finite loss.")
