@@ -24,7 +24,7 @@ Array = NDArray[Any]
 class ArrayBatches:
     """A re-iterable of ``(x, y)`` torch tensors, cut from arrays in their order.
 
-    Arguments:
+    Args:
         x: samples, shape (N, ...), any numeric dtype. The tensors have the same dtype.
         y: labels, shape (N,), given as int64 tensors; or None, and every batch is ``(x, None)``.
         batch_size: samples per batch; the last batch may be smaller.
@@ -86,7 +86,7 @@ def batches(x: Array, y: NDArray[Any] | None, batch_size: int = 128) -> ArrayBat
 def normalise(mean: Sequence[float], std: Sequence[float]) -> Callable[[Array], NDArray[np.float32]]:
     """A function that maps images x to (x - mean) / std, channel by channel.
 
-    Arguments:
+    Args:
         mean, std: one number per channel (or a single one for all), in the units of the images that will
             come (images read here are in [0, 1]).
 

@@ -22,7 +22,7 @@ _RECORD = 1 + 3 * 32 * 32  # one label byte, then the red, green and blue planes
 def read_cifar10(path: str | Path) -> tuple[Images, Labels]:
     """CIFAR-10 in any of its usual forms, or another folder of images of one size laid out like it.
 
-    Arguments:
+    Args:
         path: one of
 
             - a ``.bin`` file of the binary version, or a folder with its ``data_batch_*.bin``;

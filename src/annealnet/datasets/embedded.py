@@ -10,7 +10,7 @@ from annealnet.datasets.splits import Split, split
 def digits(seed: int, test_share: float = 0.25) -> Split:
     """The 1 797 handwritten digits that come with scikit-learn: 8×8 pixels in [0, 1], ten classes.
 
-    Arguments:
+    Args:
         seed: of the split; every class has its share in both parts.
         test_share: part of the samples that go to the test part.
 

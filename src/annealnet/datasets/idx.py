@@ -19,7 +19,7 @@ _UNSIGNED_BYTE = 0x08
 def read_idx(images: str | Path, labels: str | Path) -> tuple[Images, Labels]:
     """Images and labels in the IDX format of MNIST, plain or gzipped.
 
-    Arguments:
+    Args:
         images: file of unsigned bytes with three dimensions (N, H, W).
         labels: file of unsigned bytes with one dimension (N,).
 

@@ -30,7 +30,7 @@ _EXPECTED = (
 def as_images(pixels: NDArray[np.uint8]) -> Floats:
     """Pixels 0…255 as networks take them: float32 in [0, 1], channels first.
 
-    Arguments:
+    Args:
         pixels: uint8, shape (N, H, W) or (N, H, W, C).
 
     Returns:
@@ -63,7 +63,7 @@ def open_data(
     ``train.zip``, ``test_batch.bin``, ``test/`` beside ``train/``, ``x_test`` and ``y_test`` in an
     archive), that is the test part; else `test_share` of every class is held out.
 
-    Arguments:
+    Args:
         path: the word ``digits``; a folder of IDX files; CIFAR-10 as binary batches, as a folder or zip of
             ``CLASS/NNNN.jpg`` or ``.png``, or as a folder with ``train.zip`` and ``test.zip``; a ``.csv``
             or ``.csv.gz`` with the label in the first column; an ``.npz`` with ``x`` and ``y``.

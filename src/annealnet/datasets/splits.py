@@ -39,7 +39,7 @@ def subset(x: NDArray[Any], y: NDArray[Any], count: int, seed: int) -> tuple[NDA
     which sample of a class, and which classes in the last round, the seed decides. A class that runs out
     leaves its turn to the others.
 
-    Arguments:
+    Args:
         x: samples, shape (N, ...).
         y: labels, shape (N,), integers.
         count: how many to take, 1 to N.
@@ -69,7 +69,7 @@ def split_shares(y: NDArray[Any], test_share: float, seed: int) -> tuple[NDArray
     The test part has round(`test_share` * N) samples, at least one; each class's number in it is within
     one of its share wherever classes are large enough. Both index arrays are in random order.
 
-    Arguments:
+    Args:
         y: labels, shape (N,), integers.
         test_share: part of the samples that go to the test part, between 0 and 1 (both excluded).
         seed: of the choice and of the order.

@@ -20,7 +20,7 @@ Labels = NDArray[np.int64]
 def read_csv(path: str | Path, label: int | str = 0, header: bool | None = None) -> tuple[Floats, Labels]:
     """A table of numbers with one column of class labels, plain or gzipped.
 
-    Arguments:
+    Args:
         path: comma-separated file.
         label: the column of labels, by number (0 is the first, -1 the last) or by its name in the header.
             Labels may be numbers or words; they are numbered 0, 1, … in their sorted order (-1 and +1
@@ -121,7 +121,7 @@ def _class_numbers(words: list[str]) -> Labels:
 def read_npz(path: str | Path, x: str = "x", y: str = "y") -> tuple[NDArray[Any], Labels]:
     """Samples and labels from a NumPy ``.npz`` archive (no pickled objects).
 
-    Arguments:
+    Args:
         path: archive written by ``numpy.savez`` or ``numpy.savez_compressed``.
         x: name of the array of samples, shape (N, ...), numbers.
         y: name of the array of labels, shape (N,), integers.
