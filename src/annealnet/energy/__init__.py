@@ -1,0 +1,35 @@
+"""What is minimised: quadratic energies, constraints, encodings, certificates. Knows no network and no solver."""
+
+from annealnet.energy.certificate import Certificate, lower_bound
+from annealnet.energy.constraints import (
+    AffineCount,
+    Cardinality,
+    ConstrainedEnergy,
+    Constraint,
+    LinearBudget,
+    OneHot,
+    ProductBudget,
+    Term,
+)
+from annealnet.energy.encodings import IntegerEncoding
+from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SparseEnergy, SumEnergy, from_bqm
+
+__all__ = [
+    "AffineCount",
+    "Cardinality",
+    "Certificate",
+    "ConstrainedEnergy",
+    "Constraint",
+    "DenseEnergy",
+    "Energy",
+    "FactoredEnergy",
+    "IntegerEncoding",
+    "LinearBudget",
+    "OneHot",
+    "ProductBudget",
+    "SparseEnergy",
+    "SumEnergy",
+    "Term",
+    "from_bqm",
+    "lower_bound",
+]

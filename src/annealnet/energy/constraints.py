@@ -1,0 +1,255 @@
+"""Constraints that native samplers keep exactly; :mod:`.penalties` turns them into terms of a plain QUBO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dimod
+import numpy as np
+
+from annealnet.energy.forms import Energy
+
+__all__ = [
+    "AffineCount",
+    "Cardinality",
+    "ConstrainedEnergy",
+    "Constraint",
+    "LinearBudget",
+    "OneHot",
+    "ProductBudget",
+    "Term",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Cardinality:
+    """Exactly ``count`` of ``variables`` are 1.
+
+    Raises:
+        ValueError: when a variable is named twice or the count is out of range.
+
+    Example:
+        >>> Cardinality([0, 2], 1).holds(np.array([[1, 1, 0], [1, 0, 1]]))
+        array([ True, False])
+    """
+
+    variables: Sequence[int]
+    count: int
+
+    def __post_init__(self) -> None:
+        if len(set(self.variables)) != len(self.variables):
+            raise ValueError("variables names one twice: name each once")
+        if not 0 <= self.count <= len(self.variables):
+            raise ValueError(f"count={self.count!r} must lie between 0 and {len(self.variables)}")
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """bool per state ``(reads, n)``."""
+        return np.asarray(np.asarray(x)[:, list(self.variables)].sum(axis=1, dtype=np.int64) == self.count)
+
+
+def OneHot(variables: Sequence[int]) -> Cardinality:
+    """Exactly one of ``variables`` is 1.
+
+    Example:
+        >>> OneHot([0, 1]).count
+        1
+    """
+    return Cardinality(variables, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearBudget:
+    """coefficients·x ≤ limit, with whole, non-negative coefficients ``(n,)``.
+
+    Raises:
+        ValueError: when a coefficient or the limit is negative or not whole.
+
+    Example:
+        >>> LinearBudget(np.array([2, 3]), 4).holds(np.array([[1, 0], [1, 1]]))
+        array([ True, False])
+    """
+
+    coefficients: np.ndarray
+    limit: int
+
+    def __post_init__(self) -> None:
+        coefficients = np.asarray(self.coefficients)
+        if (coefficients < 0).any() or (coefficients != np.round(coefficients)).any():
+            raise ValueError(
+                "coefficients must be whole and not negative: scale them, or complement the bits"
+            )
+        if self.limit < 0 or self.limit != round(self.limit):
+            raise ValueError(f"limit={self.limit!r} must be a whole number of at least 0")
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """bool per state ``(reads, n)``."""
+        return np.asarray(np.asarray(x) @ np.asarray(self.coefficients) <= self.limit + 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class AffineCount:
+    """N(x) = constant + Σ_i coefficients_i · x[variables_i], a whole number that is never negative.
+
+    Raises:
+        ValueError: when it could become negative.
+
+    Example:
+        >>> AffineCount(3, (0, 1), (-1, -1)).at(np.array([[1, 0], [1, 1]]))
+        array([2, 1])
+    """
+
+    constant: int
+    variables: tuple[int, ...]
+    coefficients: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.variables) != len(self.coefficients):
+            raise ValueError("variables and coefficients differ in length: give one coefficient per variable")
+        if self.low < 0:
+            raise ValueError(
+                f"count can become {self.low}: its constant must cover the negative coefficients"
+            )
+
+    @property
+    def low(self) -> int:
+        """Smallest value over all states."""
+        return self.constant + sum(c for c in self.coefficients if c < 0)
+
+    @property
+    def high(self) -> int:
+        """Largest value over all states."""
+        return self.constant + sum(c for c in self.coefficients if c > 0)
+
+    def at(self, x: np.ndarray) -> np.ndarray:
+        """Its value per state ``(reads, n)``: int64 ``(reads,)``."""
+        chosen = np.asarray(x)[:, list(self.variables)].astype(np.int64)
+        return np.asarray(self.constant + chosen @ np.array(self.coefficients, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Term:
+    """cost · Π N_f over one to three counts."""
+
+    cost: int
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.counts) <= 3 or len(set(self.counts)) != len(self.counts):
+            raise ValueError(f"counts={self.counts!r} of a term must be one to three different counts")
+        if self.cost < 0:
+            raise ValueError(f"cost={self.cost!r} must not be negative")
+
+
+@dataclass(frozen=True, eq=False)
+class ProductBudget:
+    """Σ_t cost_t Π_{f ∈ t} N_f(x) ≤ limit: a network's exact cost, kept outputs × kept inputs × bits.
+
+    Attributes:
+        counts: the affine counts N_f.
+        terms: the products.
+        limit: most the sum may be, a whole number.
+
+    Raises:
+        ValueError: when a term names a count that is not there, or the limit is negative.
+
+    Example:
+        >>> budget = ProductBudget((AffineCount(2, (0,), (-1,)), AffineCount(3, (1,), (-2,))), (Term(1, (0, 1)),), 3)
+        >>> budget.holds(np.array([[0, 0], [1, 0], [0, 1]]))
+        array([False,  True,  True])
+    """
+
+    counts: tuple[AffineCount, ...]
+    terms: tuple[Term, ...]
+    limit: int
+
+    def __post_init__(self) -> None:
+        for term in self.terms:
+            if max(term.counts) >= len(self.counts):
+                raise ValueError(f"terms name count {max(term.counts)}, there are {len(self.counts)}")
+        if self.limit < 0:
+            raise ValueError(f"limit={self.limit!r} must not be negative")
+
+    def cost(self, x: np.ndarray) -> np.ndarray:
+        """Its left side per state ``(reads, n)``: int64 ``(reads,)``."""
+        values = [count.at(x) for count in self.counts]
+        total = np.zeros(len(x), dtype=np.int64)
+        for term in self.terms:
+            product = np.full(len(x), term.cost, dtype=np.int64)
+            for f in term.counts:
+                product *= values[f]
+            total += product
+        return total
+
+    def holds(self, x: np.ndarray) -> np.ndarray:
+        """bool per state ``(reads, n)``."""
+        return np.asarray(self.cost(x) <= self.limit)
+
+
+Constraint = Cardinality | LinearBudget | ProductBudget
+
+
+@dataclass(frozen=True, eq=False)
+class ConstrainedEnergy:
+    """An energy over the states that keep every constraint.
+
+    Attributes:
+        energy_part: the energy.
+        constraints: cardinalities over disjoint variables, and budgets.
+
+    Raises:
+        ValueError: when two cardinalities share a variable or a constraint names one that is not there.
+
+    Example:
+        >>> from annealnet.energy.forms import DenseEnergy
+        >>> model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
+        >>> model.is_feasible(np.array([1, 1]))
+        False
+    """
+
+    energy_part: Energy
+    constraints: Sequence[Constraint]
+
+    def __post_init__(self) -> None:
+        seen: set[int] = set()
+        for constraint in self.constraints:
+            if isinstance(constraint, Cardinality):
+                shared = seen & set(constraint.variables)
+                if shared:
+                    raise ValueError(
+                        f"constraints: variable {min(shared)} is in two cardinalities: make them disjoint"
+                    )
+                seen |= set(constraint.variables)
+            if isinstance(constraint, LinearBudget) and len(constraint.coefficients) != self.num_variables:
+                raise ValueError(
+                    f"constraints: a budget has {len(constraint.coefficients)} coefficients for {self.num_variables} variables"
+                )
+        if seen and (min(seen) < 0 or max(seen) >= self.num_variables):
+            raise ValueError(f"constraints name a variable outside 0 … {self.num_variables - 1}")
+
+    @property
+    def num_variables(self) -> int:
+        """n."""
+        return self.energy_part.num_variables
+
+    def energy(self, x: np.ndarray) -> np.ndarray:
+        """The energy alone, as :meth:`Energy.energy`."""
+        return self.energy_part.energy(x)
+
+    def feasible(self, x: np.ndarray) -> np.ndarray:
+        """bool per state ``(reads, n)``: every constraint holds."""
+        states = np.atleast_2d(np.asarray(x))
+        good = np.ones(len(states), dtype=bool)
+        for constraint in self.constraints:
+            good &= constraint.holds(states)
+        return good
+
+    def is_feasible(self, x: np.ndarray) -> bool:
+        """Whether one state ``(n,)`` keeps every constraint."""
+        return bool(self.feasible(x)[0])
+
+    def to_bqm(self) -> dimod.BinaryQuadraticModel:
+        """A plain QUBO with the same feasible ground states; see :func:`annealnet.energy.penalties.penalised_bqm`."""
+        from annealnet.energy.penalties import penalised_bqm
+
+        return penalised_bqm(self)

@@ -1,0 +1,160 @@
+"""Energies and constraints as flat arrays for the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from annealnet.energy import (
+    Cardinality,
+    ConstrainedEnergy,
+    DenseEnergy,
+    Energy,
+    FactoredEnergy,
+    LinearBudget,
+    SumEnergy,
+)
+
+__all__ = ["CompiledConstraints", "CompiledEnergy", "compile_constraints", "compile_energy"]
+
+#: A matrix is handled as dense when more than this share of it is filled, and it has at most so many variables.
+_DENSE_SHARE, _DENSE_LIMIT = 0.25, 20_000
+
+
+@dataclass(frozen=True)
+class CompiledEnergy:
+    """linear, couplings (a dense float32 matrix or neighbour lists) and factors by columns.
+
+    Attributes:
+        linear: float64 ``(n,)``.
+        dense: float32 ``(n, n)``, or None.
+        couplings: CSR ``(n, n)``, empty where ``dense`` is used.
+        factors: CSC ``(R, n)``, may have no rows.
+        weights, shifts: ``(R,)``.
+    """
+
+    linear: np.ndarray
+    dense: np.ndarray | None
+    couplings: sparse.csr_matrix
+    factors: sparse.csc_matrix
+    weights: np.ndarray
+    shifts: np.ndarray
+
+    def field_scales(self) -> np.ndarray:
+        """Root mean square of each bit's local field over random states: float64 ``(n,)``."""
+        if self.dense is not None:
+            squares = np.einsum("ij,ij->i", self.dense, self.dense, dtype=np.float64)
+            mean = self.linear + 0.5 * self.dense.sum(axis=1, dtype=np.float64)
+        else:
+            squares = np.asarray(self.couplings.multiply(self.couplings).sum(axis=1)).ravel()
+            mean = self.linear + 0.5 * np.asarray(self.couplings.sum(axis=1)).ravel()
+        # a factor's level fluctuates with its other bits; (2 c a level)² summed over factors
+        entries = self.factors.multiply(self.factors)
+        spread = 0.25 * np.asarray(entries.sum(axis=1)).ravel()
+        middle = self.shifts + 0.5 * np.asarray(self.factors.sum(axis=1)).ravel()
+        gain = 4 * self.weights**2
+        squares = squares / 4 + np.asarray(entries.T @ (gain * spread)).ravel()
+        mean = mean + 2 * np.asarray(self.factors.T @ (self.weights * middle)).ravel()
+        return np.asarray(np.sqrt(squares + mean**2))
+
+
+def compile_energy(energy: Energy) -> CompiledEnergy:
+    """Keeps factors as factors unless the couplings they stand for are cheaper to keep up to date."""
+    n = energy.num_variables
+    parts = energy.parts if isinstance(energy, SumEnergy) else [energy]
+    if len(parts) == 1 and isinstance(parts[0], DenseEnergy) and n <= _DENSE_LIMIT:
+        return _without_factors(
+            parts[0].linear, parts[0].matrix.astype(np.float32), sparse.csr_matrix((n, n))
+        )
+    factored = [p for p in parts if isinstance(p, FactoredEnergy) and not _better_expanded(p)]
+    plain = [p for p in parts if not any(p is f for f in factored)]
+    linear = np.zeros(n)
+    couplings = sparse.csr_matrix((n, n))
+    for part in plain:
+        linear = linear + part.expanded_linear()[0]
+        couplings = couplings + part.couplings()
+    for part in factored:
+        linear = linear + part.linear
+    if not factored:
+        if couplings.nnz > _DENSE_SHARE * n * n and n <= _DENSE_LIMIT:
+            return _without_factors(linear, couplings.toarray().astype(np.float32), sparse.csr_matrix((n, n)))
+        return _without_factors(linear, None, sparse.csr_matrix(couplings))
+    factors = sparse.csc_matrix(sparse.vstack([part.factors for part in factored]))
+    weights = np.concatenate([part.weights for part in factored])
+    shifts = np.concatenate([part.shifts for part in factored])
+    return CompiledEnergy(linear, None, sparse.csr_matrix(couplings), factors, weights, shifts)
+
+
+def _better_expanded(energy: FactoredEnergy) -> bool:
+    """Whether a proposal reads fewer numbers from a field than from the factors: more factors per bit than bits."""
+    return energy.num_variables <= _DENSE_LIMIT and energy.factors.nnz > energy.num_variables**2
+
+
+def _without_factors(
+    linear: np.ndarray, dense: np.ndarray | None, couplings: sparse.csr_matrix
+) -> CompiledEnergy:
+    none = np.zeros(0)
+    return CompiledEnergy(linear, dense, couplings, sparse.csc_matrix((0, len(linear))), none, none)
+
+
+@dataclass(frozen=True)
+class CompiledConstraints:
+    """Cardinality sets, and every budget as sums of products of counts; see :mod:`.kernels.constrained`."""
+
+    set_of: np.ndarray
+    set_start: np.ndarray
+    set_var: np.ndarray
+    count_constant: np.ndarray
+    count_start: np.ndarray
+    count_index: np.ndarray
+    count_value: np.ndarray
+    term_start: np.ndarray
+    term_count: np.ndarray
+    term_cost: np.ndarray
+    budget_start: np.ndarray
+    limits: np.ndarray
+
+
+def compile_constraints(model: ConstrainedEnergy) -> CompiledConstraints:
+    """Linear budgets become product budgets of one count."""
+    n = model.num_variables
+    sets = [list(c.variables) for c in model.constraints if isinstance(c, Cardinality)]
+    set_of = np.full(n, -1, dtype=np.int64)
+    for number, members in enumerate(sets):
+        set_of[members] = number
+    constants: list[float] = []
+    rows: list[int] = []
+    cols: list[int] = []
+    values: list[float] = []
+    terms: list[tuple[float, list[int]]] = []
+    budgets, limits = [0], []
+    for constraint in model.constraints:
+        if isinstance(constraint, Cardinality):
+            continue
+        first = len(constants)
+        if isinstance(constraint, LinearBudget):
+            coefficients = np.asarray(constraint.coefficients, dtype=float)
+            used = np.flatnonzero(coefficients)
+            constants.append(0.0)
+            rows += [first] * len(used)
+            cols += used.tolist()
+            values += coefficients[used].tolist()
+            terms.append((1.0, [first]))
+        else:
+            for count in constraint.counts:
+                rows += [len(constants)] * len(count.variables)
+                cols += list(count.variables)
+                values += list(map(float, count.coefficients))
+                constants.append(float(count.constant))
+            terms += [(float(term.cost), [first + f for f in term.counts]) for term in constraint.terms]
+        budgets.append(len(terms))
+        limits.append(float(constraint.limit))
+    counts = sparse.csc_matrix((values, (rows, cols)), shape=(len(constants), n))
+    return CompiledConstraints(
+        set_of, np.cumsum([0, *map(len, sets)]), np.array([v for members in sets for v in members], dtype=np.int64),
+        np.array(constants), counts.indptr.astype(np.int64), counts.indices.astype(np.int64), counts.data.astype(float),
+        np.cumsum([0, *(len(f) for _, f in terms)]), np.array([f for _, fs in terms for f in fs], dtype=np.int64),
+        np.array([cost for cost, _ in terms]), np.array(budgets, dtype=np.int64), np.array(limits),
+    )  # fmt: skip

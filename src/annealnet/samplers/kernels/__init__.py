@@ -1,0 +1,1 @@
+"""Numba kernels: no Python object inside, one random stream per read, threads over reads."""
