@@ -28,5 +28,10 @@ html_show_sourcelink = False
 html_theme_options = {
     "description": "The discrete decisions of neural networks, solved as energies by annealers.",
     "fixed_sidebar": True,
-    "page_width": "1060px",
+    "page_width": "1180px",
+    "body_max_width": "none",
+    "font_family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, 'DejaVu Sans', sans-serif",
+    "head_font_family": "system-ui, -apple-system, 'Segoe UI', Roboto, Arial, 'DejaVu Sans', sans-serif",
+    "font_size": "16px",
+    "code_font_size": "0.82em",
 }
