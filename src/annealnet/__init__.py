@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from annealnet import compression, datasets, energy, report, samplers
+    from annealnet.compression import Budget, CompressionPlan, compress, load
+
+    __version__: str
 
 __all__ = [
     "Budget",
