@@ -74,9 +74,7 @@ def test_the_python_of_a_document_runs(document: Path, tmp_path: Path) -> None:
     run([sys.executable, script.name], tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("document", "code"), BASH, ids=[f"{path.name}-{i}" for i, (path, _) in enumerate(BASH)]
-)
+@pytest.mark.parametrize(("document", "code"), BASH, ids=[f"{path.name}-{i}" for i, (path, _) in enumerate(BASH)])
 def test_the_marked_commands_of_a_document_run(document: Path, code: str, tmp_path: Path) -> None:
     run(["bash", "-euo", "pipefail", "-c", code], tmp_path)
 

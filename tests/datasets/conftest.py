@@ -55,10 +55,7 @@ def write_image_folder(tmp_path: Path) -> Writer:
 
     def write(images: np.ndarray, classes: list[str], name: str) -> Path:
         place = tmp_path / name
-        entries = {
-            f"{label}/{i:04d}.png": png(image)
-            for i, (image, label) in enumerate(zip(images, classes, strict=True))
-        }
+        entries = {f"{label}/{i:04d}.png": png(image) for i, (image, label) in enumerate(zip(images, classes, strict=True))}
         if name.endswith(".zip"):
             with zipfile.ZipFile(place, "w") as archive:
                 for entry, content in entries.items():

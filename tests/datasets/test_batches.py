@@ -29,9 +29,7 @@ def test_the_batches_put_together_are_the_arrays(count: int, batch_size: int) ->
 @given(seed=st.integers(0, 2**32 - 1))
 def test_shuffling_keeps_pairs_together_and_repeats_under_its_seed(seed: int) -> None:
     data = batches(np.arange(20, dtype=np.float32)[:, None], np.arange(20), batch_size=7)
-    first, second = (
-        [(x[:, 0].tolist(), y.tolist()) for x, y in data.shuffled(order_seed)] for order_seed in (seed, seed)
-    )
+    first, second = ([(x[:, 0].tolist(), y.tolist()) for x, y in data.shuffled(order_seed)] for order_seed in (seed, seed))
     assert first == second
     assert all(x == y for x, y in first)
     assert sorted(label for _, y in first for label in y) == list(range(20))

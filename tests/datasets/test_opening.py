@@ -34,9 +34,7 @@ def test_the_word_digits() -> None:
 
 
 @pytest.mark.parametrize("form", ["binary", "folder", "zip"])
-def test_one_set_of_images_is_split_and_nothing_is_lost(
-    form: str, write_binary_batch, write_image_folder
-) -> None:
+def test_one_set_of_images_is_split_and_nothing_is_lost(form: str, write_binary_batch, write_image_folder) -> None:
     if form == "binary":
         place = write_binary_batch(CIFAR, LABELS, "data_batch_1.bin").parent
     else:

@@ -14,9 +14,7 @@ from hypothesis.extra.numpy import arrays
 from annealnet.datasets import read_csv, read_npz
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "a1a" / "a1a.csv.gz"
-tables = arrays(
-    np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-1e6, 1e6, width=32)
-)
+tables = arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.floats(-1e6, 1e6, width=32))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the file anew

@@ -77,9 +77,7 @@ def test_every_figure_has_its_place_and_every_colour_is_defined_in_light_and_dar
     places = {attrs["id"] for tag, attrs in Elements(html).tags if tag == "div" and "id" in attrs}
     assert figures.keys() == places == {"layers", "methods", "candidates"}
     used = set(re.findall(r"var\((--[\w-]+)\)", json.dumps(figures)))
-    light, dark = (
-        re.search(r"<style>(.*?)</style>", html, re.DOTALL).group(1).split("prefers-color-scheme: dark")
-    )
+    light, dark = re.search(r"<style>(.*?)</style>", html, re.DOTALL).group(1).split("prefers-color-scheme: dark")
     assert used
     assert used <= set(re.findall(r"(--[\w-]+):", light))
     assert used - {"--font"} <= set(re.findall(r"(--[\w-]+):", dark))
@@ -106,9 +104,7 @@ def test_names_cannot_break_the_page(name: str) -> None:
 
 def test_bars_are_the_bytes_of_the_layers(resnet20_report: CompressionReport) -> None:
     before, *after = layers_figure(resnet20_report).data
-    assert dict(zip(before.y, before.x, strict=True)) == {
-        r.name: r.bytes_before for r in resnet20_report.layers
-    }
+    assert dict(zip(before.y, before.x, strict=True)) == {r.name: r.bytes_before for r in resnet20_report.layers}
     drawn = {name: (trace.name, x) for trace in after for name, x in zip(trace.y, trace.x, strict=True)}
     assert drawn == {r.name: (f"{r.bits} bit", r.bytes_after) for r in resnet20_report.layers}
 
@@ -124,8 +120,7 @@ def test_dots_are_the_accuracies_and_ours_alone_is_coloured(resnet20_report: Com
                 drawn[method, finetuned] = (x, spread)
                 assert (colour == "var(--accent)") == (method == resnet20_report.ours)
     assert drawn == {
-        (m.method, m.finetuned): (100 * m.accuracy_mean, 100 * m.accuracy_spread)
-        for m in resnet20_report.methods
+        (m.method, m.finetuned): (100 * m.accuracy_mean, 100 * m.accuracy_spread) for m in resnet20_report.methods
     }
 
 

@@ -16,9 +16,7 @@ shares = st.none() | st.floats(0, 1)
 losses = st.none() | st.floats(0, 1e6)
 texts = st.text(max_size=12)
 totals = st.builds(Totals, counts, counts, losses, shares, st.none() | st.tuples(*[st.floats(0.01, 1e4)] * 3))
-layers = st.builds(
-    LayerRow, texts, st.sampled_from(["conv", "linear"]), *[counts] * 2, st.integers(2, 32), *[counts] * 4
-)
+layers = st.builds(LayerRow, texts, st.sampled_from(["conv", "linear"]), *[counts] * 2, st.integers(2, 32), *[counts] * 4)
 methods = st.builds(
     MethodRow,
     texts,
@@ -40,9 +38,7 @@ reports = st.builds(
     totals,
     st.lists(layers, max_size=3).map(tuple),
     st.lists(methods, max_size=3).map(tuple),
-    st.dictionaries(
-        texts, st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | texts, max_size=3
-    ),
+    st.dictionaries(texts, st.none() | st.booleans() | st.integers() | st.floats(-1e9, 1e9) | texts, max_size=3),
     st.lists(st.tuples(st.floats(-1e9, 1e9), st.floats(0, 1e6)), max_size=4).map(tuple),
     st.lists(texts, max_size=2).map(tuple),
     st.dictionaries(texts, st.integers() | texts, max_size=3),
@@ -65,9 +61,7 @@ def test_methods_are_ranked_by_accuracy_and_those_without_come_last(rows: list[M
 
 
 def test_a_broken_candidate_is_written_as_null_and_left_out_of_the_finite_ones() -> None:
-    report = CompressionReport(
-        "", "", "", Totals(1, 1), Totals(1, 1), candidates=((1.0, math.inf), (2.0, 0.5))
-    )
+    report = CompressionReport("", "", "", Totals(1, 1), Totals(1, 1), candidates=((1.0, math.inf), (2.0, 0.5)))
     assert json.loads(report.to_json())["candidates"] == [[1.0, None], [2.0, 0.5]]
     again = CompressionReport.from_json(report.to_json())
     assert again.finite_candidates == report.finite_candidates == [(2.0, 0.5)]

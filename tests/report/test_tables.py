@@ -24,9 +24,7 @@ def test_everything_is_printed(resnet20_report: CompressionReport) -> None:
         assert f"{row.channels_before} → {row.channels_after}" in line
         assert f"{row.bytes_before:,} → {row.bytes_after:,}" in line
     for method in resnet20_report.methods:
-        assert any(
-            line.startswith(method.method) and f"{method.bytes:,}" in line for line in text.splitlines()
-        )
+        assert any(line.startswith(method.method) and f"{method.bytes:,}" in line for line in text.splitlines())
     assert "lower bound 3.1077" in text
     assert all(note in text for note in resnet20_report.notes)
 

@@ -26,10 +26,7 @@ def test_the_headline_falls_back_from_accuracy_to_loss_to_size() -> None:
     def sentence(dense: Totals, small: Totals) -> str:
         return headline(CompressionReport("", "N", "", dense, small))
 
-    assert (
-        sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.6, 0.8))
-        == "N: 4.0× smaller, accuracy 90.0 % → 80.0 %"
-    )
+    assert sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.6, 0.8)) == "N: 4.0× smaller, accuracy 90.0 % → 80.0 %"
     assert sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.625)) == "N: 4.0× smaller, loss 0.500 → 0.625"
     assert sentence(Totals(40, 1), Totals(10, 1)) == "N: 4.0× smaller"
 
@@ -48,7 +45,8 @@ def test_key_figures_of_the_example(resnet20_report: CompressionReport) -> None:
         ({}, "No energy was minimised."),
         ({"energy": 1.5, "lower_bound": None}, "Energy 1.5; no bound is known, so it may not be the lowest."),
         ({"energy": 1.0, "lower_bound": 0.0}, "lower bound 0, so it lies at most 1 above"),
-        ({"energy": -1.0, "lower_bound": -2.0}, "at most 1 (50.0 %) above"),
+        ({"energy": -2.0, "lower_bound": -2.5}, "at most 0.5 (25.0 %) above"),
+        ({"energy": 2e-4, "lower_bound": -1e-6}, "at most 0.000201 above"),
         (
             {"energy": 1.0, "proven": True, "seed": 3, "sampler": "S", "reads": 8, "seconds": 1},
             "S, 8 reads, seed 3, 1.00 s.",

@@ -104,9 +104,7 @@ def normalise(mean: Sequence[float], std: Sequence[float]) -> Callable[[Array], 
     centre = np.asarray(mean, dtype=np.float32)
     spread = np.asarray(std, dtype=np.float32)
     if centre.ndim != 1 or centre.shape != spread.shape:
-        raise ValueError(
-            f"mean {mean!r} and std {std!r} differ in length: give one number per channel in each"
-        )
+        raise ValueError(f"mean {mean!r} and std {std!r} differ in length: give one number per channel in each")
     if not np.all(np.isfinite(centre)):
         raise ValueError(f"mean is {list(mean)!r}: give finite numbers")
     if not np.all((spread > 0) & np.isfinite(spread)):

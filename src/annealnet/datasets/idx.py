@@ -40,8 +40,7 @@ def read_idx(images: str | Path, labels: str | Path) -> tuple[Images, Labels]:
     classes = _idx_array(Path(labels), dimensions=1)
     if len(pixels) != len(classes):
         raise ValueError(
-            f"{images} has {len(pixels)} images and {labels} has {len(classes)} labels: "
-            "give the two files of the same set"
+            f"{images} has {len(pixels)} images and {labels} has {len(classes)} labels: give the two files of the same set"
         )
     return pixels, classes.astype(np.int64)
 
@@ -49,9 +48,7 @@ def read_idx(images: str | Path, labels: str | Path) -> tuple[Images, Labels]:
 def _idx_array(path: Path, dimensions: int) -> Images:
     content = bytes_of(path)
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] != _UNSIGNED_BYTE:
-        raise ValueError(
-            f"{path} is not an IDX file of unsigned bytes: give a file such as train-images-idx3-ubyte.gz"
-        )
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes: give a file such as train-images-idx3-ubyte.gz")
     if content[3] != dimensions:
         raise ValueError(
             f"{path} has {content[3]} dimensions, expected {dimensions}: "

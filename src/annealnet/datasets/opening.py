@@ -43,9 +43,7 @@ def as_images(pixels: NDArray[np.uint8]) -> Floats:
     (2, 3, 4, 5)
     """
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
-        raise ValueError(
-            f"pixels has dtype {pixels.dtype} and shape {pixels.shape}: give uint8 (N, H, W) or (N, H, W, C)"
-        )
+        raise ValueError(f"pixels has dtype {pixels.dtype} and shape {pixels.shape}: give uint8 (N, H, W) or (N, H, W, C)")
     planes = pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(planes, dtype=np.float32) / np.float32(255)
 

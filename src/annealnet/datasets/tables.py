@@ -47,9 +47,7 @@ def read_csv(path: str | Path, label: int | str = 0, header: bool | None = None)
     names = rows[0]
     if isinstance(label, str):
         if label not in names:
-            raise ValueError(
-                f"label {label!r} is no column of {file}: its first row is {', '.join(names[:8])} …"
-            )
+            raise ValueError(f"label {label!r} is no column of {file}: its first row is {', '.join(names[:8])} …")
         column, header = names.index(label), True
     elif -len(names) <= label < len(names):
         column = label % len(names)
@@ -162,6 +160,4 @@ def _archive(path: Path) -> dict[str, NDArray[Any]]:
         with content:
             return dict(content)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} is no .npz archive of arrays ({error}): save it with numpy.savez"
-        ) from error
+        raise ValueError(f"{path} is no .npz archive of arrays ({error}): save it with numpy.savez") from error

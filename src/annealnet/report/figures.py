@@ -104,8 +104,7 @@ def _add_methods(figure: go.Figure, rows: list[MethodRow], finetuned: bool, ours
             "line": {"color": colours, "width": 2.5},
         },
         customdata=[[100 * row.accuracy_spread, quantity(row.bytes, "B"), len(row.seeds)] for row in rows],
-        hovertemplate="%{y}: %{x:.1f} ± %{customdata[0]:.1f} %<br>%{customdata[1]}, "
-        "%{customdata[2]} seed(s)<extra></extra>",
+        hovertemplate="%{y}: %{x:.1f} ± %{customdata[0]:.1f} %<br>%{customdata[1]}, %{customdata[2]} seed(s)<extra></extra>",
     )
 
 

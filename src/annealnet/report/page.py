@@ -67,9 +67,7 @@ def write_html(report: CompressionReport, path: str | Path) -> Path:
     """
     target = Path(path)
     if not target.parent.is_dir():
-        raise ValueError(
-            f"path {str(path)!r}: the folder {str(target.parent)!r} does not exist, make it first"
-        )
+        raise ValueError(f"path {str(path)!r}: the folder {str(target.parent)!r} does not exist, make it first")
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     draft.write_text(page(report), encoding="utf-8")
     draft.replace(target)
@@ -96,9 +94,7 @@ def page(report: CompressionReport) -> str:
         footer=_FOOTER,
         plotly=get_plotlyjs(),
         # "</" would end the script element
-        figures=json.dumps({name: json.loads(f.to_json()) for name, f in figures.items()}).replace(
-            "</", "<\\/"
-        ),
+        figures=json.dumps({name: json.loads(f.to_json()) for name, f in figures.items()}).replace("</", "<\\/"),
     )
 
 
@@ -179,14 +175,10 @@ def _table(
         return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
 
     body = "".join(
-        f'<tr class="ours">{cells("td", row)}</tr>' if row[0] == ours else f"<tr>{cells('td', row)}</tr>"
-        for row in rows
+        f'<tr class="ours">{cells("td", row)}</tr>' if row[0] == ours else f"<tr>{cells('td', row)}</tr>" for row in rows
     )
     foot = f"<tfoot><tr>{cells('td', total)}</tr></tfoot>" if total else ""
-    return (
-        f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead>'
-        f"<tbody>{body}</tbody>{foot}</table></div>"
-    )
+    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{body}</tbody>{foot}</table></div>'
 
 
 def _settings(report: CompressionReport) -> str:
@@ -194,7 +186,6 @@ def _settings(report: CompressionReport) -> str:
         return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
     entries = "".join(
-        f"<dt>{escape(str(key))}</dt><dd><code>{escape(shown(value))}</code></dd>"
-        for key, value in report.settings.items()
+        f"<dt>{escape(str(key))}</dt><dd><code>{escape(shown(value))}</code></dd>" for key, value in report.settings.items()
     )
     return f'<dl class="settings">{entries}</dl>'

@@ -180,14 +180,10 @@ class CompressionReport:
         try:
             content = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ValueError(
-                f"report is not JSON ({error}): is the file truncated? Run the job again"
-            ) from error
+            raise ValueError(f"report is not JSON ({error}): is the file truncated? Run the job again") from error
         version = content.pop("version", None) if isinstance(content, dict) else None
         if version != VERSION:
-            raise ValueError(
-                f"report has version {version!r}, expected {VERSION}: write it with this annealnet"
-            )
+            raise ValueError(f"report has version {version!r}, expected {VERSION}: write it with this annealnet")
         try:
             return cls(
                 **content
@@ -195,19 +191,13 @@ class CompressionReport:
                     "dense": _totals(content["dense"]),
                     "small": _totals(content["small"]),
                     "layers": tuple(LayerRow(**row) for row in content["layers"]),
-                    "methods": tuple(
-                        MethodRow(**row | {"seeds": tuple(row["seeds"])}) for row in content["methods"]
-                    ),
-                    "candidates": tuple(
-                        (e, math.nan if loss is None else loss) for e, loss in content["candidates"]
-                    ),
+                    "methods": tuple(MethodRow(**row | {"seeds": tuple(row["seeds"])}) for row in content["methods"]),
+                    "candidates": tuple((e, math.nan if loss is None else loss) for e, loss in content["candidates"]),
                     "notes": tuple(content["notes"]),
                 }
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(
-                f"report lacks a field or has an unknown one ({error}): run the job again"
-            ) from error
+            raise ValueError(f"report lacks a field or has an unknown one ({error}): run the job again") from error
 
 
 def _totals(content: dict[str, Any]) -> Totals:

@@ -177,7 +177,7 @@ def certificate_in_words(certificate: Mapping[str, Any]) -> str:
     """What is known about the chosen plan's energy, in two or three sentences.
 
     >>> certificate_in_words({"energy": 2.0, "lower_bound": 1.5, "proven": False, "gap": 0.5})
-    'Energy 2; lower bound 1.5, so it lies at most 0.5 (33.3 %) above the optimum.'
+    'Energy 2; lower bound 1.5, so it lies at most 0.5 (25.0 %) above the optimum.'
     >>> certificate_in_words({"energy": 2.0, "proven": True, "sampler": "ExactSampler"})
     'Energy 2, proven optimal: no plan within the budget has a lower one. Found by ExactSampler.'
     """
@@ -190,10 +190,10 @@ def certificate_in_words(certificate: Mapping[str, Any]) -> str:
         known = f"Energy {energy:.6g}; no bound is known, so it may not be the lowest."
     else:
         gap = max(energy - float(bound), 0.0)
-        share = f" ({100 * gap / abs(float(bound)):.1f} %)" if bound else ""
+        # a gap as large as the energy itself says little, and as a percentage it would look like a figure
+        share = f" ({100 * gap / abs(energy):.1f} %)" if gap < abs(energy) else ""
         known = (
-            f"Energy {energy:.6g}; lower bound {float(bound):.6g}, "
-            f"so it lies at most {gap:.4g}{share} above the optimum."
+            f"Energy {energy:.6g}; lower bound {float(bound):.6g}, so it lies at most {gap:.4g}{share} above the optimum."
         )
     return f"{known}{_origin(certificate)}"
 
@@ -227,9 +227,7 @@ def agreement_in_words(report: CompressionReport) -> str:
         return f"Too few different candidates to compare energy and true loss.{remark}"
     energies, losses = (_ranks(np.array(column)) for column in zip(*finite, strict=True))
     correlation = float(np.corrcoef(energies, losses)[0, 1])
-    return (
-        f"Rank correlation of energy and true loss over {len(finite)} candidates: {correlation:+.2f}.{remark}"
-    )
+    return f"Rank correlation of energy and true loss over {len(finite)} candidates: {correlation:+.2f}.{remark}"
 
 
 def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
