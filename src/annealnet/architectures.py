@@ -56,9 +56,7 @@ class _ProjectionBlock(nn.Module):
 
 
 def _stage(block: type[nn.Module], inputs: int, outputs: int, stride: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(depth))
-    )
+    return nn.Sequential(*(block(inputs if i == 0 else outputs, outputs, stride if i == 0 else 1) for i in range(depth)))
 
 
 class _CifarResNet(nn.Module):

@@ -122,9 +122,7 @@ def test_understood_operations_leave_channels_removable(name: str) -> None:
     keep = np.array([True, False, True, False, False, True])
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(
-            mask(network, graph, keep)(x), remove(network, graph, keep)(x), atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(mask(network, graph, keep)(x), remove(network, graph, keep)(x), atol=1e-5, rtol=0)
 
 
 NOT_UNDERSTOOD = {

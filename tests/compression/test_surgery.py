@@ -56,9 +56,7 @@ class Inverted(nn.Module):
     def __init__(self, channels: int, factor: int) -> None:
         super().__init__()
         wide = channels * factor
-        self.body = nn.Sequential(
-            conv(channels, wide, 1), conv(wide, wide, 3, groups=wide), nn.Conv2d(wide, channels, 1)
-        )
+        self.body = nn.Sequential(conv(channels, wide, 1), conv(wide, wide, 3, groups=wide), nn.Conv2d(wide, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.body(x)
@@ -99,9 +97,7 @@ class Flat(nn.Module):
 class Signal(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(
-            nn.Conv1d(2, 6, 5), nn.BatchNorm1d(6), nn.GELU(), nn.Conv1d(6, 8, 3, groups=2)
-        )
+        self.net = nn.Sequential(nn.Conv1d(2, 6, 5), nn.BatchNorm1d(6), nn.GELU(), nn.Conv1d(6, 8, 3, groups=2))
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -240,9 +236,7 @@ def test_a_removed_unit_matters(name: str) -> None:
     x = torch.randn(shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert not torch.allclose(mask(network, graph, keep)(x), network(x), atol=1e-3)
-        torch.testing.assert_close(
-            remove(network, graph, np.ones(graph.num_units, dtype=bool))(x), network(x)
-        )
+        torch.testing.assert_close(remove(network, graph, np.ones(graph.num_units, dtype=bool))(x), network(x))
 
 
 class Random(nn.Module):
@@ -255,9 +249,7 @@ class Random(nn.Module):
         self.stem, self.blocks = conv(3, stem), nn.ModuleList()
         for kind, size in blocks:
             self.blocks.append(self._block(kind, width, size))
-            width = {"plain": size, "concat": width + size, "depthwise": 2 * width, "grouped": 2 * size}.get(
-                kind, width
-            )
+            width = {"plain": size, "concat": width + size, "depthwise": 2 * width, "grouped": 2 * size}.get(kind, width)
         self.head = nn.Linear(width * (4 if blocks[-1][1] % 2 else 1), 3)
         self.flat = bool(blocks[-1][1] % 2)
 

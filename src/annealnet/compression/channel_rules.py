@@ -96,9 +96,7 @@ def spatial(call: Call) -> Channels:
 def _tied(call: Call) -> Channels | None:
     """Sums, products: both sides' channels become one, broadcasting from the right as torch does."""
     operands = [call.argument(0, "input"), call.argument(1, "other")]
-    found = [
-        (value, call.shape(operand)) for operand in operands if (value := call.value(operand)) is not None
-    ]
+    found = [(value, call.shape(operand)) for operand in operands if (value := call.value(operand)) is not None]
     shape, places = call.out_shape, set()
     for value, own in found:
         if not isinstance(value, Channels) or own is None:

@@ -19,6 +19,9 @@ MIN_BITS, MAX_BITS = 2, 8
 #: float16 keeps at least five significant bits above this; smaller scales are kept in float32.
 _SMALLEST_HALF = 2.0**-20
 _LARGEST_HALF = 65504.0
+#: A channel this much weaker than its layer's strongest, and too weak for float16 scales, is dead: it becomes
+#: zero.
+_DEAD = 1e-3
 
 
 def largest_code(bits: int) -> int:
@@ -60,18 +63,14 @@ class Quantized:
     def __post_init__(self) -> None:
         q = largest_code(self.bits)
         if self.codes.dtype != torch.int8 or self.codes.ndim < 2:
-            raise ValueError(
-                f"codes={self.codes.dtype} {tuple(self.codes.shape)} must be int8 of at least two dimensions"
-            )
+            raise ValueError(f"codes={self.codes.dtype} {tuple(self.codes.shape)} must be int8 of at least two dimensions")
         if self.scale.shape != self.codes.shape[:1] or self.scale.dtype != torch.float32:
             raise ValueError(
                 f"scale={self.scale.dtype} {tuple(self.scale.shape)} must be float32 of shape "
                 f"({len(self.codes)},), one per output channel"
             )
         if self.codes.numel() and int(self.codes.abs().max()) > q:
-            raise ValueError(
-                f"codes reach {int(self.codes.abs().max())}, but {self.bits} bits hold ±{q}: clip them"
-            )
+            raise ValueError(f"codes reach {int(self.codes.abs().max())}, but {self.bits} bits hold ±{q}: clip them")
 
     def rescaled(self, factor: Tensor) -> Quantized:
         """The same codes, every channel's scale times ``factor`` ``(out_channels,)``, stored anew."""
@@ -148,8 +147,9 @@ class NearestRounding:
             best, error = _better(flat, _storable(peak * (factor / q)), q, moments, best, error)
         for _ in range(2):  # the codes' own least-squares scale, then the codes anew
             best, error = _better(flat, _least_squares(flat, best, q, moments), q, moments, best, error)
-        codes = _codes(flat, best, q).to(torch.int8).reshape(weight.shape)
-        return Quantized(codes, best, bits)
+        dead = (best < _SMALLEST_HALF) & (peak < _DEAD * peak.max()) if len(peak) else peak > 0
+        codes = torch.where(dead[:, None], 0.0, _codes(flat, best, q)).to(torch.int8)
+        return Quantized(codes.reshape(weight.shape), torch.where(dead, 1.0, best), bits)
 
 
 def _per_channel(scale: Tensor, ndim: int) -> Tensor:
@@ -167,9 +167,7 @@ def _moments(statistics: Tensor | None, fan_in: int) -> Tensor | None:
     if statistics is None:
         return None
     if statistics.shape != (fan_in,):
-        raise ValueError(
-            f"statistics has shape {tuple(statistics.shape)}: nearest rounding takes moments, ({fan_in},)"
-        )
+        raise ValueError(f"statistics has shape {tuple(statistics.shape)}: nearest rounding takes moments, ({fan_in},)")
     return statistics.float()
 
 

@@ -68,9 +68,7 @@ class Labeller(fx.Interpreter):
             raise ValueError(self._misfit(n, error)) from error
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)
-        call = Call(
-            n, self.values, self.shapes, self.classes, lambda labels, reason: self._pin(n, labels, reason)
-        )
+        call = Call(n, self.values, self.shapes, self.classes, lambda labels, reason: self._pin(n, labels, reason))
         try:
             self.values[n] = self._label(n, call)
         except NotUnderstood as reason:
@@ -169,9 +167,7 @@ class Labeller(fx.Interpreter):
         text = f"example holds samples of shape {self.shapes.get(first, ())[1:]}"
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
         if isinstance(module, nn.Conv1d | nn.Conv2d):
-            return (
-                f"{text}: layer {node.target!r} expects {module.in_channels} channels in dimension 1; {error}"
-            )
+            return f"{text}: layer {node.target!r} expects {module.in_channels} channels in dimension 1; {error}"
         if isinstance(module, nn.Linear):
             return f"{text}: layer {node.target!r} expects {module.in_features} features at the end; {error}"
         return f"{text}, which does not fit the network at {_place(node)}: {error}"

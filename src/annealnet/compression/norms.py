@@ -58,9 +58,7 @@ def _fold(layer: nn.Module, norm: nn.Module) -> None:
         shift = shift + layer.bias * gain
     if isinstance(norm.bias, Tensor):
         shift = shift + norm.bias
-    layer.weight = nn.Parameter(
-        weight * gain.reshape(-1, *([1] * (weight.ndim - 1))), requires_grad=weight.requires_grad
-    )
+    layer.weight = nn.Parameter(weight * gain.reshape(-1, *([1] * (weight.ndim - 1))), requires_grad=weight.requires_grad)
     layer.bias = nn.Parameter(shift, requires_grad=weight.requires_grad)
 
 

@@ -54,20 +54,24 @@ class CompressionPlan:
                 raise ValueError(f"kept[{name!r}] keeps no channel: leave at least one")
         for name, bits in self.bits.items():
             if bits not in range(MIN_BITS, MAX_BITS + 1):
-                raise ValueError(
-                    f"bits[{name!r}]={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}"
-                )
+                raise ValueError(f"bits[{name!r}]={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
 
     # ---- against a network -------------------------------------------------------------------------------
 
     @classmethod
-    def of(cls, graph: NetworkGraph, keep: np.ndarray, bits: Mapping[str, int]) -> CompressionPlan:
+    def of(
+        cls,
+        graph: NetworkGraph,
+        keep: np.ndarray,
+        bits: Mapping[str, int],
+        input_shape: tuple[int, ...] | None = None,
+    ) -> CompressionPlan:
         """The plan of ``keep`` bool ``(num_units,)`` and a width for every layer of ``graph``."""
         keep = graph.checked_keep(keep)
         plan = cls(
             kept={group.name: tuple(bool(keep[unit]) for unit in group.units) for group in graph.groups},
             bits={layer.name: int(bits[layer.name]) for layer in graph.layers if layer.name in bits},
-            input_shape=graph.input_shape,
+            input_shape=graph.input_shape if input_shape is None else tuple(input_shape),
             input_dtype=graph.input_dtype,
         )
         plan.check(graph)
@@ -124,17 +128,11 @@ class CompressionPlan:
             raise ValueError(
                 f"{source} is not whole JSON ({error}): the file is truncated or damaged, save the plan again"
             ) from error
-        missing = [
-            key for key in ("version", "input", "dtype", "bits", "kept") if key not in _object(found, source)
-        ]
+        missing = [key for key in ("version", "input", "dtype", "bits", "kept") if key not in _object(found, source)]
         if missing:
-            raise ValueError(
-                f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again"
-            )
+            raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
         if found["version"] != PLAN_VERSION:
-            raise ValueError(
-                f"{source} has version {found['version']!r}: this annealnet reads version {PLAN_VERSION}"
-            )
+            raise ValueError(f"{source} has version {found['version']!r}: this annealnet reads version {PLAN_VERSION}")
         try:
             return cls(
                 kept={name: _from_hex(units) for name, units in _object(found["kept"], source).items()},
@@ -170,21 +168,15 @@ class CompressionPlan:
 def _check_names(field: str, what: str, found: Mapping[str, Any], expected: set[str]) -> None:
     unknown = sorted(set(found) - expected)
     if unknown:
-        raise ValueError(
-            f"{field} names {what} {unknown[0]!r}, which the network has not: the plan was made for another"
-        )
+        raise ValueError(f"{field} names {what} {unknown[0]!r}, which the network has not: the plan was made for another")
     missing = sorted(expected - set(found))
     if missing:
-        raise ValueError(
-            f"{field} does not name {what} {missing[0]!r} of the network: the plan was made for another"
-        )
+        raise ValueError(f"{field} does not name {what} {missing[0]!r} of the network: the plan was made for another")
 
 
 def _object(found: Any, source: str) -> dict[str, Any]:
     if not isinstance(found, dict):
-        raise ValueError(
-            f"{source} holds {type(found).__name__} where an object belongs: save the plan again"
-        )
+        raise ValueError(f"{source} holds {type(found).__name__} where an object belongs: save the plan again")
     return found
 
 

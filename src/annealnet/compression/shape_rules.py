@@ -105,9 +105,7 @@ def _squeezed(call: Call) -> Channels:
     dims = call.argument(1, "dim")
     dims = [dims] if isinstance(dims, int) else dims
     if shape is None or not isinstance(dims, list | tuple) or not all(isinstance(dim, int) for dim in dims):
-        raise NotUnderstood(
-            "without a dimension it would drop the channels once one is left: name the dimension"
-        )
+        raise NotUnderstood("without a dimension it would drop the channels once one is left: name the dimension")
     gone = {dim % len(shape) for dim in dims if shape[dim] == 1}
     if value.axis in {dim % len(shape) for dim in dims}:
         raise NotUnderstood("it would drop the channels once one is left")

@@ -211,9 +211,7 @@ class NetworkGraph:
             )
         for group in self.groups:
             if not kept[list(group.units)].any():
-                raise ValueError(
-                    f"keep removes every channel of group {group.name!r}: leave at least one of them"
-                )
+                raise ValueError(f"keep removes every channel of group {group.name!r}: leave at least one of them")
         return kept
 
     def keep_for(self, layer: Layer | str, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -237,10 +235,7 @@ class NetworkGraph:
         Their product times ``kernel_size`` is exactly the number of weights, for grouped and depthwise
         convolutions too: N_w(p) = kernel_size · N_out(p) · N_in(p).
         """
-        return {
-            layer.name: (AffineCount.of(layer.out_units), AffineCount.of(layer.fan_in_units))
-            for layer in self.layers
-        }
+        return {layer.name: (AffineCount.of(layer.out_units), AffineCount.of(layer.fan_in_units)) for layer in self.layers}
 
     def __str__(self) -> str:
         lines = [f"{len(self.layers)} layers, {len(self.groups)} groups, {self.num_units} removable units"]
