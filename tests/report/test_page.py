@@ -109,6 +109,15 @@ def test_bars_are_the_bytes_of_the_layers(resnet20_report: CompressionReport) ->
     assert drawn == {r.name: (f"{r.bits} bit", r.bytes_after) for r in resnet20_report.layers}
 
 
+@pytest.mark.parametrize("draw", [layers_figure, methods_figure])
+def test_names_that_look_like_numbers_stay_names(draw, resnet20_report: CompressionReport) -> None:
+    layers = tuple(replace(row, name=str(i)) for i, row in enumerate(resnet20_report.layers))
+    methods = tuple(replace(row, method=str(i)) for i, row in enumerate(resnet20_report.methods))
+    axis = draw(replace(resnet20_report, layers=layers, methods=methods)).layout.yaxis
+    assert axis.type == "category"
+    assert sorted(axis.categoryarray) == sorted(str(i) for i in range(len(axis.categoryarray)))
+
+
 def test_dots_are_the_accuracies_and_ours_alone_is_coloured(resnet20_report: CompressionReport) -> None:
     drawn = {}
     for trace in methods_figure(resnet20_report).data:

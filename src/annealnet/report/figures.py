@@ -6,6 +6,8 @@ when it draws.
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 
 from annealnet.report.record import CompressionReport, MethodRow
@@ -54,7 +56,7 @@ def layers_figure(report: CompressionReport) -> go.Figure:
     widest = max(row.bytes_before for row in report.layers)
     figure.update_layout(barmode="overlay", showlegend=True)
     figure.update_xaxes(range=[0, 1.35 * widest], tickformat="~s")  # room for the labels beside the bars
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_yaxes(**_names_downwards(names))
     return figure
 
 
@@ -79,7 +81,7 @@ def methods_figure(report: CompressionReport) -> go.Figure:
         # a line across a plot has no entry of its own in the legend
         figure.add_scatter(name=f"dense {dense:.1f} %", mode="lines", x=[None], y=[None], line=line)
     figure.update_layout(showlegend=True)
-    figure.update_yaxes(categoryorder="array", categoryarray=order[::-1], showgrid=True)
+    figure.update_yaxes(**_names_downwards(order), showgrid=True)
     return figure
 
 
@@ -135,8 +137,13 @@ def candidates_figure(report: CompressionReport) -> go.Figure:
             hovertemplate="energy %{x:.5g}<br>true loss %{y:.4f}<extra></extra>",
         )
     figure.update_layout(showlegend=True)
-    figure.update_yaxes(title="true loss", showgrid=True)
+    figure.update_yaxes(title={"text": "true loss", "standoff": 14}, showgrid=True)
     return figure
+
+
+def _names_downwards(names: list[str]) -> dict[str, Any]:
+    """An axis of names from top to bottom; without the type, a layer called "3" would become the number 3."""
+    return {"type": "category", "categoryorder": "array", "categoryarray": names[::-1]}
 
 
 def _figure(height: int, x_title: str) -> go.Figure:
@@ -149,6 +156,7 @@ def _figure(height: int, x_title: str) -> go.Figure:
         "fixedrange": True,
         "automargin": True,
         "ticks": "",
+        "exponentformat": "power",
     }
     figure.update_layout(
         template=None,
