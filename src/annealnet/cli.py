@@ -1,0 +1,188 @@
+"""The command line: one thin command per job. Exit codes: 0 done, 2 bad input, 1 anything else."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="annealnet",
+    help="The discrete decisions of neural networks, solved as energies by annealers.",
+    epilog="Start with:  annealnet demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Seed = Annotated[int, typer.Option(help="Seed of everything stochastic.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+@app.command(epilog="Example:  annealnet demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for report.html, the compressed network and its ONNX model.")] = Path("runs/demo"),
+    size_ratio: Annotated[float, typer.Option(help="How many times smaller the file must be.")] = 10.0,
+    seeds: Annotated[int, typer.Option(help="Number of seeds (network and calibration data).", min=1)] = 3,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Train a small residual CNN on the embedded digits, compress it, compare with every baseline, write a report."""
+    from annealnet.studies.demo import run_demo
+
+    summary = run_demo(out, size_ratio, tuple(range(seed, seed + seeds)), _say(as_json))
+    if as_json:
+        typer.echo(json.dumps(summary.to_document()))
+    else:
+        summary.show()
+
+
+@app.command(
+    epilog="Example:  annealnet compress --model annealnet.architectures:resnet20 --weights resnet20.safetensors "
+    "--data cifar10/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --size-ratio 10 --out out/"
+)
+def compress(
+    model: Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")],
+    data: Annotated[str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")],
+    out: Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")],
+    weights: Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")] = None,
+    size_ratio: Annotated[float | None, typer.Option(help="How many times smaller the file must be.")] = None,
+    max_bytes: Annotated[int | None, typer.Option("--bytes", help="Most bytes of the files.")] = None,
+    macs_ratio: Annotated[float | None, typer.Option(help="How many times fewer multiply-adds.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")] = None,
+    std: Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")] = None,
+    samples: Annotated[int, typer.Option(help="Calibration samples.", min=1)] = 1024,
+    formulation: Annotated[str, typer.Option(help="data_aware or published.")] = "data_aware",
+    epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning on the training data; 0 for none.", min=0)] = 0.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compress a trained network within a budget; an interrupted run goes on when it is started again."""
+    from annealnet.compression.command import compress_files
+
+    document = compress_files(
+        dense=_load_network(model, weights), network=model, data=data, out=out, size_ratio=size_ratio, max_bytes=max_bytes,
+        macs_ratio=macs_ratio, mean=_numbers("mean", mean), std=_numbers("std", std), samples=samples,
+        formulation=formulation, epochs=epochs, seed=seed, say=_say(as_json),
+    )  # fmt: skip
+    typer.echo(json.dumps(document) if as_json else document["summary"])
+
+
+@app.command(epilog="Example:  annealnet solve problem.coo --reads 100 --seed 1 --json")
+def solve(
+    file: Annotated[Path, typer.Argument(help="A dimod file (.bqm, .json), .npz, or COO text: «i j value» lines.")],
+    reads: Annotated[int, typer.Option(help="Independent anneals.", min=1)] = 32,
+    sweeps: Annotated[int, typer.Option(help="Sweeps per anneal.", min=1)] = 1000,
+    exact: Annotated[bool, typer.Option(help="Enumerate (up to about 28 bits) and prove the optimum.")] = False,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Minimise an energy from a file: its least energy found, the bits, and the certificate."""
+    from annealnet.energy import read_energy
+    from annealnet.samplers import AnnealingSampler, ExactSampler
+
+    energy, labels = read_energy(file)
+    if exact:
+        answer = ExactSampler().sample_energy(energy)
+    else:
+        answer = AnnealingSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed)
+    best = answer.first
+    bits = {str(labels[v]): int(value) for v, value in sorted(best.sample.items())}
+    certificate = answer.info["certificate"]
+    if as_json:
+        typer.echo(json.dumps({"energy": float(best.energy), "bits": bits, "certificate": certificate}))
+        return
+    from annealnet.energy import Certificate
+
+    typer.echo(f"energy {best.energy:.10g}")
+    typer.echo("bits   " + "".join(str(value) for value in bits.values()))
+    typer.echo("answer " + Certificate.from_document(certificate).describe())
+
+
+@app.command(epilog="Example:  annealnet samplers")
+def samplers(as_json: AsJson = False) -> None:
+    """List the samplers: what each is for, and what it needs."""
+    from annealnet.samplers import available
+
+    rows = available()
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows]))
+        return
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        typer.echo(f"{row.name:<{width}}  {row.purpose} (needs: {row.needs})")
+
+
+@app.command(epilog="Example:  annealnet study wang2025 --out runs/wang2025")
+def study(
+    name: Annotated[str, typer.Argument(help="wang2025")],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs"),
+    data: Annotated[Path | None, typer.Option(help="CIFAR-10 folder with resnet20.safetensors; without it the digits CNN is used.")] = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Run a paper's experiment with its baselines."""
+    if name != "wang2025":
+        raise ValueError(f"name={name!r} is no study: there is wang2025")
+    from annealnet.studies.wang2025 import run_study
+
+    document = run_study(out, data, seeds, _say(as_json))
+    typer.echo(json.dumps(document) if as_json else document["text"])
+
+
+def _say(quiet: bool) -> Any:
+    """Progress goes to the error stream, so that the answer can be piped."""
+    if quiet:
+        return lambda _: None
+    return lambda text: typer.echo(text, err=True)
+
+
+def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--{name}={text!r} must be numbers with commas between, such as 0.5,0.5,0.5") from None
+
+
+def _load_network(factory: str, weights: Path | None) -> nn.Module:
+    """Builds the dense network from ``package.module:function`` and loads its weights."""
+    module_name, _, function = factory.partition(":")
+    if not function:
+        raise ValueError(f"--model={factory!r} must name a factory, such as annealnet.architectures:resnet20")
+    sys.path.insert(0, str(Path.cwd()))  # so that a factory in the user's own folder is found
+    try:
+        network = getattr(importlib.import_module(module_name), function)()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"--model={factory!r} cannot be imported ({error}): give package.module:function") from error
+    finally:
+        sys.path.pop(0)
+    if weights is not None:
+        from annealnet.compression.weights import load_weights
+
+        load_weights(network, weights)
+    return network  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Entry point: turns bad input into exit code 2 and one line of text."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, FileNotFoundError) as error:
+        typer.echo(f"annealnet: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""From a plan to the network it stands for: surgery, compensation, and the measure of what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from annealnet.compression.compensation import compensate
+from annealnet.compression.formulations.protocol import Problem
+from annealnet.compression.grids import Quantized
+from annealnet.compression.sensitivity import answer_divergence
+from annealnet.compression.surgery import remove
+
+__all__ = ["Built", "build"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan made real.
+
+    Attributes:
+        keep: bool ``(num_units,)``, which channels stayed.
+        bits: width of each layer.
+        model: the network: channels gone, weights on their grids, biases in float16.
+        grids: the grid values of each layer.
+        divergence: mean KL(dense ‖ this) on the calibration inputs, in nats: the true objective of planning.
+    """
+
+    keep: np.ndarray
+    bits: Mapping[str, int]
+    model: nn.Module
+    grids: Mapping[str, Quantized]
+    divergence: float
+
+
+@torch.no_grad()
+def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int]) -> Built:
+    """Removes the channels, refits and rounds what is left, and measures it on the calibration inputs.
+
+    Every method that is compared is built here, so that a comparison compares plans and nothing else.
+    """
+    model = remove(problem.dense, problem.graph, keep)
+    grids = compensate(model, problem.graph, keep, bits, problem.answers, problem.rounding, problem.ridge)
+    x = problem.answers.x
+    answer = torch.cat([model(x[i : i + 512]) for i in range(0, len(x), 512)])
+    return Built(keep, dict(bits), model, grids, answer_divergence(problem.answers.logits, answer))

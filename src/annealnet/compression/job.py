@@ -1,0 +1,204 @@
+"""`compress`: a trained network, data and a budget in; a smaller network with a certificate out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dimod
+import numpy as np
+import torch
+from torch import nn
+
+from annealnet.compression.budget import Budget
+from annealnet.compression.building import Built, build
+from annealnet.compression.calibration import Calibration, fingerprint, read_batches
+from annealnet.compression.checkpoint import Checkpoint
+from annealnet.compression.compensation import DEFAULT_RIDGE
+from annealnet.compression.finetune import FineTuning, fine_tune
+from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
+from annealnet.compression.grids import Rounding
+from annealnet.compression.plan import CompressionPlan
+from annealnet.compression.problem import WIDTHS, prepare
+from annealnet.compression.result import CompressedNetwork, LayerChange, Measured, Report, measure
+from annealnet.compression.sensitivity import Sensitivity, answer_divergence
+from annealnet.compression.storage import dense_bytes
+from annealnet.energy import Certificate
+
+__all__ = ["compress", "finish", "plan_and_build"]
+
+Say = Callable[[str], None]
+
+
+def compress(
+    model: nn.Module,
+    data: Iterable[Any],
+    budget: Budget,
+    *,
+    sampler: dimod.Sampler | None = None,
+    formulation: Formulation | None = None,
+    widths: Sequence[int] = WIDTHS,
+    layer_widths: Mapping[str, Sequence[int]] | None = None,
+    prune: bool = True,
+    candidates: int = 6,
+    rounding: Rounding | None = None,
+    ridge: float = DEFAULT_RIDGE,
+    fine_tuning: FineTuning | None = None,
+    training_data: Iterable[Any] | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    progress: Say | None = None,
+) -> CompressedNetwork:
+    """Chooses channels and bit-widths together as one energy, anneals it, and builds the smaller network.
+
+    The energy is a model; the k best plans are built and re-ranked on the true divergence from the dense network.
+
+    Args:
+        model: a trained network; it is not changed.
+        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x``; a few hundred to a few thousand samples.
+        budget: how small it must become. Met, never exceeded.
+        sampler: any dimod sampler; None is the native annealer, which keeps the budget exactly.
+        formulation: :class:`DataAware` (default) or :class:`Published`.
+        widths: bits per weight a layer may take, within 2…8.
+        layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
+        prune: whether channels may be removed.
+        candidates: plans that are built and re-ranked.
+        rounding: how weights go to their grid; None rounds to nearest.
+        ridge: λ of the refits, in units of each Gram matrix's mean diagonal.
+        fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
+        training_data: batches to fine-tune on.
+        checkpoint: a file in which finished steps are kept; the same call goes on from it after an interruption.
+        seed: of everything stochastic; the same seed gives the same network.
+        progress: told in words what is being done.
+
+    Returns:
+        The smaller network with its plan, report and files.
+
+    Raises:
+        ValueError: NaN weights, empty data, samples that do not fit, widths out of range, unknown layers, a budget that
+            cannot be met (with the smallest that can). All before any work is done.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
+        >>> x = torch.randn(64, 16)
+        >>> small = compress(net, [(x, None)], Budget(size_ratio=6))
+        >>> small.report.small.bytes <= small.report.dense.bytes / 6
+        True
+    """
+    say = progress or (lambda _: None)
+    chosen = formulation or DataAware()
+    calibration = read_batches(data)
+    training = read_batches(training_data, "training_data") if training_data is not None else calibration
+    problem = prepare(
+        model, calibration, budget, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding, ridge=ridge,
+        seed=seed, progress=say,
+    )  # fmt: skip
+    settings = (budget, tuple(widths), layer_widths, prune, repr(problem.rounding), ridge, repr(chosen), candidates, seed)
+    steps = Checkpoint(
+        None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings, type(sampler).__name__)
+    )
+    built, proposed, losses, seconds = plan_and_build(problem, chosen, sampler, candidates, seed, steps)
+    if fine_tuning is not None:
+        say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
+        grids = fine_tune(built.model, built.grids, problem.dense, training.x, training.y, fine_tuning, seed)
+        built = replace(built, grids=grids)
+    said = {
+        "formulation": chosen.name, "sampler": type(sampler).__name__ if sampler is not None else "AnnealingSampler",
+        "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
+        "fine_tuning": None if fine_tuning is None else str(fine_tuning),
+    }  # fmt: skip
+    return finish(model, problem, built, calibration, proposed, losses, said)
+
+
+def plan_and_build(
+    problem: Problem,
+    formulation: Formulation,
+    sampler: dimod.Sampler | None,
+    count: int,
+    seed: int,
+    steps: Checkpoint,
+) -> tuple[Built, Candidates, list[float], float]:
+    """Proposes plans, builds the best few and takes the one of least true divergence.
+
+    Returns:
+        The best plan built, what was proposed, the true divergence of each proposal, and seconds.
+    """
+    began = time.perf_counter()
+    if count < 1:
+        raise ValueError(f"candidates={count!r} must be at least 1")
+    measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
+    problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # measured now or in the interrupted run
+    if problem.progress is not None:
+        problem.progress(f"annealing the {formulation.name} energy over {problem.space.num_variables} bits")
+    proposed = _candidates(steps.step("candidates", lambda: _document(formulation.propose(problem, sampler, count, seed))))
+    best: Built | None = None
+    losses = []
+    for number, state in enumerate(proposed.states):
+        name = f"build {number}"
+        if name in steps and best is not None and steps.step(name, float) >= best.divergence:
+            losses.append(steps.step(name, float))  # known from before the interruption, and not the best
+            continue
+        keep, bits = problem.space.decode(state)
+        built = build(problem, keep, bits)
+        losses.append(steps.step(name, lambda built=built: built.divergence))  # type: ignore[misc]
+        if problem.progress is not None:
+            problem.progress(f"plan {number + 1} of {len(proposed.states)}: divergence {built.divergence:.4g}")
+        if best is None or built.divergence < best.divergence:
+            best = built
+    assert best is not None
+    return best, proposed, losses, time.perf_counter() - began
+
+
+def _document(found: Candidates) -> dict[str, Any]:
+    return {
+        "states": ["".join(map(str, state)) for state in found.states],
+        "energies": found.energies.tolist(),
+        "certificate": found.certificate.to_document(),
+    }
+
+
+def _candidates(document: dict[str, Any]) -> Candidates:
+    states = np.array([[int(bit) for bit in state] for state in document["states"]], dtype=np.uint8)
+    return Candidates(states, np.array(document["energies"]), Certificate.from_document(document["certificate"]))
+
+
+def finish(
+    model: nn.Module,
+    problem: Problem,
+    built: Built,
+    calibration: Calibration,
+    proposed: Candidates,
+    losses: Sequence[float],
+    settings: Mapping[str, Any],
+) -> CompressedNetwork:
+    """Measures a built plan on the calibration data and puts everything that is known about it together."""
+    x, y = calibration.x, calibration.y
+    answers, loss, accuracy = measure(problem.dense, x, y)
+    graph, space = problem.graph, problem.space
+    dense = Measured(dense_bytes(model), graph.macs(), loss, accuracy, 0.0, len(x))
+    small_answers, small_loss, small_accuracy = measure(built.model, x, y)
+    small = Measured(
+        space.bytes(built.keep, built.bits), graph.macs(built.keep), small_loss, small_accuracy,
+        answer_divergence(answers, small_answers), len(x),
+    )  # fmt: skip
+    everything = np.ones(graph.num_units, dtype=bool)
+    layers = tuple(
+        LayerChange(
+            layer.name, layer.kind, len(layer.out_units), int(graph.keep_for(layer, built.keep)[0].sum()),
+            built.bits[layer.name], 4 * graph.weights(layer, everything) + 4 * len(layer.out_units) * layer.stores_bias,
+            space.layer_bytes(layer.name, built.keep, built.bits[layer.name]),
+            graph.weights(layer, everything) * graph.output_shapes[layer.name],
+            graph.weights(layer, built.keep) * graph.output_shapes[layer.name],
+        )
+        for layer in graph.layers
+    )  # fmt: skip
+    report = Report(
+        dense, small, layers, proposed.certificate,
+        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),
+    )  # fmt: skip
+    plan = CompressionPlan.of(graph, built.keep, built.bits, tuple(x.shape[1:]))
+    return CompressedNetwork(built.model, plan, report, built.grids, x[:1].clone())

@@ -1,0 +1,158 @@
+"""Methods side by side: the same network, budget, calibration data, compensation and fine-tuning; only plans differ."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.baselines import BASELINES
+from annealnet.compression.budget import Budget
+from annealnet.compression.building import Built, build
+from annealnet.compression.calibration import Calibration
+from annealnet.compression.checkpoint import Checkpoint
+from annealnet.compression.finetune import FineTuning, fine_tune
+from annealnet.compression.formulations import DataAware, Formulation, Problem, Published
+from annealnet.compression.job import plan_and_build
+from annealnet.compression.problem import prepare
+from annealnet.compression.result import measure
+from annealnet.compression.storage import dense_bytes
+
+__all__ = ["FORMULATIONS", "METHODS", "Outcome", "compare", "for_budget", "summarise"]
+
+Say = Callable[[str], None]
+#: Our formulations by the name they have in tables.
+FORMULATIONS: Mapping[str, Formulation] = {"data_aware": DataAware(), "published": Published()}
+#: Every method of a comparison, ours first.
+METHODS = (*FORMULATIONS, *BASELINES)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One method at one budget with one seed.
+
+    Attributes:
+        method: its name.
+        size_ratio: the ratio asked for.
+        seed: of calibration data and solver.
+        bytes, macs: of the network built.
+        divergence: on the calibration data, nats.
+        accuracy: on the test data, before fine-tuning.
+        tuned: on the test data, after it; None where there was none.
+        seconds: planning and building.
+    """
+
+    method: str
+    size_ratio: float
+    seed: int
+    bytes: int
+    macs: int
+    divergence: float
+    accuracy: float
+    tuned: float | None
+    seconds: float
+
+
+def for_budget(problem: Problem, budget: Budget, model: nn.Module) -> Problem:
+    """The same problem, measurements included, under another budget."""
+    return problem.under(budget.limits(dense_bytes(model), problem.graph.macs()))
+
+
+def best_plan(problem: Problem, method: str, seed: int) -> Built | None:
+    """The method's network of least divergence; None if it finds no plan within the budget."""
+    if method in FORMULATIONS:
+        try:
+            return plan_and_build(problem, FORMULATIONS[method], None, 6, seed, Checkpoint(None, ""))[0]
+        except ValueError:
+            return None
+    plans = BASELINES[method](problem, seed)
+    built = [build(problem, keep, bits) for keep, bits in plans]
+    return min(built, key=lambda one: one.divergence, default=None)
+
+
+def compare(
+    model: nn.Module,
+    calibration: Calibration,
+    test: Calibration,
+    ratios: Sequence[float],
+    seed: int,
+    *,
+    methods: Sequence[str] = METHODS,
+    fine_tuning: FineTuning | None = None,
+    training: Calibration | None = None,
+    steps: Checkpoint | None = None,
+    say: Say = lambda _: None,
+) -> tuple[list[Outcome], dict[tuple[str, float], Built]]:
+    """Runs every method at every size ratio with one seed.
+
+    Returns:
+        The outcomes, and the networks by (method, ratio) (fine-tuned where asked; only those built in this run).
+    """
+    steps = steps or Checkpoint(None, "")
+    common: Problem | None = None
+    outcomes, networks = [], {}
+    for ratio in ratios:
+        for method in methods:
+            step = f"{method} at {ratio:g}x, seed {seed}"
+            if step not in steps:
+                if common is None:
+                    common = prepare(model, calibration, Budget(size_ratio=min(ratios)), seed=seed)
+                problem = for_budget(common, Budget(size_ratio=ratio), model)
+                began = time.perf_counter()
+                built = best_plan(problem, method, seed)
+                seconds = time.perf_counter() - began
+                if built is None:
+                    say(f"{step}: no plan within the budget")
+                    continue
+                outcome = _measured(problem, built, method, ratio, seed, test, seconds, fine_tuning, training or calibration)
+                networks[method, ratio] = built
+                steps.step(step, lambda outcome=outcome: asdict(outcome))  # type: ignore[misc]
+            known: dict[str, Any] = steps.step(step, dict)
+            outcomes.append(Outcome(**known))
+            tuned = "" if outcomes[-1].tuned is None else f", fine-tuned {outcomes[-1].tuned:.2%}"
+            say(f"{step}: {outcomes[-1].bytes} bytes, accuracy {outcomes[-1].accuracy:.2%}{tuned}")
+    return outcomes, networks
+
+
+def _measured(
+    problem: Problem,
+    built: Built,
+    method: str,
+    ratio: float,
+    seed: int,
+    test: Calibration,
+    seconds: float,
+    fine_tuning: FineTuning | None,
+    training: Calibration,
+) -> Outcome:
+    assert test.y is not None
+    accuracy = _accuracy(built.model, test.x, test.y)
+    tuned = None
+    if fine_tuning is not None:
+        grids = fine_tune(built.model, built.grids, problem.dense, training.x, training.y, fine_tuning, seed)
+        built.grids.update(grids)  # type: ignore[attr-defined]
+        tuned = _accuracy(built.model, test.x, test.y)
+    size, macs = problem.space.bytes(built.keep, built.bits), problem.graph.macs(built.keep)
+    return Outcome(method, ratio, seed, size, macs, built.divergence, accuracy, tuned, seconds)
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    found = measure(model, x, y)[2]
+    assert found is not None
+    return found
+
+
+def summarise(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation (0 for one value).
+
+    Example:
+        >>> summarise([1.0, 3.0])
+        (2.0, 1.4142135623730951)
+    """
+    return mean(values), stdev(values) if len(values) > 1 else 0.0

@@ -1,0 +1,146 @@
+"""`annealnet demo`: the main job from end to end on data that every machine has, with every baseline beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+import annealnet.report as reports
+from annealnet.architectures import digits_cnn
+from annealnet.compression import Budget, FineTuning, compress, load
+from annealnet.compression.calibration import Calibration
+from annealnet.compression.onnx_export import onnx_latency
+from annealnet.compression.result import CompressedNetwork, measure
+from annealnet.datasets import digits
+from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
+from annealnet.studies.recording import record, method_rows
+from annealnet.studies.training import train_dense
+
+__all__ = ["DemoSummary", "digits_setup", "run_demo"]
+
+TUNING = FineTuning(epochs=12, learning_rate=2e-3)
+
+
+@dataclass(frozen=True)
+class DemoSummary:
+    """What the demo found.
+
+    Attributes:
+        report: of the first seed's network, with the comparison over all seeds.
+        dense_accuracy: per seed, on the held-out digits.
+        outcomes: every method and seed.
+        folder: where the files are.
+        seconds: of the whole demo.
+    """
+
+    report: reports.CompressionReport
+    dense_accuracy: tuple[float, ...]
+    outcomes: tuple[Outcome, ...]
+    folder: Path
+    seconds: float
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON values."""
+        ours = [o for o in self.outcomes if o.method == "data_aware"]
+        return {
+            "size_ratio": self.report.size_ratio,
+            "dense_accuracy": list(self.dense_accuracy),
+            "accuracy": [o.accuracy for o in ours],
+            "tuned_accuracy": [o.tuned for o in ours],
+            "methods": [row.__dict__ for row in self.report.methods],
+            "latency_ms": {"dense": self.report.dense.latency_ms, "small": self.report.small.latency_ms},
+            "folder": str(self.folder),
+            "seconds": self.seconds,
+        }
+
+    def show(self) -> None:
+        """Prints the report and the two lines that matter."""
+        console = Console()
+        reports.print_report(self.report, console)
+        tuned = [o.tuned for o in self.outcomes if o.method == "data_aware" and o.tuned is not None]
+        dense, spread = summarise(self.dense_accuracy)
+        small, small_spread = summarise(tuned)
+        console.print(
+            f"Mean of {len(tuned)} seeds: dense {dense:.2%} ± {spread:.2%}, compressed and fine-tuned "
+            f"{small:.2%} ± {small_spread:.2%}, {self.report.size_ratio:.1f}x smaller. {self.seconds:.0f} s in all."
+        )
+        console.print(f"Page: {self.folder / 'report.html'}   network: {self.folder / 'network'}")
+
+
+def digits_setup(seed: int, say: Callable[[str], None] = lambda _: None) -> tuple[nn.Module, Calibration, Calibration]:
+    """A residual CNN trained on three quarters of the digits: network, training data, held-out data."""
+    split = digits(seed=seed)
+    train = Calibration(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
+    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    torch.manual_seed(seed)
+    assert train.y is not None
+    network = train_dense(digits_cnn(), train.x, train.y, epochs=15, seed=seed, say=say)
+    return network, train, test
+
+
+def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable[[str], None]) -> DemoSummary:
+    """Trains, compresses, compares, exports, measures; writes everything to ``out``."""
+    began = time.perf_counter()
+    outcomes: list[Outcome] = []
+    accuracies: list[float] = []
+    first: tuple[CompressedNetwork, nn.Module, Calibration] | None = None
+    for seed in seeds:
+        say(f"seed {seed}: training a residual CNN on 1 347 handwritten digits")
+        network, train, test = digits_setup(seed, say)
+        accuracy = measure(network, test.x, test.y)[2]
+        assert accuracy is not None
+        accuracies.append(accuracy)
+        say(f"  dense network: {accuracy:.2%} of {len(test.x)} held-out digits")
+        say(f"seed {seed}: compressing {size_ratio:g}x with every method, each fine-tuned for {TUNING.epochs:g} epochs")
+        found, _ = compare(
+            network, train, test, [size_ratio], seed, methods=METHODS, fine_tuning=TUNING, training=train, say=say
+        )
+        outcomes += found
+        if first is None:
+            say("the same through the public call, with files")
+            small = compress(
+                network, [(train.x, train.y)], Budget(size_ratio=size_ratio), fine_tuning=TUNING, seed=seed,
+                checkpoint=out / "checkpoint.jsonl", progress=lambda text: say(f"  {text}"),
+            )  # fmt: skip
+            first = (small, network, test)
+    assert first is not None
+    report = _write(out, first, tuple(outcomes), seeds, say)
+    return DemoSummary(report, tuple(accuracies), tuple(outcomes), out, time.perf_counter() - began)
+
+
+def _write(
+    out: Path,
+    first: tuple[CompressedNetwork, nn.Module, Calibration],
+    outcomes: tuple[Outcome, ...],
+    seeds: tuple[int, ...],
+    say: Callable[[str], None],
+) -> reports.CompressionReport:
+    small, network, test = first
+    small.save(out / "network")
+    again = load(out / "network", network)
+    if not torch.equal(again(test.x), small.model(test.x)):
+        raise RuntimeError("the loaded network answers differently from the one that was saved")
+    say("timing both ONNX models")
+    latencies = onnx_pair(out, small, network)
+    report = record(small, "digits CNN", f"{len(test.x)} held-out digits", network, test, latencies)
+    report = replace(report, methods=method_rows(outcomes, seeds))
+    reports.write_html(report, out / "report.html")
+    return report
+
+
+def onnx_pair(
+    out: Path, small: CompressedNetwork, network: nn.Module, batch: int = 64
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Latency of the dense and the compressed ONNX model, milliseconds: (median, low, high) each."""
+    from annealnet.compression.onnx_export import export_dense_onnx
+
+    dense_path = export_dense_onnx(network, out / "dense.onnx", small.example)
+    small_path = small.export_onnx(out / "small.onnx")
+    return onnx_latency(dense_path, batch), onnx_latency(small_path, batch)
