@@ -31,7 +31,8 @@ __all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "t
 
 Plan = tuple[np.ndarray, dict[str, int]]
 #: Shares of channels tried before the integer programme chooses widths; 0 is «widths only».
-ILP_SHARES = (0.0, 0.125, 0.25, 0.5)
+ILP_SHARES = (0.0, 0.125, 0.25)
+_UNIFORM_PLANS = 3
 
 
 class Baseline(Protocol):
@@ -158,13 +159,17 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
 
 
 def _uniform(problem: Problem, scores: np.ndarray) -> list[Plan]:
+    """The widest grid that fits without removing anything, and the next two, which must remove more and more."""
     plans: list[Plan] = []
-    for width in sorted({b for widths in problem.space.widths.values() for b in widths}, reverse=True):
+    for width in sorted({b for widths in problem.space.widths.values() for b in widths}):
         bits = uniform_bits(problem.space, width)
         keep = least_share(problem, scores, bits)
-        if keep is not None:
-            plans.append((keep, bits))
-    return plans
+        if keep is None:
+            break
+        if keep.all():
+            plans = []  # a wider grid that also fits is better
+        plans.append((keep, bits))
+    return plans[:_UNIFORM_PLANS]
 
 
 def uniform_l1(problem: Problem, seed: int) -> list[Plan]:

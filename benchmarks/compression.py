@@ -1,0 +1,80 @@
+"""ResNet-20 on CIFAR-10: every method at the same bytes, same calibration data, same compensation, same fine-tuning.
+
+    python -m benchmarks.compression [--data ../shared/data/cifar10] [--ratios 4,6,8,10] [--seeds 3] [--epochs 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from annealnet.architectures import resnet20
+from annealnet.compression.calibration import Calibration, fingerprint
+from annealnet.compression.checkpoint import Checkpoint
+from annealnet.compression.finetune import FineTuning
+from annealnet.compression.result import measure
+from annealnet.compression.weights import load_weights
+from annealnet.datasets import open_data, subset
+from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> str:
+    """Accuracy in percent, mean ± standard deviation over seeds, one row per method, as Markdown."""
+    lines = ["| method | " + " | ".join(f"{ratio:g}×" for ratio in ratios) + " |", "|---" * (len(ratios) + 1) + "|"]
+    for method in METHODS:
+        cells = []
+        for ratio in ratios:
+            found = [o for o in outcomes if o.method == method and o.size_ratio == ratio]
+            values = [100 * v for o in found if (v := o.tuned if tuned else o.accuracy) is not None]
+            if values:
+                middle, spread = summarise(values)
+                cells.append(f"{middle:.2f} ± {spread:.2f}")
+            else:
+                cells.append("–")
+        name = f"**{method}**" if method == METHODS[0] else method
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """Runs what is not on disk yet and returns the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    parser.add_argument("--ratios", default="4,6,8,10,16")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--epochs", type=float, default=0.0)
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--out", type=Path, default=Path("runs/compression"))
+    options = parser.parse_args(arguments)
+    ratios = [float(text) for text in options.ratios.split(",")]
+    network = resnet20().eval()
+    load_weights(network, options.data / "resnet20.safetensors")
+    split = open_data(options.data, mean=MEAN, std=STD)
+    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    training = Calibration(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
+    tuning = FineTuning(epochs=options.epochs) if options.epochs else None
+    dense = measure(network, test.x, test.y)[2]
+    print(f"dense: {dense:.2%} of {len(test.x)} test images", file=sys.stderr, flush=True)
+    outcomes: list[Outcome] = []
+    for seed in range(options.seeds):
+        x, y = subset(split.x_train, split.y_train, options.samples, seed)
+        calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
+        run = fingerprint(network, calibration, tuning)
+        found, _ = compare(
+            network, calibration, test, ratios, seed, methods=options.methods.split(","), fine_tuning=tuning,
+            training=training, steps=Checkpoint(options.out / "outcomes.jsonl", run),
+            say=lambda text: print(text, file=sys.stderr, flush=True),
+        )  # fmt: skip
+        outcomes += found
+    return table(outcomes, ratios, tuned=tuning is not None)
+
+
+if __name__ == "__main__":
+    print(main())
