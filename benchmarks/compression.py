@@ -1,6 +1,6 @@
 """ResNet-20 on CIFAR-10: every method at the same bytes, same calibration data, same compensation, same fine-tuning.
 
-    python -m benchmarks.compression [--data ../shared/data/cifar10] [--ratios 4,6,8,10] [--seeds 3] [--epochs 0]
+python -m benchmarks.compression [--data ../shared/data/cifar10] [--ratios 4,6,8,10] [--seeds 3] [--epochs 0]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from annealnet.architectures import resnet20
+from annealnet.compression import Budget
 from annealnet.compression.calibration import Calibration, fingerprint
 from annealnet.compression.checkpoint import Checkpoint
 from annealnet.compression.finetune import FineTuning
@@ -30,7 +31,7 @@ def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> 
     for method in METHODS:
         cells = []
         for ratio in ratios:
-            found = [o for o in outcomes if o.method == method and o.size_ratio == ratio]
+            found = [o for o in outcomes if o.method == method and o.budget == f"{ratio:g}x"]
             values = [100 * v for o in found if (v := o.tuned if tuned else o.accuracy) is not None]
             if values:
                 middle, spread = summarise(values)
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
         calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
         run = fingerprint(network, calibration, tuning)
         found, _ = compare(
-            network, calibration, test, ratios, seed, methods=options.methods.split(","), fine_tuning=tuning,
+            network, calibration, test, [Budget(size_ratio=ratio) for ratio in ratios], seed, methods=options.methods.split(","), fine_tuning=tuning,
             training=training, steps=Checkpoint(options.out / "outcomes.jsonl", run),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip

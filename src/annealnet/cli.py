@@ -31,7 +31,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 @app.command(epilog="Example:  annealnet demo --out runs/demo")
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for report.html, the compressed network and its ONNX model.")] = Path("runs/demo"),
+    out: Annotated[Path, typer.Option(help="Folder for report.html, the compressed network and its ONNX model.")] = Path(
+        "runs/demo"
+    ),
     size_ratio: Annotated[float, typer.Option(help="How many times smaller the file must be.")] = 10.0,
     seeds: Annotated[int, typer.Option(help="Number of seeds (network and calibration data).", min=1)] = 3,
     seed: Seed = 0,
@@ -53,7 +55,9 @@ def demo(
 )
 def compress(
     model: Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")],
-    data: Annotated[str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")],
+    data: Annotated[
+        str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")],
     weights: Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")] = None,
     size_ratio: Annotated[float | None, typer.Option(help="How many times smaller the file must be.")] = None,
@@ -68,14 +72,23 @@ def compress(
     as_json: AsJson = False,
 ) -> None:
     """Compress a trained network within a budget; an interrupted run goes on when it is started again."""
-    from annealnet.compression.command import compress_files
+    from rich.console import Console
 
-    document = compress_files(
-        dense=_load_network(model, weights), network=model, data=data, out=out, size_ratio=size_ratio, max_bytes=max_bytes,
-        macs_ratio=macs_ratio, mean=_numbers("mean", mean), std=_numbers("std", std), samples=samples,
-        formulation=formulation, epochs=epochs, seed=seed, say=_say(as_json),
-    )  # fmt: skip
-    typer.echo(json.dumps(document) if as_json else document["summary"])
+    from annealnet.compression import Budget
+    from annealnet.report import print_report
+    from annealnet.studies.compressing import Request, compress_files
+
+    budget = Budget(size_ratio=size_ratio, bytes=max_bytes, macs_ratio=macs_ratio)
+    request = Request(
+        model, data, out, budget, _numbers("mean", mean), _numbers("std", std), samples, formulation, epochs, seed
+    )
+    request.chosen()  # refused before the network is built
+    report = compress_files(_load_network(model, weights), request, _say(as_json))
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        print_report(report, Console())
+        typer.echo(f"Written to {out}: plan.json, model.safetensors, model.onnx, dense.onnx, report.html")
 
 
 @app.command(epilog="Example:  annealnet solve problem.coo --reads 100 --seed 1 --json")
@@ -127,7 +140,9 @@ def samplers(as_json: AsJson = False) -> None:
 def study(
     name: Annotated[str, typer.Argument(help="wang2025")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs"),
-    data: Annotated[Path | None, typer.Option(help="CIFAR-10 folder with resnet20.safetensors; without it the digits CNN is used.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="CIFAR-10 folder with resnet20.safetensors; without it the digits CNN is used.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 3,
     as_json: AsJson = False,
 ) -> None:

@@ -9,4 +9,14 @@ from annealnet.compression.plan import CompressionPlan
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.storage import load_compressed as load
 
-__all__ = ["Budget", "CompressedNetwork", "CompressionPlan", "DataAware", "FineTuning", "Published", "compress", "load", "trace"]
+__all__ = [
+    "Budget",
+    "CompressedNetwork",
+    "CompressionPlan",
+    "DataAware",
+    "FineTuning",
+    "Published",
+    "compress",
+    "load",
+    "trace",
+]

@@ -75,7 +75,11 @@ def taylor_scores(problem: Problem) -> np.ndarray:
         gradients = torch.autograd.grad(loss, [caught[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             layer = problem.graph.layer(name)
-            product = (gradient * caught[name]).detach().flatten(2).sum(2) if gradient.ndim > 2 else (gradient * caught[name]).detach()
+            product = (
+                (gradient * caught[name]).detach().flatten(2).sum(2)
+                if gradient.ndim > 2
+                else (gradient * caught[name]).detach()
+            )
             made = layer.out_units >= 0
             np.add.at(scores, layer.out_units[made], product.abs().sum(0).double().numpy()[made])
     for hook in hooks:

@@ -49,7 +49,9 @@ def read_batches(data: Iterable[Any], argument: str = "data", samples: int | Non
     for number, batch in enumerate(data):
         x, y = batch if isinstance(batch, tuple | list) and len(batch) == 2 else (batch, None)
         if not isinstance(x, Tensor):
-            raise ValueError(f"{argument}: batch {number} holds {type(x).__name__}, not a tensor: give batches of (x, y) tensors")
+            raise ValueError(
+                f"{argument}: batch {number} holds {type(x).__name__}, not a tensor: give batches of (x, y) tensors"
+            )
         if xs and x.shape[1:] != xs[0].shape[1:]:
             raise ValueError(
                 f"{argument}: batch {number} has samples of shape {tuple(x.shape[1:])}, the first had "
@@ -96,7 +98,9 @@ def check_network(model: nn.Module, x: Tensor) -> nn.Module:
     if not isinstance(answer, Tensor):
         raise ValueError(f"model answers with {type(answer).__name__}: wrap it so that it returns one tensor of logits")
     if not torch.isfinite(answer).all():
-        raise ValueError("model answers NaN or infinite values on the first samples: check its weights and the inputs' scale")
+        raise ValueError(
+            "model answers NaN or infinite values on the first samples: check its weights and the inputs' scale"
+        )
     return dense
 
 

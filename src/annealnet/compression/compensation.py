@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Quantized, Rounding, dequantize
-from annealnet.compression.patches import layer_rows, rows_times_weight, weight_matrix
+from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.staged import StagedForward
 
 __all__ = ["DEFAULT_RIDGE", "DenseAnswers", "compensate", "refit"]
@@ -53,7 +53,7 @@ class DenseAnswers:
         outputs = {}
         for layer in graph.layers:
             module = dense.get_submodule(layer.name)
-            rows = layer_rows(module, forward.reach(layer.name), seed)
+            rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
             outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, _weight(module)))
         return cls(x, outputs, forward.answer(), seed)
 
@@ -141,7 +141,7 @@ def compensate(
     for layer in graph.layers[0 if first is None else names.index(first) :]:
         module = pruned.get_submodule(layer.name)
         kept_out, _ = graph.keep_for(layer, keep)
-        rows = layer_rows(module, forward.reach(layer.name), answers.seed)
+        rows = layer_rows(module, forward.reach(layer.name), answers.seed, sampled_rows(layer))
         target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
         quantized[layer.name] = _settle(module, rows, target, bits[layer.name], rounding, ridge)
         if progress is not None:
@@ -149,9 +149,7 @@ def compensate(
     return quantized
 
 
-def _settle(
-    module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float
-) -> Quantized:
+def _settle(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float) -> Quantized:
     """One layer: refit, round, re-centre; the module then holds the grid's values and a float16 bias."""
     weight = _weight(module)
     matrix = refit(rows, target, weight_matrix(module, weight), ridge)

@@ -10,7 +10,6 @@ from typing import Any
 
 import dimod
 import numpy as np
-import torch
 from torch import nn
 
 from annealnet.compression.budget import Budget
@@ -130,8 +129,9 @@ def plan_and_build(
     began = time.perf_counter()
     if count < 1:
         raise ValueError(f"candidates={count!r} must be at least 1")
-    measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
-    problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # measured now or in the interrupted run
+    if formulation.measures:
+        measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
+        problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # now or in the interrupted run
     if problem.progress is not None:
         problem.progress(f"annealing the {formulation.name} energy over {problem.space.num_variables} bits")
     proposed = _candidates(steps.step("candidates", lambda: _document(formulation.propose(problem, sampler, count, seed))))

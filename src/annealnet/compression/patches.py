@@ -6,24 +6,33 @@ positions are drawn per sample, the same ones for the dense and the compressed n
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["MAX_ROWS", "layer_rows", "rows_times_weight", "weight_matrix"]
+from annealnet.compression.structure import Layer
 
-#: Rows kept per layer; 16 times the largest fan-in of a ResNet-20 (576) is enough for a stable Gram matrix.
-MAX_ROWS = 16_384
+__all__ = ["layer_rows", "rows_times_weight", "sampled_rows", "weight_matrix"]
+
+#: Rows per weight of an output channel (a Gram matrix wants many more rows than columns), and their bounds.
+_ROWS_PER_INPUT, _FEWEST_ROWS, _MOST_ROWS = 16, 4_096, 16_384
 
 
-def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int = MAX_ROWS) -> Tensor:
+def sampled_rows(layer: Layer) -> int:
+    """Rows sampled for a layer: 16 per weight of a *dense* output channel, so that dense and pruned layers' rows match."""
+    return min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS_PER_INPUT * math.prod(layer.weight_shape[1:])))
+
+
+def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int) -> Tensor:
     """The rows a layer multiplies with its weights, at sampled positions.
 
     Args:
         layer: ``nn.Linear``, ``nn.Conv1d`` or ``nn.Conv2d``.
         x: the layer's input, ``(samples, channels, ...)`` or ``(samples, ..., features)``.
-        seed: draws the positions; the same seed, shape and layer give the same positions.
-        max_rows: an upper bound on the number of rows (at least one per sample is kept).
+        seed: draws the positions; the same seed and shape give the same positions.
+        max_rows: an upper bound on the number of rows (at least one per sample is kept); see :func:`sampled_rows`.
 
     Returns:
         float32 ``(rows, groups, fan_in)``; ``groups`` is 1 for linear layers and plain convolutions.
@@ -32,7 +41,7 @@ def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int = MAX_ROWS)
         ValueError: for other kinds of layer.
 
     Example:
-        >>> layer_rows(nn.Conv2d(3, 4, 3, padding=1), torch.zeros(2, 3, 5, 5), seed=0).shape
+        >>> layer_rows(nn.Conv2d(3, 4, 3, padding=1), torch.zeros(2, 3, 5, 5), seed=0, max_rows=100).shape
         torch.Size([50, 1, 27])
     """
     generator = torch.Generator().manual_seed(seed)

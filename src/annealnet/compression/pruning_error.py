@@ -37,9 +37,7 @@ def slot_blocks(units: Tensor, fan_in: int) -> tuple[Tensor, Tensor]:
     """
     per_slot = fan_in // len(units)
     ids = torch.unique(units[units >= 0])
-    found = [
-        (torch.nonzero(units == unit).flatten()[:, None] * per_slot + torch.arange(per_slot)).flatten() for unit in ids
-    ]
+    found = [(torch.nonzero(units == unit).flatten()[:, None] * per_slot + torch.arange(per_slot)).flatten() for unit in ids]
     width = max((len(rows) for rows in found), default=0)
     blocks = torch.full((len(ids), width), -1)
     for i, rows in enumerate(found):

@@ -19,7 +19,7 @@ from torch import nn
 from annealnet.compression.compensation import DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Rounding
-from annealnet.compression.patches import layer_rows, weight_matrix
+from annealnet.compression.patches import layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.pruning_error import pairwise_refit_error, slot_blocks
 from annealnet.compression.sensitivity import FINE_BITS, Sensitivity, answer_divergence
 from annealnet.compression.staged import StagedForward
@@ -59,7 +59,7 @@ def _layer_errors(
     """(unit ids, F) for each weight group of one reading layer; depthwise layers pass their channel on and add nothing."""
     if layer.depthwise:
         return []
-    rows = layer_rows(module, x, seed)
+    rows = layer_rows(module, x, seed, sampled_rows(layer))
     matrices = weight_matrix(module, module.weight)  # type: ignore[arg-type]
     slots = torch.from_numpy(layer.in_units).reshape(layer.groups, -1)
     found = []

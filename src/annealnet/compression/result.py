@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.building import Built
-from annealnet.compression.calibration import Calibration
-from annealnet.compression.formulations.protocol import Problem
 from annealnet.compression.grids import Quantized
 from annealnet.compression.onnx_export import export_onnx
 from annealnet.compression.plan import CompressionPlan
@@ -95,7 +92,9 @@ class Report:
 
 
 @torch.no_grad()
-def measure(model: nn.Module, x: Tensor, y: Tensor | None, batch_size: int = 512) -> tuple[Tensor, float | None, float | None]:
+def measure(
+    model: nn.Module, x: Tensor, y: Tensor | None, batch_size: int = 512
+) -> tuple[Tensor, float | None, float | None]:
     """Answers, mean cross-entropy and accuracy (None without labels, or where the output is not one logit per class).
 
     Example:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Rounding, dequantize
-from annealnet.compression.patches import layer_rows, rows_times_weight, weight_matrix
+from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.staged import StagedForward
 
 __all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "answer_divergence", "measure_sensitivity"]
@@ -80,7 +80,9 @@ def answer_divergence(dense: Tensor, small: Tensor) -> float:
     dense, small = dense.reshape(-1, dense.shape[-1]), small.reshape(-1, small.shape[-1])
     if dense.shape[1] == 1:
         return float(F.mse_loss(small, dense))
-    divergence = F.kl_div(small.double().log_softmax(1), dense.double().log_softmax(1), log_target=True, reduction="batchmean")
+    divergence = F.kl_div(
+        small.double().log_softmax(1), dense.double().log_softmax(1), log_target=True, reduction="batchmean"
+    )
     return max(0.0, float(divergence))
 
 
@@ -117,8 +119,11 @@ def measure_sensitivity(
         if layer.name not in layers:
             continue
         module = dense.get_submodule(layer.name)
-        rows = layer_rows(module, x, answers.seed)
-        errors = {b: _output_error(module, rows, answers.outputs[layer.name], b, rounding) for b in {*layers[layer.name], PROBE_BITS}}
+        rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
+        errors = {
+            b: _output_error(module, rows, answers.outputs[layer.name], b, rounding)
+            for b in {*layers[layer.name], PROBE_BITS}
+        }
         probe = errors[PROBE_BITS]
         if probe.sum() > 0:
             divergence = _probe(dense, graph, layer.name, answers, rounding, ridge, forward)

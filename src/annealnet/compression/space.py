@@ -20,6 +20,7 @@ from annealnet.energy import AffineCount, Constraint, LinearBudget, OneHot, Prod
 
 __all__ = ["PlanSpace"]
 
+
 def channel_bytes(layer: Layer) -> int:
     """Bytes an output channel costs beside its weights: a float16 scale, and a float16 bias where there is one."""
     return 4 if layer.stores_bias else 2
@@ -164,4 +165,3 @@ class PlanSpace:
             gone = min(len(units) - 1, int(share * len(units))) if self.removable else 0
             keep[units[np.argsort(scores[units], kind="stable")[:gone]]] = False
         return keep
-

@@ -35,8 +35,12 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
             )
     missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
     if missing:
-        raise ValueError(f"weights: {path.name} lacks {missing[0]!r} ({len(missing)} missing): give the weights of this architecture")
+        raise ValueError(
+            f"weights: {path.name} lacks {missing[0]!r} ({len(missing)} missing): give the weights of this architecture"
+        )
     foreign = [name for name in found if name not in expected]
     if foreign:
-        raise ValueError(f"weights: {path.name} holds {foreign[0]!r}, which the network does not have: give the weights of this architecture")
+        raise ValueError(
+            f"weights: {path.name} holds {foreign[0]!r}, which the network does not have: give the weights of this architecture"
+        )
     network.load_state_dict(found, strict=False)

@@ -76,9 +76,7 @@ class LinearBudget:
     def __post_init__(self) -> None:
         coefficients = np.asarray(self.coefficients)
         if (coefficients < 0).any() or (coefficients != np.round(coefficients)).any():
-            raise ValueError(
-                "coefficients must be whole and not negative: scale them, or complement the bits"
-            )
+            raise ValueError("coefficients must be whole and not negative: scale them, or complement the bits")
         if self.limit < 0 or self.limit != round(self.limit):
             raise ValueError(f"limit={self.limit!r} must be a whole number of at least 0")
 
@@ -107,9 +105,7 @@ class AffineCount:
         if len(self.variables) != len(self.coefficients):
             raise ValueError("variables and coefficients differ in length: give one coefficient per variable")
         if self.low < 0:
-            raise ValueError(
-                f"count can become {self.low}: its constant must cover the negative coefficients"
-            )
+            raise ValueError(f"count can become {self.low}: its constant must cover the negative coefficients")
 
     @property
     def low(self) -> int:
@@ -216,9 +212,7 @@ class ConstrainedEnergy:
             if isinstance(constraint, Cardinality):
                 shared = seen & set(constraint.variables)
                 if shared:
-                    raise ValueError(
-                        f"constraints: variable {min(shared)} is in two cardinalities: make them disjoint"
-                    )
+                    raise ValueError(f"constraints: variable {min(shared)} is in two cardinalities: make them disjoint")
                 seen |= set(constraint.variables)
             if isinstance(constraint, LinearBudget) and len(constraint.coefficients) != self.num_variables:
                 raise ValueError(

@@ -63,9 +63,7 @@ class Energy(ABC):
         """
         states = np.asarray(x)
         if states.shape[-1:] != (self.num_variables,):
-            raise ValueError(
-                f"x has shape {states.shape}, the energy has {self.num_variables} variables: give (reads, n)"
-            )
+            raise ValueError(f"x has shape {states.shape}, the energy has {self.num_variables} variables: give (reads, n)")
         flat = np.atleast_2d(states).astype(np.float64)
         found = self.quadratic_energy(flat) + flat @ self.linear + self.offset
         return np.asarray(found.reshape(states.shape[:-1]))
@@ -169,9 +167,7 @@ class SparseEnergy(Energy):
             np.asarray(values, dtype=np.float64),
         )
         if not i.shape == j.shape == v.shape or i.ndim != 1:
-            raise ValueError(
-                f"rows, cols and values have shapes {i.shape}, {j.shape}, {v.shape}: give three of one length"
-            )
+            raise ValueError(f"rows, cols and values have shapes {i.shape}, {j.shape}, {v.shape}: give three of one length")
         if len(i) and (min(i.min(), j.min()) < 0 or max(i.max(), j.max()) >= n):
             raise ValueError(f"rows and cols must lie between 0 and {n - 1}: linear has {n} variables")
         _finite("values", v)
@@ -279,9 +275,7 @@ class SumEnergy(Energy):
     def __init__(self, parts: Sequence[Energy]) -> None:
         flat = [inner for part in parts for inner in (part.parts if isinstance(part, SumEnergy) else [part])]
         if len({part.num_variables for part in flat}) != 1:
-            raise ValueError(
-                f"parts have {[p.num_variables for p in flat]} variables: give energies over the same bits"
-            )
+            raise ValueError(f"parts have {[p.num_variables for p in flat]} variables: give energies over the same bits")
         self.parts = flat
         self.num_variables = flat[0].num_variables
         self.linear = np.sum([part.linear for part in flat], axis=0)

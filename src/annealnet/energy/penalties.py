@@ -89,9 +89,7 @@ class _Penalties:
             self._products[key] = t
         return self._products[key]
 
-    def register(
-        self, terms: Linear, constant: int, low: int, high: int
-    ) -> tuple[int, list[tuple[Variable, int]]]:
+    def register(self, terms: Linear, constant: int, low: int, high: int) -> tuple[int, list[tuple[Variable, int]]]:
         """Bits whose sum is held equal to the count: (low, [(bit, coefficient)])."""
         encoding = IntegerEncoding.binary(low, high)
         bits = [(self.fresh(), coefficient) for coefficient in encoding.coefficients]
@@ -153,9 +151,7 @@ def penalised_bqm(model: ConstrainedEnergy) -> dimod.BinaryQuadraticModel:
             penalties.square(dict.fromkeys(constraint.variables, 1.0), -constraint.count)
         elif isinstance(constraint, LinearBudget):
             coefficients = np.asarray(constraint.coefficients, dtype=float)
-            penalties.at_most(
-                {int(v): float(coefficients[v]) for v in np.flatnonzero(coefficients)}, 0.0, constraint.limit
-            )
+            penalties.at_most({int(v): float(coefficients[v]) for v in np.flatnonzero(coefficients)}, 0.0, constraint.limit)
         else:
             _product_budget(penalties, constraint)
     return penalties.bqm

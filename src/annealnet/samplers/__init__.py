@@ -34,9 +34,7 @@ def available() -> list[SamplerEntry]:
         'AnnealingSampler'
     """
     return [
-        SamplerEntry(
-            "AnnealingSampler", "any energy, any size; keeps cardinalities and budgets exactly", "nothing"
-        ),
+        SamplerEntry("AnnealingSampler", "any energy, any size; keeps cardinalities and budgets exactly", "nothing"),
         SamplerEntry("ExactSampler", f"proven optimum of up to {MAX_BITS} bits", "nothing"),
         SamplerEntry("solve_blocks", "proven optimum of the published compression Hamiltonian", "nothing"),
         SamplerEntry(

@@ -45,12 +45,8 @@ class AnnealingSampler(dimod.Sampler):
     properties: Any = None
 
     def __init__(self) -> None:
-        self.parameters = {
-            name: [] for name in ("num_reads", "num_sweeps", "beta_range", "seed", "initial_states")
-        }
-        self.properties = {
-            "description": "Metropolis annealing in Numba; keeps cardinalities and budgets exactly"
-        }
+        self.parameters = {name: [] for name in ("num_reads", "num_sweeps", "beta_range", "seed", "initial_states")}
+        self.properties = {"description": "Metropolis annealing in Numba; keeps cardinalities and budgets exactly"}
 
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """Samples a binary quadratic model; parameters as :meth:`sample_energy`.
@@ -130,16 +126,12 @@ class AnnealingSampler(dimod.Sampler):
         if unknown:
             raise ValueError(f"{unknown[0]!r} is no parameter: there are {', '.join(self.parameters)}")
 
-    def _starts(
-        self, energy: Energy | ConstrainedEnergy, reads: int, seed: int, given: np.ndarray | None
-    ) -> np.ndarray:
+    def _starts(self, energy: Energy | ConstrainedEnergy, reads: int, seed: int, given: np.ndarray | None) -> np.ndarray:
         n = energy.num_variables
         if given is not None:
             states = np.array(given, dtype=np.int8)
             if states.shape != (reads, n) or not np.isin(states, (0, 1)).all():
-                raise ValueError(
-                    f"initial_states has shape {states.shape}: give 0 and 1 of shape ({reads}, {n})"
-                )
+                raise ValueError(f"initial_states has shape {states.shape}: give 0 and 1 of shape ({reads}, {n})")
             return np.ascontiguousarray(states)
         rng = np.random.default_rng(seed)
         states = rng.integers(0, 2, (reads, n), dtype=np.int8)
@@ -189,14 +181,10 @@ def _anneal_constrained(
                 f"initial_states break a cardinality: {constraint.count} of {len(constraint.variables)} variables must be 1"
             )
     if compiled.dense is not None:
-        compiled = replace(
-            compiled, dense=None, couplings=sparse.csr_matrix(compiled.dense.astype(np.float64))
-        )
+        compiled = replace(compiled, dense=None, couplings=sparse.csr_matrix(compiled.dense.astype(np.float64)))
     left = np.zeros(len(states))
     repairs = _REPAIRS_PER_VARIABLE * model.num_variables
-    anneal_constrained(
-        *_arrays(compiled), *astuple(compile_constraints(model)), states, betas, stream, repairs, left
-    )
+    anneal_constrained(*_arrays(compiled), *astuple(compile_constraints(model)), states, betas, stream, repairs, left)
     if (left > 0).all():
         raise ValueError(
             f"no state within the budgets was found (the nearest exceeds one by {left.min():.3%}): "

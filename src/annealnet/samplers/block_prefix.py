@@ -37,9 +37,7 @@ class PrefixBlock:
             raise ValueError("values must not be negative: the prefix argument needs a ≥ 0")
         for table in self.tables:
             if len(table) != len(self.values) + 1:
-                raise ValueError(
-                    f"a table has {len(table)} rows: give one per count, 0 to {len(self.values)}"
-                )
+                raise ValueError(f"a table has {len(table)} rows: give one per count, 0 to {len(self.values)}")
 
 
 def solve_blocks(blocks: Sequence[PrefixBlock]) -> tuple[list[tuple[np.ndarray, list[int]]], float]:

@@ -65,9 +65,7 @@ def compile_energy(energy: Energy) -> CompiledEnergy:
     n = energy.num_variables
     parts = energy.parts if isinstance(energy, SumEnergy) else [energy]
     if len(parts) == 1 and isinstance(parts[0], DenseEnergy) and n <= _DENSE_LIMIT:
-        return _without_factors(
-            parts[0].linear, parts[0].matrix.astype(np.float32), sparse.csr_matrix((n, n))
-        )
+        return _without_factors(parts[0].linear, parts[0].matrix.astype(np.float32), sparse.csr_matrix((n, n)))
     factored = [p for p in parts if isinstance(p, FactoredEnergy) and not _better_expanded(p)]
     plain = [p for p in parts if not any(p is f for f in factored)]
     linear = np.zeros(n)
@@ -92,9 +90,7 @@ def _better_expanded(energy: FactoredEnergy) -> bool:
     return energy.num_variables <= _DENSE_LIMIT and energy.factors.nnz > energy.num_variables**2
 
 
-def _without_factors(
-    linear: np.ndarray, dense: np.ndarray | None, couplings: sparse.csr_matrix
-) -> CompiledEnergy:
+def _without_factors(linear: np.ndarray, dense: np.ndarray | None, couplings: sparse.csr_matrix) -> CompiledEnergy:
     none = np.zeros(0)
     return CompiledEnergy(linear, dense, couplings, sparse.csc_matrix((0, len(linear))), none, none)
 

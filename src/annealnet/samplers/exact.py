@@ -46,9 +46,7 @@ class ExactSampler(dimod.Sampler):
         if bqm.num_variables == 0:
             return dimod.SampleSet.from_samples_bqm([{}], bqm)
         energy, labels = from_bqm(bqm)
-        answer = self.sample_energy(energy, **parameters).relabel_variables(
-            dict(enumerate(labels)), inplace=False
-        )
+        answer = self.sample_energy(energy, **parameters).relabel_variables(dict(enumerate(labels)), inplace=False)
         return answer.change_vartype(bqm.vartype, inplace=False)
 
     def sample_energy(self, energy: Energy | ConstrainedEnergy, *, num_reads: int = 1) -> dimod.SampleSet:
@@ -59,9 +57,7 @@ class ExactSampler(dimod.Sampler):
         """
         n = energy.num_variables
         if n > MAX_BITS:
-            raise ValueError(
-                f"energy has {n} bits, enumeration ends at {MAX_BITS}: take AnnealingSampler, or fix some bits"
-            )
+            raise ValueError(f"energy has {n} bits, enumeration ends at {MAX_BITS}: take AnnealingSampler, or fix some bits")
         if num_reads < 1:
             raise ValueError(f"num_reads={num_reads!r} must be at least 1")
         began = time.perf_counter()
@@ -72,9 +68,7 @@ class ExactSampler(dimod.Sampler):
         least = float(energies[0])
         certificate = Certificate(least, least, True, type(self).__name__, None, 1, seconds)
         info = {"timing": {"total": seconds}, "certificate": certificate.to_document()}
-        return dimod.SampleSet.from_samples(
-            (states, list(range(n))), energy=energies, vartype="BINARY", info=info
-        )
+        return dimod.SampleSet.from_samples((states, list(range(n))), energy=energies, vartype="BINARY", info=info)
 
 
 def _lowest(energy: Energy | ConstrainedEnergy, n: int, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,7 @@ from annealnet.energy import ConstrainedEnergy, Energy
 __all__ = ["sample_energy"]
 
 
-def sample_energy(
-    sampler: dimod.Sampler, energy: Energy | ConstrainedEnergy, **parameters: Any
-) -> dimod.SampleSet:
+def sample_energy(sampler: dimod.Sampler, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
     """Hands an energy to a sampler: ours get its structure, others the plain QUBO of ``to_bqm()``.
 
     Auxiliary bits are dropped, energies recomputed; ``is_feasible`` tells which samples keep the constraints.
@@ -47,9 +45,7 @@ def sample_energy(
     states = answer.record.sample[:, [column[i] for i in range(energy.num_variables)]]
     states = (states > 0).astype(np.int8)
     energies = np.atleast_1d(energy.energy(states))
-    good = (
-        energy.feasible(states) if isinstance(energy, ConstrainedEnergy) else np.ones(len(states), dtype=bool)
-    )
+    good = energy.feasible(states) if isinstance(energy, ConstrainedEnergy) else np.ones(len(states), dtype=bool)
     order = np.lexsort((energies, ~good))
     return dimod.SampleSet.from_samples(
         (states[order], list(range(energy.num_variables))),

@@ -40,7 +40,7 @@ class Outcome:
 
     Attributes:
         method: its name.
-        size_ratio: the ratio asked for.
+        budget: what was asked for.
         seed: of calibration data and solver.
         bytes, macs: of the network built.
         divergence: on the calibration data, nats.
@@ -50,7 +50,7 @@ class Outcome:
     """
 
     method: str
-    size_ratio: float
+    budget: str
     seed: int
     bytes: int
     macs: int
@@ -63,6 +63,13 @@ class Outcome:
 def for_budget(problem: Problem, budget: Budget, model: nn.Module) -> Problem:
     """The same problem, measurements included, under another budget."""
     return problem.under(budget.limits(dense_bytes(model), problem.graph.macs()))
+
+
+def _words(budget: Budget) -> str:
+    """Short for tables and for the steps of a checkpoint."""
+    parts = [f"{budget.size_ratio:g}x" if budget.size_ratio else "", f"{budget.bytes} bytes" if budget.bytes else ""]
+    parts.append(f"{budget.macs_ratio:g}x fewer multiply-adds" if budget.macs_ratio else "")
+    return " and ".join(part for part in parts if part)
 
 
 def best_plan(problem: Problem, method: str, seed: int) -> Built | None:
@@ -81,7 +88,7 @@ def compare(
     model: nn.Module,
     calibration: Calibration,
     test: Calibration,
-    ratios: Sequence[float],
+    budgets: Sequence[Budget],
     seed: int,
     *,
     methods: Sequence[str] = METHODS,
@@ -89,30 +96,34 @@ def compare(
     training: Calibration | None = None,
     steps: Checkpoint | None = None,
     say: Say = lambda _: None,
-) -> tuple[list[Outcome], dict[tuple[str, float], Built]]:
-    """Runs every method at every size ratio with one seed.
+) -> tuple[list[Outcome], dict[tuple[str, str], Built]]:
+    """Runs every method at every budget with one seed.
 
     Returns:
-        The outcomes, and the networks by (method, ratio) (fine-tuned where asked; only those built in this run).
+        The outcomes, and the networks by (method, budget) (fine-tuned where asked; only those built in this run).
     """
     steps = steps or Checkpoint(None, "")
     common: Problem | None = None
     outcomes, networks = [], {}
-    for ratio in ratios:
+    for budget in budgets:
         for method in methods:
-            step = f"{method} at {ratio:g}x, seed {seed}"
+            step = f"{method} at {_words(budget)}, seed {seed}"
             if step not in steps:
                 if common is None:
-                    common = prepare(model, calibration, Budget(size_ratio=min(ratios)), seed=seed)
-                problem = for_budget(common, Budget(size_ratio=ratio), model)
+                    common = prepare(model, calibration, budget, seed=seed)
+                    measured = (common.sensitivity, common.removals)  # once for every budget and method
+                    say(f"seed {seed}: measured {len(measured[0].widths)} widths, {common.graph.num_units} channels")
+                problem = for_budget(common, budget, model)
                 began = time.perf_counter()
                 built = best_plan(problem, method, seed)
                 seconds = time.perf_counter() - began
                 if built is None:
                     say(f"{step}: no plan within the budget")
                     continue
-                outcome = _measured(problem, built, method, ratio, seed, test, seconds, fine_tuning, training or calibration)
-                networks[method, ratio] = built
+                outcome = _measured(
+                    problem, built, method, budget, seed, test, seconds, fine_tuning, training or calibration
+                )
+                networks[method, _words(budget)] = built
                 steps.step(step, lambda outcome=outcome: asdict(outcome))  # type: ignore[misc]
             known: dict[str, Any] = steps.step(step, dict)
             outcomes.append(Outcome(**known))
@@ -125,7 +136,7 @@ def _measured(
     problem: Problem,
     built: Built,
     method: str,
-    ratio: float,
+    budget: Budget,
     seed: int,
     test: Calibration,
     seconds: float,
@@ -140,7 +151,7 @@ def _measured(
         built.grids.update(grids)  # type: ignore[attr-defined]
         tuned = _accuracy(built.model, test.x, test.y)
     size, macs = problem.space.bytes(built.keep, built.bits), problem.graph.macs(built.keep)
-    return Outcome(method, ratio, seed, size, macs, built.divergence, accuracy, tuned, seconds)
+    return Outcome(method, _words(budget), seed, size, macs, built.divergence, accuracy, tuned, seconds)
 
 
 @torch.no_grad()

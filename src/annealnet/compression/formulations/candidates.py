@@ -53,7 +53,13 @@ def _certificate(energy: ConstrainedEnergy, info: dict[str, Any], found: float) 
     if told is not None and abs(float(told["energy"]) - found) <= 1e-9 * max(1.0, abs(found)):
         return Certificate(**{name: told[name] for name in told if name != "gap"})
     return Certificate(
-        energy=found, lower_bound=lower_bound(energy.energy_part), proven=False, sampler="external", seed=None, reads=0, seconds=0.0
+        energy=found,
+        lower_bound=lower_bound(energy.energy_part),
+        proven=False,
+        sampler="external",
+        seed=None,
+        reads=0,
+        seconds=0.0,
     )
 
 
@@ -83,7 +89,5 @@ def anneal_plans(
     if sampler is not None:
         return best_distinct(energy, sample_energy(sampler, energy, num_reads=reads, seed=seed), count)
     initial = starts[np.arange(reads) % len(starts)]
-    answer = AnnealingSampler().sample_energy(
-        energy, num_reads=reads, num_sweeps=sweeps, seed=seed, initial_states=initial
-    )
+    answer = AnnealingSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed, initial_states=initial)
     return best_distinct(energy, answer, count)

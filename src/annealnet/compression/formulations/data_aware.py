@@ -40,6 +40,11 @@ class DataAware:
     sweeps: int = 2000
 
     @property
+    def measures(self) -> bool:
+        """Widths and removals are measured on the calibration data."""
+        return True
+
+    @property
     def name(self) -> str:
         """Short name for tables."""
         return "data_aware"

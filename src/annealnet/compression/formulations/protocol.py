@@ -93,6 +93,11 @@ class Formulation(Protocol):
         """Short name for tables."""
         ...
 
+    @property
+    def measures(self) -> bool:
+        """Whether it reads the problem's measured sensitivities."""
+        ...
+
     def propose(self, problem: Problem, sampler: dimod.Sampler | None, count: int, seed: int) -> Candidates:
         """The best plans found within the budget, best energy first."""
         ...

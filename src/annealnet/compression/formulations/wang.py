@@ -80,6 +80,11 @@ class Published:
     beta: float | None = None
 
     @property
+    def measures(self) -> bool:
+        """Weights alone decide."""
+        return False
+
+    @property
     def name(self) -> str:
         """Short name for tables."""
         return "published"
@@ -92,9 +97,11 @@ class Published:
         """
         blocks, units = blocks_of(problem)
         beta = balanced_beta(blocks) if self.beta is None else self.beta
-        lowest = min(min(w) for w in problem.space.widths.values() if len(w) > 1) if any(
-            len(w) > 1 for w in problem.space.widths.values()
-        ) else B_MAX - 1
+        lowest = (
+            min(min(w) for w in problem.space.widths.values() if len(w) > 1)
+            if any(len(w) > 1 for w in problem.space.widths.values())
+            else B_MAX - 1
+        )
 
         def at(gamma: float) -> Hamiltonian:
             return Hamiltonian(blocks, gamma, beta, max_reduction=B_MAX - lowest)

@@ -28,9 +28,7 @@ def _add_row(fields: np.ndarray, row: np.ndarray, step: np.float32) -> None:
 
 
 @numba.njit(cache=True, parallel=True)  # type: ignore[misc]
-def anneal_dense(
-    matrix: np.ndarray, linear: np.ndarray, states: np.ndarray, betas: np.ndarray, seed: np.uint64
-) -> None:
+def anneal_dense(matrix: np.ndarray, linear: np.ndarray, states: np.ndarray, betas: np.ndarray, seed: np.uint64) -> None:
     """Anneals every row of ``states`` int8 ``(reads, n)`` in place; ends with greedy descent."""
     reads, n = states.shape
     for r in numba.prange(reads):

@@ -1,0 +1,94 @@
+"""`annealnet compress`: files in, files and a report out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from annealnet.compression import Budget, FineTuning, compress
+from annealnet.compression.calibration import Calibration
+from annealnet.compression.formulations import Formulation
+from annealnet.compression.onnx_export import export_dense_onnx, onnx_latency
+from annealnet.compression.result import CompressedNetwork
+from annealnet.datasets import open_data, subset
+from annealnet.report import CompressionReport, write_html
+from annealnet.studies.comparison import FORMULATIONS
+from annealnet.studies.recording import record
+
+__all__ = ["Request", "compress_files", "onnx_pair"]
+
+Latency = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line.
+
+    Attributes:
+        network: name of the network, for the report.
+        data: ``digits`` or a path.
+        out: folder of the results.
+        budget: what the network may cost.
+        mean, std: normalisation of the inputs, or None.
+        samples: calibration samples.
+        formulation: ``data_aware`` or ``published``.
+        epochs: of fine-tuning; 0 for none.
+        seed: of everything.
+    """
+
+    network: str
+    data: str
+    out: Path
+    budget: Budget
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    samples: int = 1024
+    formulation: str = "data_aware"
+    epochs: float = 0.0
+    seed: int = 0
+
+    def chosen(self) -> Formulation:
+        """The formulation asked for.
+
+        Raises:
+            ValueError: when there is none of that name.
+        """
+        if self.formulation not in FORMULATIONS:
+            raise ValueError(f"formulation={self.formulation!r} is not known: there are {' and '.join(FORMULATIONS)}")
+        return FORMULATIONS[self.formulation]
+
+
+def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None]) -> CompressionReport:
+    """Compresses a network on data from a path and writes plan, tensors, ONNX models and report.html.
+
+    Raises:
+        ValueError: for every kind of bad input, before work starts.
+    """
+    chosen = request.chosen()
+    split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
+    x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
+    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    small = compress(
+        dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen,
+        fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
+        training_data=[(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))],
+        checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,
+    )  # fmt: skip
+    small.save(request.out)
+    say("exporting to ONNX and timing both models")
+    latencies = onnx_pair(request.out, small, dense)
+    report = record(small, request.network, f"{len(test.x)} held-out samples", dense, test, latencies)
+    write_html(report, request.out / "report.html")
+    return report
+
+
+def onnx_pair(out: Path, small: CompressedNetwork, dense: nn.Module, batch: int = 64) -> tuple[Latency, Latency]:
+    """Writes both networks as ONNX and times a batch: (median, low, high) milliseconds of the dense and the small one."""
+    dense_path = export_dense_onnx(dense.eval(), out / "dense.onnx", small.example)
+    small_path = small.export_onnx(out / "model.onnx")
+    before, after = onnx_latency(dense_path, batch), onnx_latency(small_path, batch)
+    return (before.median, before.low, before.high), (after.median, after.low, after.high)
