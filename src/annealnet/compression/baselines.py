@@ -132,7 +132,7 @@ def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
         p.requires_grad_(flag)
     energies = {}
     for name, b in problem.space.choices:
-        weight = weights[name].detach()  # type: ignore[union-attr]
+        weight = torch.as_tensor(weights[name]).detach()
         energies[name, b] = fisher[name] * float(((dequantize(problem.rounding(weight, b, None)) - weight) ** 2).sum())
     return energies
 

@@ -92,7 +92,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> Tensor:
     strength = torch.where(scale > 0, ridge * scale, torch.ones_like(scale))
     gram = gram + strength[:, None, None] * torch.eye(fan_in)
     step = torch.linalg.solve(gram.double(), (x.transpose(1, 2) @ residual).double()).float()
-    return matrix + step
+    return torch.as_tensor(matrix + step)
 
 
 def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ def _settle(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding
     # float16 rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     shift = (target - answered).mean(0)
-    module.weight.copy_(dequantize(grid))  # type: ignore[operator, union-attr]
+    module.weight.copy_(dequantize(grid))  # type: ignore[operator]
     bias = module.bias
     if isinstance(bias, Tensor):
         bias.copy_((bias + shift).half().float())

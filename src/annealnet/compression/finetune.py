@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,15 +111,15 @@ def fine_tune(
 
 
 def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
-    parametrization = module.parametrizations["weight"]  # type: ignore[index]
+    parametrization: Any = module.parametrizations["weight"]  # type: ignore[index]
     on_grid: _OnGrid = parametrization[0]
-    free = parametrization.original.detach()
+    free: Tensor = parametrization.original.detach()
     scale = on_grid.log_scale.exp().flatten().half().float()
     shape = (-1, *([1] * (free.ndim - 1)))
     codes = (free / scale.reshape(shape).clamp_min(1e-7)).clamp(-on_grid.q, on_grid.q).round().to(torch.int8)
     parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
     trained = Quantized(codes=codes, scale=scale, bits=grid.bits)
-    module.weight.copy_(dequantize(trained))  # type: ignore[operator, union-attr]
+    module.weight.copy_(dequantize(trained))  # type: ignore[operator]
     if isinstance(module.bias, Tensor):
         module.bias.copy_(module.bias.half().float())
     return trained

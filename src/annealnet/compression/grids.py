@@ -150,7 +150,7 @@ class NearestRounding:
 
     def _best_scale(self, weights: np.ndarray, bits: int, moments: np.ndarray) -> np.ndarray:
         """The scale of least error for each row, float32."""
-        q = np.float32(largest_code(bits))
+        q = largest_code(bits)
         # clipping pays where steps are wide: from 0.2 at 2 bits to 0.8 at 8
         start = self.narrowest ** ((MAX_BITS + 1 - bits) / (MAX_BITS - 1))
         factors = np.linspace(1.0, start, self.candidates, dtype=np.float32)
@@ -184,6 +184,6 @@ def _moments(statistics: Tensor | None, fan_in: int) -> np.ndarray:
     return statistics.detach().float().contiguous().numpy()
 
 
-def _first_best(weights: np.ndarray, moments: np.ndarray, tried: np.ndarray, q: np.float32) -> np.ndarray:
+def _first_best(weights: np.ndarray, moments: np.ndarray, tried: np.ndarray, q: int) -> np.ndarray:
     best = rounding_errors(weights, moments, tried, q).argmin(axis=1)
     return np.take_along_axis(tried, best[:, None], axis=1)[:, 0]

@@ -55,7 +55,7 @@ def _block_error(inverse: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:
     inner = inner + torch.diag_embed(absent.to(inner.dtype))
     weights = torch.where(absent[:, :, None], torch.zeros_like(matrix[:1, :1]), matrix[index])
     outer = weights @ weights.transpose(1, 2)
-    return torch.linalg.solve(inner, outer).diagonal(dim1=1, dim2=2).sum(1)
+    return torch.as_tensor(torch.linalg.solve(inner, outer).diagonal(dim1=1, dim2=2).sum(1))
 
 
 def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor, ridge: float) -> Tensor:

@@ -37,7 +37,7 @@ class StagedForward(fx.Interpreter):
 
     def __init__(self, network: nn.Module, x: Tensor) -> None:
         super().__init__(symbolic_trace(network)[0], garbage_collect_values=True)
-        self._nodes = list(self.graph.nodes)
+        self._nodes: list[fx.Node] = list(self.graph.nodes)
         self._next = 0
         self.env = {}
         self.args_iter = iter((x,))

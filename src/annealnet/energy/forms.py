@@ -273,10 +273,12 @@ class SumEnergy(Energy):
     """
 
     def __init__(self, parts: Sequence[Energy]) -> None:
-        flat = [inner for part in parts for inner in (part.parts if isinstance(part, SumEnergy) else [part])]
+        flat: list[Energy] = []
+        for part in parts:
+            flat += part.parts if isinstance(part, SumEnergy) else [part]
         if len({part.num_variables for part in flat}) != 1:
             raise ValueError(f"parts have {[p.num_variables for p in flat]} variables: give energies over the same bits")
-        self.parts = flat
+        self.parts: list[Energy] = flat
         self.num_variables = flat[0].num_variables
         self.linear = np.sum([part.linear for part in flat], axis=0)
         self.offset = sum(part.offset for part in flat)

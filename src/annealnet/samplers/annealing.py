@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dimod
 import numpy as np
+from scipy import sparse
 
-from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Energy, from_bqm, lower_bound
+from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constraint, Energy, from_bqm, lower_bound
 from annealnet.samplers.compiled import CompiledEnergy, compile_constraints, compile_energy
 
 __all__ = ["AnnealingSampler", "default_beta_range"]
@@ -103,8 +106,9 @@ class AnnealingSampler(dimod.Sampler):
         states = self._starts(energy, num_reads, seed, initial_states)
         stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
         prepared = time.perf_counter()
-        if isinstance(energy, ConstrainedEnergy) and energy.constraints:
-            states = _anneal_constrained(energy, compiled, states, betas, stream)
+        constraints = energy.constraints if isinstance(energy, ConstrainedEnergy) else ()
+        if constraints or compiled.factors.nnz:
+            states = _anneal_compound(constraints, compiled, states, betas, stream)
         else:
             _anneal_free(compiled, states, betas, stream)
         sampled = time.perf_counter()
@@ -150,44 +154,52 @@ def _anneal_free(compiled: CompiledEnergy, states: np.ndarray, betas: np.ndarray
     if compiled.dense is not None:
         anneal_dense(compiled.dense, compiled.linear.astype(np.float32), states, betas, stream)
     else:
-        anneal_sparse(*_arrays(compiled), states, betas, stream)
+        couplings = compiled.couplings
+        neighbours = (couplings.indptr.astype(np.int64), couplings.indices.astype(np.int64), couplings.data)
+        anneal_sparse(compiled.linear, *neighbours, states, betas, stream)
 
 
-def _arrays(compiled: CompiledEnergy) -> tuple[np.ndarray, ...]:
-    couplings, factors = compiled.couplings, compiled.factors
-    return (
-        compiled.linear, couplings.indptr.astype(np.int64), couplings.indices.astype(np.int64), couplings.data,
-        factors.indptr.astype(np.int64), factors.indices.astype(np.int64), factors.data,
-        compiled.weights, compiled.shifts,
-    )  # fmt: skip
-
-
-def _anneal_constrained(
-    model: ConstrainedEnergy,
+def _anneal_compound(
+    constraints: Sequence[Constraint],
     compiled: CompiledEnergy,
     states: np.ndarray,
     betas: np.ndarray,
     stream: np.uint64,
 ) -> np.ndarray:
-    from dataclasses import astuple, replace
+    """With constraints or squares: compound moves. Returns the feasible reads."""
+    import numba
 
-    from scipy import sparse
+    from annealnet.samplers.kernels.constrained import anneal_read
 
-    from annealnet.samplers.kernels.constrained import anneal_constrained
-
-    for constraint in model.constraints:
+    for constraint in constraints:
         if isinstance(constraint, Cardinality) and not constraint.holds(states).all():
             raise ValueError(
                 f"initial_states break a cardinality: {constraint.count} of {len(constraint.variables)} variables must be 1"
             )
+    couplings, factors = compiled.couplings, compiled.factors
     if compiled.dense is not None:
-        compiled = replace(compiled, dense=None, couplings=sparse.csr_matrix(compiled.dense.astype(np.float64)))
-    left = np.zeros(len(states))
-    repairs = _REPAIRS_PER_VARIABLE * model.num_variables
-    anneal_constrained(*_arrays(compiled), *astuple(compile_constraints(model)), states, betas, stream, repairs, left)
+        couplings = sparse.csr_matrix(compiled.dense.astype(np.float64))
+    by_row = sparse.csr_matrix(factors)
+    energy = (
+        *(couplings.indptr.astype(np.int64), couplings.indices.astype(np.int64), couplings.data),
+        *(factors.indptr.astype(np.int64), factors.indices.astype(np.int64), factors.data, compiled.weights),
+    )
+    members = (by_row.indptr.astype(np.int64), by_row.indices.astype(np.int64))
+    limits = compile_constraints(states.shape[1], constraints)
+    problem = (energy, limits.sets, members, limits.counts, limits.budgets)
+    repairs = _REPAIRS_PER_VARIABLE * states.shape[1]
+
+    def read(number: int) -> float:
+        state = states[number]
+        return float(
+            anneal_read(compiled.linear, compiled.shifts, limits.constants, problem, state, betas, stream, number, repairs)
+        )
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as threads:  # the kernel lets go of the interpreter
+        left = np.array(list(threads.map(read, range(len(states)))))
     if (left > 0).all():
         raise ValueError(
             f"no state within the budgets was found (the nearest exceeds one by {left.min():.3%}): "
             "loosen the budget, or give initial_states that keep it"
         )
-    return states[left == 0]
+    return np.asarray(states[left == 0])

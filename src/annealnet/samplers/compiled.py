@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,6 @@ from scipy import sparse
 
 from annealnet.energy import (
     Cardinality,
-    ConstrainedEnergy,
     DenseEnergy,
     Energy,
     FactoredEnergy,
@@ -97,26 +97,24 @@ def _without_factors(linear: np.ndarray, dense: np.ndarray | None, couplings: sp
 
 @dataclass(frozen=True)
 class CompiledConstraints:
-    """Cardinality sets, and every budget as sums of products of counts; see :mod:`.kernels.constrained`."""
+    """Cardinality sets, and every budget as sums of products of counts; see :mod:`.kernels.constrained`.
 
-    set_of: np.ndarray
-    set_start: np.ndarray
-    set_var: np.ndarray
-    count_constant: np.ndarray
-    count_start: np.ndarray
-    count_index: np.ndarray
-    count_value: np.ndarray
-    term_start: np.ndarray
-    term_count: np.ndarray
-    term_cost: np.ndarray
-    budget_start: np.ndarray
-    limits: np.ndarray
+    Attributes:
+        sets: set of each variable (-1: none), and the sets' members as (start, variables).
+        constants: every count's value in the all-zero state.
+        counts: per variable the counts it changes, as (start, index, value).
+        budgets: terms as (start, counts, cost), and budgets as (start, limit).
+    """
+
+    sets: tuple[np.ndarray, np.ndarray, np.ndarray]
+    constants: np.ndarray
+    counts: tuple[np.ndarray, np.ndarray, np.ndarray]
+    budgets: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def compile_constraints(model: ConstrainedEnergy) -> CompiledConstraints:
+def compile_constraints(n: int, constraints: Sequence[Constraint]) -> CompiledConstraints:
     """Linear budgets become product budgets of one count."""
-    n = model.num_variables
-    sets = [list(c.variables) for c in model.constraints if isinstance(c, Cardinality)]
+    sets = [list(c.variables) for c in constraints if isinstance(c, Cardinality)]
     set_of = np.full(n, -1, dtype=np.int64)
     for number, members in enumerate(sets):
         set_of[members] = number
@@ -126,7 +124,7 @@ def compile_constraints(model: ConstrainedEnergy) -> CompiledConstraints:
     values: list[float] = []
     terms: list[tuple[float, list[int]]] = []
     budgets, limits = [0], []
-    for constraint in model.constraints:
+    for constraint in constraints:
         if isinstance(constraint, Cardinality):
             continue
         first = len(constants)
@@ -149,8 +147,18 @@ def compile_constraints(model: ConstrainedEnergy) -> CompiledConstraints:
         limits.append(float(constraint.limit))
     counts = sparse.csc_matrix((values, (rows, cols)), shape=(len(constants), n))
     return CompiledConstraints(
-        set_of, np.cumsum([0, *map(len, sets)]), np.array([v for members in sets for v in members], dtype=np.int64),
-        np.array(constants), counts.indptr.astype(np.int64), counts.indices.astype(np.int64), counts.data.astype(float),
-        np.cumsum([0, *(len(f) for _, f in terms)]), np.array([f for _, fs in terms for f in fs], dtype=np.int64),
-        np.array([cost for cost, _ in terms]), np.array(budgets, dtype=np.int64), np.array(limits),
-    )  # fmt: skip
+        (
+            set_of,
+            np.cumsum([0, *map(len, sets)]),
+            np.array([v for members in sets for v in members], dtype=np.int64),
+        ),
+        np.array(constants, dtype=float),
+        (counts.indptr.astype(np.int64), counts.indices.astype(np.int64), counts.data.astype(float)),
+        (
+            np.cumsum([0, *(len(fs) for _, fs in terms)]),
+            np.array([f for _, fs in terms for f in fs], dtype=np.int64),
+            np.array([cost for cost, _ in terms], dtype=float),
+            np.array(budgets, dtype=np.int64),
+            np.array(limits, dtype=float),
+        ),
+    )

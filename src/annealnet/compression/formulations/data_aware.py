@@ -90,7 +90,7 @@ class DataAware:
             np.add.at(share, outs[outs >= 0], own[outs >= 0])
             if layer.groups == 1:  # grouped: the inputs leave together with outputs already counted
                 np.add.at(share, ins[ins >= 0], 1 / len(ins))
-            touched = np.flatnonzero(share)
+            touched = np.flatnonzero(share).tolist()
             for b in space.widths[layer.name]:
                 index = space.width_index[layer.name, b]
                 value = -0.5 * problem.sensitivity.widths[layer.name, b]

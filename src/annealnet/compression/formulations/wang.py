@@ -43,7 +43,7 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
             made = [int(u) in members for u in layer.out_units]
             if not any(made):
                 continue
-            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[union-attr, operator]
+            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[operator]
             for out, unit in enumerate(layer.out_units):
                 if made[out]:
                     total[int(unit)] += float(weight[out].abs().sum())
@@ -62,7 +62,7 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
         units.append(tuple(group.units) if problem.space.removable else ())
     for layer in graph.layers:
         if len(widths[layer.name]) > 1 and layer.name not in placed:
-            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[union-attr, operator]
+            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[operator]
             step = float(weight.max() - weight.min()) / 2**B_MAX
             blocks.append(FilterBlock(np.empty(0), (FilterLayer(layer.name, 0, step, weight.numel()),)))
             units.append(())

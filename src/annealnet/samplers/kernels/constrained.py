@@ -1,28 +1,29 @@
-"""Metropolis annealing that never leaves the feasible states: flips, swaps inside a cardinality, and pairs of these.
+"""Metropolis annealing with squares, constraints and compound moves; it never leaves the feasible states.
 
-A budget's edge is where the optimum lies, and no single flip moves along it: half of the proposals are two moves at once
-(remove a channel here, widen a layer there).
+Single flips do not move along a budget's edge, nor exchange two members of a square, and that is where the optimum lies. So
+half of the proposals are two moves at once: remove a channel here and widen a layer there, or swap two bits of a square.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
 
 from annealnet.samplers.kernels.random import below, next_state, seeded, uniform
 
-__all__ = ["anneal_constrained"]
+__all__ = ["anneal_read"]
 
 #: Sweeps at zero temperature after the schedule.
 _DESCENTS = 10
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
-def _excess(levels: np.ndarray, term_start: np.ndarray, term_count: np.ndarray, term_cost: np.ndarray,
-            budget_start: np.ndarray, limits: np.ndarray) -> float:  # fmt: skip
+@numba.njit(cache=True)
+def _excess(levels: np.ndarray, budgets: Any) -> Any:
     """How far the budgets are exceeded, relative to their limits; 0 where all hold."""
+    term_start, term_count, term_cost, budget_start, limits = budgets
     total = 0.0
     for budget in range(limits.shape[0]):
         cost = 0.0
@@ -36,118 +37,157 @@ def _excess(levels: np.ndarray, term_start: np.ndarray, term_count: np.ndarray, 
     return total
 
 
-@numba.njit(cache=True)  # type: ignore[misc]
-def _flip(i: int, x: np.ndarray, fields: np.ndarray, squares: np.ndarray, counts: np.ndarray,
-          row_start: np.ndarray, row_var: np.ndarray, row_value: np.ndarray,
-          factor_start: np.ndarray, factor_row: np.ndarray, factor_value: np.ndarray, factor_weight: np.ndarray,
-          count_start: np.ndarray, count_index: np.ndarray, count_value: np.ndarray) -> float:  # fmt: skip
-    """Flips a bit, keeps fields, squares and counts, and returns the change of energy."""
+@numba.njit(cache=True)
+def _delta(i: int, x: np.ndarray, fields: np.ndarray, squares: np.ndarray, energy: Any) -> Any:
+    """Change of energy if a bit were flipped."""
+    _, _, _, factor_start, factor_row, factor_value, factor_weight = energy
     step = 1.0 - 2.0 * x[i]
     delta = step * fields[i]
     for k in range(factor_start[i], factor_start[i + 1]):
         a, f = factor_value[k], factor_row[k]
         delta += factor_weight[f] * a * (2.0 * step * squares[f] + a)
-        squares[f] += step * a
-    for k in range(row_start[i], row_start[i + 1]):
-        fields[row_var[k]] += step * row_value[k]
-    for k in range(count_start[i], count_start[i + 1]):
-        counts[count_index[k]] += step * count_value[k]
-    x[i] ^= 1
     return delta
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
-def anneal_constrained(
-    linear: np.ndarray, row_start: np.ndarray, row_var: np.ndarray, row_value: np.ndarray,
-    factor_start: np.ndarray, factor_row: np.ndarray, factor_value: np.ndarray, factor_weight: np.ndarray,
-    factor_shift: np.ndarray,
-    set_of: np.ndarray, set_start: np.ndarray, set_var: np.ndarray,
-    count_constant: np.ndarray, count_start: np.ndarray, count_index: np.ndarray, count_value: np.ndarray,
-    term_start: np.ndarray, term_count: np.ndarray, term_cost: np.ndarray, budget_start: np.ndarray, limits: np.ndarray,
-    states: np.ndarray, betas: np.ndarray, seed: np.uint64, repairs: int, excess_left: np.ndarray,
-) -> None:  # fmt: skip
-    """Anneals every row of ``states`` int8 ``(reads, n)`` in place and leaves the best feasible state of the read there.
+@numba.njit(cache=True)
+def _flip(
+    i: int, x: np.ndarray, fields: np.ndarray, squares: np.ndarray, levels: np.ndarray, energy: Any, counts: Any
+) -> None:
+    """Flips a bit and keeps fields, squares and counts."""
+    row_start, row_var, row_value, factor_start, factor_row, factor_value, _ = energy
+    count_start, count_index, count_value = counts
+    step = 1.0 - 2.0 * x[i]
+    for k in range(factor_start[i], factor_start[i + 1]):
+        squares[factor_row[k]] += step * factor_value[k]
+    for k in range(row_start[i], row_start[i + 1]):
+        fields[row_var[k]] += step * row_value[k]
+    for k in range(count_start[i], count_start[i + 1]):
+        levels[count_index[k]] += step * count_value[k]
+    x[i] ^= 1
 
-    Starts must keep the cardinalities; budgets are repaired by at most ``repairs`` random moves that never raise the
-    excess. ``excess_left`` ``(reads,)`` tells what is left of it: such a read was given up.
+
+@numba.njit(cache=True)
+def _propose(x: np.ndarray, sets: Any, energy: Any, members: Any, chosen: np.ndarray, random: Any) -> Any:
+    """Draws one or two moves into ``chosen``; returns their number of flips (0: nothing to do) and the stream."""
+    set_of, set_start, set_var = sets
+    factor_start, factor_row = energy[3], energy[4]
+    member_start, member_var = members
+    random = next_state(random)
+    moves = 2 if uniform(random) < 0.5 else 1
+    flips = 0
+    i = 0
+    for move in range(moves):
+        random = next_state(random)
+        partners = factor_start[i + 1] - factor_start[i] if move == 1 else 0
+        if partners > 0 and uniform(random) < 0.5:  # another bit of a square that the first one is in
+            random = next_state(random)
+            f = factor_row[factor_start[i] + below(random, partners)]
+            random = next_state(random)
+            i = member_var[member_start[f] + below(random, member_start[f + 1] - member_start[f])]
+        else:
+            random = next_state(random)
+            i = below(random, x.shape[0])
+        chosen[flips] = i
+        flips += 1
+        if set_of[i] >= 0:
+            first = set_start[set_of[i]]
+            random = next_state(random)
+            j = set_var[first + below(random, set_start[set_of[i] + 1] - first)]
+            chosen[flips] = j
+            flips += 1
+            if x[i] == x[j]:
+                return 0, random
+    for k in range(flips):  # a bit drawn twice would undo its own swap and break the set
+        for m in range(k):
+            if chosen[k] == chosen[m]:
+                return 0, random
+    return flips, random
+
+
+@numba.njit(cache=True)
+def _sweep(
+    proposals: int, beta: float, excess: float, x: np.ndarray, state: Any, problem: Any, chosen: np.ndarray, random: Any
+) -> Any:  # fmt: skip
+    """Proposals at one temperature. While budgets are exceeded only their excess counts, and it never rises.
+
+    Returns the change of energy, the excess left and the stream.
     """
-    reads, n = states.shape
-    for r in numba.prange(reads):
-        random = seeded(seed, r)
-        x = states[r]
-        fields, squares, counts = linear.copy(), factor_shift.copy(), count_constant.copy()
-        start = x.copy()
-        x[:] = 0
-        energy = 0.0
-        for i in range(n):
-            if start[i]:
-                energy += _flip(i, x, fields, squares, counts, row_start, row_var, row_value, factor_start, factor_row,
-                                factor_value, factor_weight, count_start, count_index, count_value)  # fmt: skip
-        excess = _excess(counts, term_start, term_count, term_cost, budget_start, limits)
-        best, best_energy = x.copy(), energy
-        chosen = np.empty(4, dtype=np.int64)
-        sweeps = betas.shape[0]
-        sweep = 0
-        while sweep < sweeps + _DESCENTS:
-            for _ in range(n if excess == 0.0 else repairs):
-                # ---- propose one or two moves
-                moves = 0
-                random = next_state(random)
-                pairs = 2 if uniform(random) < 0.5 else 1
-                for _move in range(pairs):
-                    random = next_state(random)
-                    i = below(random, n)
-                    if set_of[i] < 0:
-                        chosen[moves] = i
-                        moves += 1
-                    else:
-                        first = set_start[set_of[i]]
-                        random = next_state(random)
-                        j = set_var[first + below(random, set_start[set_of[i] + 1] - first)]
-                        if x[i] != x[j]:
-                            chosen[moves] = i
-                            chosen[moves + 1] = j
-                            moves += 2
-                if moves == 0:
-                    continue
-                delta = 0.0
-                for k in range(moves):
-                    delta += _flip(chosen[k], x, fields, squares, counts, row_start, row_var, row_value, factor_start,
-                                   factor_row, factor_value, factor_weight, count_start, count_index, count_value)  # fmt: skip
-                # a bit drawn twice would undo its own swap and break the set
-                broken = False
-                for k in range(moves):
-                    for m in range(k):
-                        if chosen[k] == chosen[m]:
-                            broken = True
-                now = _excess(counts, term_start, term_count, term_cost, budget_start, limits)
-                if excess > 0.0:
-                    accepted = not broken and now <= excess
-                elif broken or now > 0.0:
-                    accepted = False
-                elif sweep >= sweeps:
-                    accepted = delta < 0.0
-                else:
-                    cost = delta * betas[sweep]
-                    random = next_state(random)
-                    accepted = cost <= 0.0 or (cost < 30.0 and uniform(random) < math.exp(-cost))
-                if accepted:
-                    energy += delta
-                    if excess > 0.0 and now == 0.0:
-                        best[:] = x
-                        best_energy = energy
-                        excess = 0.0
-                        break
-                    excess = now
-                else:
-                    for k in range(moves - 1, -1, -1):
-                        _flip(chosen[k], x, fields, squares, counts, row_start, row_var, row_value, factor_start, factor_row,
-                              factor_value, factor_weight, count_start, count_index, count_value)  # fmt: skip
-            if excess > 0.0:
-                break
-            if energy < best_energy - 1e-15:
-                best[:] = x
-                best_energy = energy
-            sweep += 1
-        excess_left[r] = excess
-        x[:] = best
+    fields, squares, levels = state
+    energy, sets, members, counts, budgets = problem
+    total = 0.0
+    for _ in range(proposals):
+        flips, random = _propose(x, sets, energy, members, chosen, random)
+        if flips == 0:
+            continue
+        random = next_state(random)
+        chance = uniform(random)
+        if flips == 1 and excess == 0.0:  # most are refused: nothing is moved to find that out
+            cost = beta * _delta(chosen[0], x, fields, squares, energy)
+            if cost > 0.0 and (cost > 30.0 or chance >= math.exp(-cost)):
+                continue
+        delta = 0.0
+        for k in range(flips):
+            delta += _delta(chosen[k], x, fields, squares, energy)
+            _flip(chosen[k], x, fields, squares, levels, energy, counts)
+        now = _excess(levels, budgets)
+        cost = beta * delta
+        accepted = (
+            now <= excess if excess > 0.0 else now == 0.0 and (cost <= 0.0 or (cost < 30.0 and chance < math.exp(-cost)))
+        )
+        if accepted:
+            total += delta
+            if excess > 0.0 and now == 0.0:
+                return total, now, random
+            excess = now
+        else:
+            for k in range(flips - 1, -1, -1):
+                _flip(chosen[k], x, fields, squares, levels, energy, counts)
+    return total, excess, random
+
+
+@numba.njit(cache=True, nogil=True)
+def anneal_read(
+    linear: np.ndarray, shifts: np.ndarray, constants: np.ndarray, problem: Any,
+    x: np.ndarray, betas: np.ndarray, seed: Any, read: int, repairs: int,
+) -> Any:  # fmt: skip
+    """Anneals one state int8 ``(n,)`` in place and leaves the best feasible state there; threads may run reads side by side.
+
+    Args:
+        linear, shifts, constants: fields, square levels and counts of the all-zero state.
+        problem: (energy, sets, members, counts, budgets), each a tuple of flat arrays.
+        x: the start; it must keep the cardinalities.
+        betas: inverse temperatures, then ten sweeps of descent follow.
+        seed: of all streams.
+        read: number of this one.
+        repairs: most random moves that may bring the start within its budgets.
+
+    Returns:
+        What is left of the budgets' excess; above 0 the read was given up.
+    """
+    n = x.shape[0]
+    random = seeded(seed, read)
+    start = x.copy()
+    x[:] = 0
+    state = (linear.copy(), shifts.copy(), constants.copy())
+    chosen = np.empty(4, dtype=np.int64)
+    energy = 0.0
+    for i in range(n):
+        if start[i]:
+            energy += _delta(i, x, state[0], state[1], problem[0])
+            _flip(i, x, state[0], state[1], state[2], problem[0], problem[3])
+    excess = _excess(state[2], problem[4])
+    if excess > 0.0:
+        change, excess, random = _sweep(repairs, 0.0, excess, x, state, problem, chosen, random)
+        energy += change
+        if excess > 0.0:
+            return excess
+    best, best_energy = x.copy(), energy
+    for sweep in range(betas.shape[0] + _DESCENTS):
+        beta = betas[sweep] if sweep < betas.shape[0] else math.inf
+        change, excess, random = _sweep(n, beta, 0.0, x, state, problem, chosen, random)
+        energy += change
+        if energy < best_energy - 1e-15:
+            best[:] = x
+            best_energy = energy
+    x[:] = best
+    return 0.0

@@ -15,19 +15,19 @@ from annealnet.samplers.kernels.random import next_state, seeded, uniform
 __all__ = ["anneal_dense", "anneal_sparse"]
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def _accepts(delta: float, beta: float, state: np.uint64) -> bool:
     cost = delta * beta
     return cost <= 0.0 or (cost < 30.0 and uniform(state) < math.exp(-cost))
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, fastmath=True, inline="always")
 def _add_row(fields: np.ndarray, row: np.ndarray, step: np.float32) -> None:
     for j in range(fields.shape[0]):
         fields[j] += step * row[j]
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True)
 def anneal_dense(matrix: np.ndarray, linear: np.ndarray, states: np.ndarray, betas: np.ndarray, seed: np.uint64) -> None:
     """Anneals every row of ``states`` int8 ``(reads, n)`` in place; ends with greedy descent."""
     reads, n = states.shape
@@ -61,37 +61,26 @@ def anneal_dense(matrix: np.ndarray, linear: np.ndarray, states: np.ndarray, bet
                     improved = True
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True)
 def anneal_sparse(
     linear: np.ndarray,
     row_start: np.ndarray,
     row_var: np.ndarray,
     row_value: np.ndarray,
-    factor_start: np.ndarray,
-    factor_row: np.ndarray,
-    factor_value: np.ndarray,
-    factor_weight: np.ndarray,
-    factor_shift: np.ndarray,
     states: np.ndarray,
     betas: np.ndarray,
     seed: np.uint64,
 ) -> None:
-    """Couplings by neighbour lists and squares Σ c (a·x + b)² by columns, either may be empty; states in place.
-
-    A proposal costs one field read and the bit's factors, an acceptance its neighbours and its factors.
-    """
+    """Anneals every row of ``states`` int8 ``(reads, n)`` in place, couplings by neighbour lists; ends in a descent."""
     reads, n = states.shape
     for r in numba.prange(reads):
         random = seeded(seed, r)
         x = states[r]
         fields = linear.copy()
-        levels = factor_shift.copy()
         for i in range(n):
             if x[i]:
                 for k in range(row_start[i], row_start[i + 1]):
                     fields[row_var[k]] += row_value[k]
-                for k in range(factor_start[i], factor_start[i + 1]):
-                    levels[factor_row[k]] += factor_value[k]
         last = betas.shape[0]
         sweep = 0
         improved = True
@@ -100,9 +89,6 @@ def anneal_sparse(
             for i in range(n):
                 step = 1.0 - 2.0 * x[i]
                 delta = step * fields[i]
-                for k in range(factor_start[i], factor_start[i + 1]):
-                    a = factor_value[k]
-                    delta += factor_weight[factor_row[k]] * a * (2.0 * step * levels[factor_row[k]] + a)
                 if sweep < last:
                     random = next_state(random)
                     accepted = _accepts(delta, betas[sweep], random)
@@ -113,6 +99,4 @@ def anneal_sparse(
                     x[i] ^= 1
                     for k in range(row_start[i], row_start[i + 1]):
                         fields[row_var[k]] += step * row_value[k]
-                    for k in range(factor_start[i], factor_start[i + 1]):
-                        levels[factor_row[k]] += step * factor_value[k]
             sweep += 1

@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["gray_energies"]
 
 
-@numba.njit(cache=True, parallel=True)  # type: ignore[misc]
+@numba.njit(cache=True, parallel=True)
 def gray_energies(matrix: np.ndarray, linear: np.ndarray, offset: float, low: int, first: int, step: int) -> np.ndarray:
     """Energies ``(step, 2^low)``: row s has the high bits ``first + s``, column c the low bits c."""
     n = linear.shape[0]

@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["below", "next_state", "seeded", "uniform"]
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def seeded(seed: np.uint64, read: int) -> np.uint64:
     """The stream of one read: splitmix64 of seed and read number; never 0."""
     z = seed + np.uint64(0x9E3779B97F4A7C15) * np.uint64(read + 1)
@@ -18,7 +18,7 @@ def seeded(seed: np.uint64, read: int) -> np.uint64:
     return z | np.uint64(1)
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def next_state(state: np.uint64) -> np.uint64:
     """One step of xorshift64."""
     state ^= state >> np.uint64(12)
@@ -27,13 +27,13 @@ def next_state(state: np.uint64) -> np.uint64:
     return state
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def uniform(state: np.uint64) -> float:
     """The state as a number in [0, 1) (multiplied out, as xorshift64* does)."""
     return ((state * np.uint64(0x2545F4914F6CDD1D)) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(cache=True, inline="always")  # type: ignore[misc]
+@numba.njit(cache=True, inline="always")
 def below(state: np.uint64, limit: int) -> int:
     """The state as a whole number in [0, limit)."""
     return int(uniform(state) * limit)
