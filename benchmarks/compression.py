@@ -63,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> str:
     tuning = FineTuning(epochs=options.epochs) if options.epochs else None
     dense = measure(network, test.x, test.y)[2]
     print(f"dense: {dense:.2%} of {len(test.x)} test images", file=sys.stderr, flush=True)
+    budgets = [Budget(size_ratio=ratio) for ratio in ratios]
     outcomes: list[Outcome] = []
     for seed in range(options.seeds):
         x, y = subset(split.x_train, split.y_train, options.samples, seed)
         calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
         run = fingerprint(network, calibration, tuning)
         found, _ = compare(
-            network, calibration, test, [Budget(size_ratio=ratio) for ratio in ratios], seed, methods=options.methods.split(","), fine_tuning=tuning,
+            network, calibration, test, budgets, seed, methods=options.methods.split(","), fine_tuning=tuning,
             training=training, steps=Checkpoint(options.out / "outcomes.jsonl", run),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip

@@ -174,7 +174,8 @@ def test_a_torn_checkpoint_line_is_done_again(tmp_path):
 
 @pytest.mark.parametrize(
     ("budget", "word"),
-    [({}, "empty"), ({"size_ratio": 0.5}, "size_ratio"), ({"size_ratio": 4, "bytes": 9}, "give one"), ({"bytes": 0}, "bytes"),
+    [({}, "empty"),
+     ({"size_ratio": 0.5}, "size_ratio"), ({"size_ratio": 4, "bytes": 9}, "give one"), ({"bytes": 0}, "bytes"),
      ({"macs_ratio": float("nan")}, "macs_ratio")],
 )  # fmt: skip
 def test_budgets_that_make_no_sense(budget, word):
@@ -252,7 +253,9 @@ def test_the_energy_predicts_the_divergence_of_plans():
     rng = np.random.default_rng(0)
     ratios, truths = [], []
     for width in (2, 3, 4):
-        bits = {name: min(max(widths), width) if len(widths) > 1 else widths[0] for name, widths in problem.space.widths.items()}
+        bits = {
+            name: min(max(widths), width) if len(widths) > 1 else widths[0] for name, widths in problem.space.widths.items()
+        }
         keep = np.ones(problem.graph.num_units, dtype=bool)
         keep[rng.choice(problem.graph.num_units, 3, replace=False)] = False
         truth = build(problem, keep, bits).divergence

@@ -58,7 +58,10 @@ def l1_scores(problem: Problem) -> np.ndarray:
 
 
 def taylor_scores(problem: Problem) -> np.ndarray:
-    """Σ over producing layers of mean_s |⟨∂loss/∂a, a⟩| of each unit's channel; the loss is against the dense network's own classes."""
+    """Σ over producing layers of mean_s |⟨∂loss/∂a, a⟩| of each unit's channel.
+
+    The loss is cross-entropy against the dense network's own classes.
+    """
     scores = np.zeros(problem.graph.num_units)
     caught: dict[str, torch.Tensor] = {}
     hooks = []

@@ -12,6 +12,7 @@ scale and the bias are stored anyway). *Our reconstruction; the same for every m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -24,9 +25,11 @@ from annealnet.compression.grids import Quantized, Rounding, dequantize
 from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.staged import StagedForward
 
-__all__ = ["DEFAULT_RIDGE", "DenseAnswers", "compensate", "refit"]
+__all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "compensate", "refit"]
 
 DEFAULT_RIDGE = 1e-2
+#: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
+PROBED_FAN_IN = 1024
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def compensate(
     ridge: float = DEFAULT_RIDGE,
     start: StagedForward | None = None,
     first: str | None = None,
+    largest_fan_in: int | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Quantized]:
     """Refits, rounds and re-centres every layer of a pruned network in place, in execution order.
@@ -130,15 +134,19 @@ def compensate(
         rounding: how weights go to their grid.
         ridge: λ in units of the mean diagonal of each Gram matrix.
         start: a pass that stands before layer ``first`` already; only that layer and later ones are treated.
+        largest_fan_in: layers with more weights per output (other than ``first``) stay as they are; None treats all.
         progress: called with each layer's name.
 
     Returns:
-        The grid values of each layer; the module holds exactly these.
+        The grid values of each layer treated; the module holds exactly these.
     """
     forward = start if start is not None else StagedForward(pruned, answers.x)
     quantized: dict[str, Quantized] = {}
     names = [layer.name for layer in graph.layers]
     for layer in graph.layers[0 if first is None else names.index(first) :]:
+        fan_in = math.prod(layer.weight_shape[1:])
+        if largest_fan_in is not None and fan_in > largest_fan_in and layer.name != first:
+            continue
         module = pruned.get_submodule(layer.name)
         kept_out, _ = graph.keep_for(layer, keep)
         rows = layer_rows(module, forward.reach(layer.name), answers.seed, sampled_rows(layer))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["pairwise_refit_error", "slot_blocks"]
+__all__ = ["pairwise_contribution", "pairwise_refit_error", "slot_blocks"]
 
 #: Entries of the stacked pair problems solved at once (bounds memory at about 200 MB of float64).
 _CHUNK_ENTRIES = 12_000_000
@@ -56,6 +56,31 @@ def _block_error(inverse: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:
     weights = torch.where(absent[:, :, None], torch.zeros_like(matrix[:1, :1]), matrix[index])
     outer = weights @ weights.transpose(1, 2)
     return torch.as_tensor(torch.linalg.solve(inner, outer).diagonal(dim1=1, dim2=2).sum(1))
+
+
+def pairwise_contribution(gram: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:
+    """F without a refit: ⟨x_i W_i, x_j W_j⟩ of the channels' contributions to the layer's output.
+
+    For layers too wide to invert G for; exact for every set of removals as long as nothing is refitted.
+
+    Args:
+        gram: ``(fan_in, fan_in)`` mean of x xᵀ over the layer's input rows.
+        matrix: ``(fan_in, outputs)`` its weights.
+        blocks: ``(n, width)`` rows of each removable channel, -1 pads.
+
+    Returns:
+        float64 ``(n, n)`` symmetric.
+
+    Example:
+        >>> pairwise_contribution(torch.ones(2, 2), torch.ones(2, 1), torch.tensor([[0], [1]])).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    product = gram * (matrix @ matrix.T)
+    member = torch.zeros(len(gram), len(blocks), dtype=product.dtype)
+    unit = torch.arange(len(blocks)).unsqueeze(1).expand_as(blocks)
+    present = blocks >= 0
+    member[blocks[present], unit[present]] = 1.0
+    return (member.T @ product @ member).double()
 
 
 def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor, ridge: float) -> Tensor:

@@ -16,11 +16,11 @@ import torch
 from scipy import sparse
 from torch import nn
 
-from annealnet.compression.compensation import DenseAnswers, compensate
+from annealnet.compression.compensation import PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Rounding
 from annealnet.compression.patches import layer_rows, sampled_rows, weight_matrix
-from annealnet.compression.pruning_error import pairwise_refit_error, slot_blocks
+from annealnet.compression.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.sensitivity import FINE_BITS, Sensitivity, answer_divergence
 from annealnet.compression.staged import StagedForward
 from annealnet.compression.structure import DependencyGroup, Layer
@@ -28,6 +28,8 @@ from annealnet.compression.surgery import remove
 
 __all__ = ["PROBED_SHARE", "measure_removals", "refit_errors"]
 
+#: Rows behind the Gram matrices of layers too wide for a refit in the model; enough for sums over whole channels.
+_PROBED_ROWS = 4_096
 #: Share of every group that is removed to find its scale.
 PROBED_SHARE = 0.25
 
@@ -66,8 +68,13 @@ def _layer_errors(
     for group in range(layer.groups):
         ids, blocks = slot_blocks(slots[group], matrices.shape[1])
         if len(ids):
-            gram = rows[:, group].T @ rows[:, group] / len(rows)
-            found.append((ids.numpy(), pairwise_refit_error(gram, matrices[group], blocks, ridge).numpy()))
+            seen = rows[: _PROBED_ROWS if rows.shape[2] > PROBED_FAN_IN else len(rows), group]
+            gram = seen.T @ seen / len(seen)
+            if rows.shape[2] > PROBED_FAN_IN:
+                error = pairwise_contribution(gram, matrices[group], blocks)
+            else:
+                error = pairwise_refit_error(gram, matrices[group], blocks, ridge)
+            found.append((ids.numpy(), error.numpy()))
     return found
 
 
@@ -123,7 +130,7 @@ def _group_scale(
     keep[units[weakest]] = False
     small = remove(dense, graph, keep)
     bits = {layer.name: FINE_BITS for layer in graph.layers}
-    compensate(small, graph, keep, bits, answers, rounding, ridge)
+    compensate(small, graph, keep, bits, answers, rounding, ridge, largest_fan_in=PROBED_FAN_IN)
     x = answers.x
     answer = torch.cat([small(x[i : i + 512]) for i in range(0, len(x), 512)])
     return answer_divergence(answers.logits, answer) / predicted

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
+from annealnet.compression.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Rounding, dequantize
 from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
@@ -162,5 +162,5 @@ def _probe(
     bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
     behind = forward.fork_onto(trial)
     keep = np.ones(graph.num_units, dtype=bool)
-    compensate(trial, graph, keep, bits, answers, rounding, ridge, start=behind, first=name)
+    compensate(trial, graph, keep, bits, answers, rounding, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
     return answer_divergence(answers.logits, behind.answer())

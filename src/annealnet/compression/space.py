@@ -119,7 +119,9 @@ class PlanSpace:
         return found
 
     def _byte_budget(self, limit: int) -> ProductBudget:
-        """In eighths of a byte, so that every number is whole: Σ_l kernel · outputs · inputs · bits + 8 · channel bytes · outputs.
+        """In eighths of a byte, so that every number is whole:
+
+            Σ_l kernel · outputs · inputs · bits + 8 · channel bytes · outputs  ≤  8 · (limit − overhead)
 
         A layer's weights are padded to a byte: seven eighths are set aside for each layer.
         """

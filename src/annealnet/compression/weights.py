@@ -41,6 +41,6 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
     foreign = [name for name in found if name not in expected]
     if foreign:
         raise ValueError(
-            f"weights: {path.name} holds {foreign[0]!r}, which the network does not have: give the weights of this architecture"
+            f"weights: {path.name} holds {foreign[0]!r}, which the network lacks: give the weights of this architecture"
         )
     network.load_state_dict(found, strict=False)

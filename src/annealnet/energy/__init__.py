@@ -12,6 +12,7 @@ from annealnet.energy.constraints import (
     Term,
 )
 from annealnet.energy.encodings import IntegerEncoding
+from annealnet.energy.files import read_energy
 from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SparseEnergy, SumEnergy, from_bqm
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "Term",
     "from_bqm",
     "lower_bound",
+    "read_energy",
 ]

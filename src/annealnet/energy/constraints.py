@@ -216,7 +216,8 @@ class ConstrainedEnergy:
                 seen |= set(constraint.variables)
             if isinstance(constraint, LinearBudget) and len(constraint.coefficients) != self.num_variables:
                 raise ValueError(
-                    f"constraints: a budget has {len(constraint.coefficients)} coefficients for {self.num_variables} variables"
+                    f"constraints: a budget has {len(constraint.coefficients)} coefficients, "
+                    f"the energy {self.num_variables} variables: give one each"
                 )
         if seen and (min(seen) < 0 or max(seen) >= self.num_variables):
             raise ValueError(f"constraints name a variable outside 0 … {self.num_variables - 1}")

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from annealnet.energy import (
     Cardinality,
+    Constraint,
     DenseEnergy,
     Energy,
     FactoredEnergy,

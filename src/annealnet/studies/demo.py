@@ -92,6 +92,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
     began = time.perf_counter()
     outcomes: list[Outcome] = []
     accuracies: list[float] = []
+    budget = Budget(size_ratio=size_ratio, macs_ratio=MACS_RATIO)
     first: tuple[CompressedNetwork, nn.Module, Calibration] | None = None
     for seed in seeds:
         say(f"seed {seed}: training a residual CNN on 1 347 handwritten digits")
@@ -100,9 +101,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
         assert accuracy is not None
         accuracies.append(accuracy)
         say(f"  dense network: {accuracy:.2%} of {len(test.x)} held-out digits")
-        say(
-            f"seed {seed}: compressing {size_ratio:g}x (and to half the multiply-adds) with every method, each fine-tuned for {TUNING.epochs:g} epochs"
-        )
+        say(f"seed {seed}: compressing {size_ratio:g}x and to half the multiply-adds with every method, then fine-tuning")
         found, _ = compare(
             network,
             train,
@@ -118,7 +117,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
         if first is None:
             say("the same through the public call, with files")
             small = compress(
-                network, [(train.x, train.y)], Budget(size_ratio=size_ratio, macs_ratio=MACS_RATIO), fine_tuning=TUNING, seed=seed,
+                network, [(train.x, train.y)], budget, fine_tuning=TUNING, seed=seed,
                 checkpoint=out / "checkpoint.jsonl", progress=lambda text: say(f"  {text}"),
             )  # fmt: skip
             first = (small, network, test)

@@ -27,13 +27,17 @@ from annealnet.energy import ConstrainedEnergy, SparseEnergy
 __all__ = ["DataAware"]
 
 
+#: Proposals of all reads together: about half a minute on two cores.
+_MOST_PROPOSALS = 32_000_000
+
+
 @dataclass(frozen=True)
 class DataAware:
     """Pairwise, data-aware energy under the exact budget.
 
     Attributes:
         reads: independent anneals.
-        sweeps: sweeps per anneal.
+        sweeps: sweeps per anneal; fewer where the energy is so large that they would take minutes.
     """
 
     reads: int = 32
@@ -68,12 +72,15 @@ class DataAware:
         energy = SparseEnergy(total.row[upper], total.col[upper], 2 * total.data[upper], linear)
         return ConstrainedEnergy(energy, space.constraints(problem.limits))
 
+    def _sweeps(self, num_variables: int) -> int:
+        return max(100, min(self.sweeps, _MOST_PROPOSALS // (self.reads * num_variables)))
+
     def propose(self, problem: Problem, sampler: dimod.Sampler | None, count: int, seed: int) -> Candidates:
         """Anneals the energy; see :class:`~annealnet.compression.formulations.protocol.Formulation`."""
         energy = self.energy(problem)
         removal = np.asarray(energy.energy_part.linear)[: problem.graph.num_units]
         starts = feasible_starts(problem.space, removal, problem.sensitivity.widths, problem.limits)
-        return anneal_plans(energy, sampler, count, seed, self.reads, self.sweeps, starts)
+        return anneal_plans(energy, sampler, count, seed, self.reads, self._sweeps(energy.num_variables), starts)
 
     def _rounding_leaves_with_channels(self, problem: Problem) -> sparse.coo_matrix:
         """−½ e_{l,b} s_{l,u} at (u, w_{l,b}) and its mirror: a removed channel has no rounding error."""

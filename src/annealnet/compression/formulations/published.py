@@ -119,7 +119,7 @@ class Hamiltonian:
 
     @cached_property
     def coefficients(self) -> tuple[int, ...]:
-        """Of the bits of one r_n: 1, 2, 4 reach 0…7; the last is lowered so that every value up to ``max_reduction`` is reached."""
+        """Of the bits of one r_n: 1, 2, 4 reach 0…7; the last is lowered so that ``max_reduction`` is the largest."""
         found: list[int] = []
         while sum(found) < self.max_reduction:
             found.append(min(2 ** len(found), self.max_reduction - sum(found)))
