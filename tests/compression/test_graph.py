@@ -103,6 +103,7 @@ UNDERSTOOD = {
     "spatial slice": lambda x: x[:, :, ::2, 1:],
     "ellipsis": lambda x: x[..., ::2],
     "spatial attention": lambda x: x * torch.sigmoid(x.sum((2, 3), keepdim=True)),
+    "interpolation from behind": lambda x: F.interpolate(x, size=x.shape[-2:]),
     "interpolation": lambda x: F.interpolate(x, size=x.shape[2:]),
     "there and back": lambda x: x.permute(0, 2, 3, 1).transpose(1, 3).transpose(2, 3),
     "unsqueezed": lambda x: x.mean((2, 3)).unsqueeze(-1).unsqueeze(-1),
@@ -139,6 +140,9 @@ NOT_UNDERSTOOD = {
         "splits the channels",
     ),
     "attention": (lambda x: torch.matmul(x, x.transpose(2, 3)), "matmul", "not understood"),
+    "channel count from behind": (lambda x: x * x.shape[-3], "mul", "number of channels"),
+    "all sizes": (lambda x: x + torch.zeros(x.shape[1:]), "getitem", "number of channels"),
+    "tensor bounds": (lambda x: torch.clamp(x, min=torch.zeros(6, 1, 1)), "clamp", "second tensor"),
     "bare squeeze": (
         lambda x: x.mean((2, 3), keepdim=True).squeeze()[:, :, None, None],
         "squeeze",
@@ -197,6 +201,33 @@ def test_shared_weights_stay_dense() -> None:
     graph = trace(network, torch.zeros(1, 4))
     assert [layer.name for layer in graph.layers] == ["4"]
     assert any("shares its weights" in pin.reason for pin in graph.pinned)
+
+
+def test_a_sum_in_place_ties_although_its_result_is_not_used() -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.a(x)
+            y.add_(self.b(x))
+            return self.head(y)
+
+    network = InPlace()
+    graph = trace(network, IMAGE)
+    assert [group.producers for group in graph.groups] == [("a", "b")]
+    keep = np.array([True, False, False, True])
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(mask(network, graph, keep)(x), remove(network, graph, keep)(x))
+
+
+def test_a_layer_with_hooks_stays_dense() -> None:
+    network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.utils.spectral_norm(nn.Linear(6, 6)), nn.Linear(6, 2))
+    graph = trace(network, torch.zeros(1, 4))
+    assert [layer.name for layer in graph.layers] == ["0", "3"]
+    assert any(pin.name == "2" and "hooks" in pin.reason for pin in graph.pinned)
 
 
 def test_channels_that_no_layer_reads_stay() -> None:

@@ -19,10 +19,11 @@ class Channels:
 
 @dataclass(frozen=True, eq=False)
 class Sizes:
-    """The shape of a tensor that carries labels, as a value of the program."""
+    """The shape of a labelled tensor of ``ndim`` dimensions, as a value of the program."""
 
     axis: int
     labels: np.ndarray
+    ndim: int
 
 
 @dataclass(frozen=True, eq=False)

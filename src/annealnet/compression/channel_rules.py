@@ -80,6 +80,8 @@ class Call:
 def kept(call: Call) -> Channels:
     """Element by element: the labels stay where they are."""
     value, shape = call.channels(), call.out_shape
+    if any(call.value(node) is None and call.shape(node) for node in call.node.all_input_nodes):
+        raise NotUnderstood("it takes a second tensor")
     if len(shape) <= value.axis or shape[value.axis] != len(value.labels):
         raise NotUnderstood("it changes the number of channels")
     return value
@@ -147,7 +149,7 @@ def _concatenated(call: Call) -> Channels:
 _KEPT = """
     relu relu6 leaky_relu elu selu celu gelu silu mish hardswish hardsigmoid hardtanh sigmoid tanh softplus
     softsign logsigmoid threshold dropout dropout1d dropout2d dropout3d feature_dropout alpha_dropout abs neg
-    exp log sqrt rsqrt square clamp clip contiguous clone detach to float half double type_as zeros_like
+    exp log sqrt rsqrt square clamp clip contiguous clone detach to float half double zeros_like
     ones_like erf sin cos
 """
 _SPATIAL = """

@@ -55,7 +55,6 @@ def trace(model: nn.Module, example: Tensor) -> NetworkGraph:
         raise ValueError(f"example={found} is not a batch of inputs: give a tensor of shape (samples, ...)")
     twin = copy.deepcopy(model).eval()
     traced, opaque = symbolic_trace(twin)
-    traced.graph.eliminate_dead_code()
     # one sample could not be told from a dimension of extent one
     batch = torch.cat([example[:1], example[:1]]).detach()
     labeller = Labeller(traced, twin, opaque, _untouchable(traced, twin))
@@ -79,6 +78,10 @@ def _untouchable(traced: fx.GraphModule, model: nn.Module) -> Mapping[str, str]:
         owners.setdefault(id(parameter), []).append(name.rpartition(".")[0])
     shared = {name for names in owners.values() if len(set(names)) > 1 for name in names}
     refused = {name: f"is called {count} times" for name, count in calls.items() if count > 1}
+    for name in calls:
+        module = model.get_submodule(name)
+        if module._forward_pre_hooks or module._forward_hooks:
+            refused[name] = "has hooks, which may compute its weights or change its answers"
     refused |= {name: "shares its weights with another module" for name in calls if name in shared}
     refused |= {name: "has its weights read directly" for name in calls if name in direct}
     return refused

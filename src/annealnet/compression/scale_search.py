@@ -1,3 +1,4 @@
+# mypy: disable-error-code="untyped-decorator"
 """The two sums that scale search needs, for every output channel and many scales, in one pass each.
 
 Written for the CPU's caches: a channel's weights stay in the first level while all scales are tried on them.

@@ -172,29 +172,30 @@ def _axis_after(entries: list[Any], axis: int) -> int:
 
 
 def _one_size(value: Sizes, index: Any) -> Extent | None:
-    if isinstance(index, slice):
-        # a negative bound counts from the end, whose place is not known here: only what lies behind passes
-        if isinstance(index.start, int) and index.start > value.axis:
-            return None
+    if isinstance(index, int):
+        return Extent(value.labels) if index % value.ndim == value.axis else None
+    bounds = [getattr(index, name, ...) for name in ("start", "stop", "step")]
+    fixed = all(bound is None or isinstance(bound, int) for bound in bounds)
+    if not fixed or value.axis in range(*slice(*bounds).indices(value.ndim)):
         raise NotUnderstood("it computes with the number of channels")
-    if not isinstance(index, int):
-        raise NotUnderstood("it computes with the number of channels")
-    return Extent(value.labels) if index == value.axis else None
+    return None
+
+
+def _sizes(call: Call, value: Channels) -> Sizes:
+    shape = call.shape(call.argument(0, "input"))
+    assert shape is not None
+    return Sizes(value.axis, value.labels, len(shape))
 
 
 def _size(call: Call) -> Labelled | None:
     value, dim = call.channels(), call.argument(1, "dim")
-    sizes = Sizes(value.axis, value.labels)
-    if dim is None:
-        return sizes
-    ndim = len(call.shape(call.argument(0, "input")) or ())
-    return _one_size(sizes, dim % ndim if isinstance(dim, int) else dim)
+    return _sizes(call, value) if dim is None else _one_size(_sizes(call, value), dim)
 
 
 def _attribute(call: Call) -> Labelled | None:
     value, name = call.channels(), call.node.args[1]
     if name == "shape":
-        return Sizes(value.axis, value.labels)
+        return _sizes(call, value)
     if name in ("device", "dtype", "ndim", "is_cuda"):
         return None
     raise NotUnderstood(f"its attribute {name!r} is read")
