@@ -101,6 +101,8 @@ def _from_text(path: Path) -> dimod.BinaryQuadraticModel:
             bqm.add_quadratic(i, j, value)
     if not bqm.num_variables:
         raise ValueError(f"file={str(path)!r} holds no «i j value» line: there is nothing to minimise")
-    return dimod.BinaryQuadraticModel(
-        {v: bqm.linear[v] for v in sorted(bqm.variables)}, bqm.quadratic, bqm.offset, bqm.vartype
-    )
+    ordered = dimod.BinaryQuadraticModel(bqm.vartype)
+    for variable in sorted(bqm.variables):
+        ordered.add_variable(variable)
+    ordered.update(bqm)
+    return ordered

@@ -1,0 +1,171 @@
+"""Every form against its plain QUBO, every constraint against enumeration, every file format against what was written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import dimod
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annealnet.energy import (
+    AffineCount,
+    Cardinality,
+    ConstrainedEnergy,
+    DenseEnergy,
+    Energy,
+    FactoredEnergy,
+    IntegerEncoding,
+    LinearBudget,
+    OneHot,
+    ProductBudget,
+    SparseEnergy,
+    SumEnergy,
+    Term,
+    from_bqm,
+    lower_bound,
+    read_energy,
+)
+
+FORMS = ("dense", "sparse", "factored", "sum")
+
+
+def make(form: str, n: int, seed: int) -> Energy:
+    rng = np.random.default_rng(seed)
+    if form == "dense":
+        return DenseEnergy(rng.normal(size=(n, n)), rng.normal(size=n), float(rng.normal()))
+    if form == "sparse":
+        k = 2 * n
+        return SparseEnergy(rng.integers(n, size=k), rng.integers(n, size=k), rng.normal(size=k), rng.normal(size=n), 0.5)
+    if form == "factored":
+        return FactoredEnergy(rng.normal(size=(3, n)), rng.normal(size=3), rng.normal(size=3), rng.normal(size=n), -1.0)
+    return SumEnergy([make(kind, n, seed + i) for i, kind in enumerate(FORMS[:3])])
+
+
+def every_state(n: int) -> np.ndarray:
+    return np.array(list(itertools.product((0, 1), repeat=n)), dtype=np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(FORMS), st.integers(1, 6), st.integers(0, 10_000))
+def test_both_faces_have_the_same_energy(form, n, seed):
+    energy = make(form, n, seed)
+    states = every_state(n)
+    values = energy.energy(states)
+    for vartype in ("BINARY", "SPIN"):
+        bqm = energy.to_bqm(vartype)
+        shown = states if vartype == "BINARY" else 2 * states.astype(int) - 1
+        assert np.allclose(bqm.energies((shown, list(range(n)))), values, atol=1e-9)
+    back, labels = from_bqm(energy.to_bqm("SPIN"))
+    assert np.allclose(back.energy(states[:, [int(v) for v in labels]]), values, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(FORMS), st.integers(1, 6), st.integers(0, 10_000))
+def test_flip_deltas_and_bounds(form, n, seed):
+    energy = make(form, n, seed)
+    states = every_state(n)
+    assert lower_bound(energy) <= energy.energy(states).min() + 1e-9
+    for x in states[:8]:
+        for i, delta in enumerate(energy.flip_deltas(x)):
+            flipped = x.copy()
+            flipped[i] ^= 1
+            assert delta == pytest.approx(float(energy.energy(flipped) - energy.energy(x)), abs=1e-9)
+
+
+def constraints_for(kind: str, n: int, rng: np.random.Generator) -> list:
+    if kind == "one-hot":
+        return [OneHot([0, 1])]
+    if kind == "cardinality":
+        return [Cardinality(list(range(n)), int(rng.integers(n + 1)))]
+    if kind == "linear":
+        return [LinearBudget(rng.integers(0, 3, size=n), int(rng.integers(0, 4)))]
+    counts = (AffineCount(2, (0, 1), (-1, -1)), AffineCount(1, (2,), (1,)))
+    return [ProductBudget(counts, (Term(1, (0, 1)),), int(rng.integers(0, 4)))]
+
+
+@settings(max_examples=24, deadline=None)
+@given(st.sampled_from(("one-hot", "cardinality", "linear", "product")), st.integers(0, 10_000))
+def test_penalties_are_exact_on_feasible_states_and_sufficient_on_others(kind, seed):
+    rng = np.random.default_rng(seed)
+    n = 3
+    model = ConstrainedEnergy(make("dense", n, seed), constraints_for(kind, n, rng))
+    states = every_state(n)
+    good = model.feasible(states)
+    if not good.any():
+        return
+    bqm = model.to_bqm()
+    assert bqm.num_variables <= 18
+    found = dimod.ExactSolver().sample(bqm)
+    where = [list(found.variables).index(i) for i in range(n)]
+    best: dict[tuple[int, ...], float] = {}
+    for sample, energy in zip(found.record.sample[:, where], found.record.energy, strict=True):
+        key = tuple(int(v) for v in sample)
+        best[key] = min(energy, best.get(key, np.inf))
+    worst_feasible = model.energy(states[good]).max()
+    for state, feasible in zip(states, good, strict=True):
+        value = best[tuple(int(v) for v in state)]
+        if feasible:
+            assert value == pytest.approx(float(model.energy(state)), abs=1e-6)
+        else:
+            assert value > worst_feasible
+
+
+@given(st.integers(-5, 5), st.integers(0, 40))
+def test_encodings_reach_every_value_and_no_other(low, width):
+    for encoding in (IntegerEncoding.binary(low, low + width), IntegerEncoding.unary(low, low + width)):
+        assert encoding.high == low + width
+        for value in range(low, low + width + 1):
+            assert encoding.decode(encoding.encode(value)) == value
+        with pytest.raises(ValueError, match="out of range"):
+            encoding.encode(low + width + 1)
+
+
+def test_files_round_trip(tmp_path):
+    energy = make("dense", 4, 0)
+    states = every_state(4)
+    (tmp_path / "a.json").write_text(json.dumps(energy.to_bqm("SPIN").to_serializable()))
+    (tmp_path / "a.bqm").write_bytes(energy.to_bqm().to_file().read())
+    np.savez(tmp_path / "a.npz", quadratic=np.triu(energy.matrix, 1), linear=energy.linear, offset=energy.offset)
+    for name in ("a.json", "a.bqm", "a.npz"):
+        found, labels = read_energy(tmp_path / name)
+        assert np.allclose(found.energy(states[:, [int(v) for v in labels]]), energy.energy(states))
+    (tmp_path / "a.coo").write_text("# vartype=SPIN\n0 0 1.5  # field\n0 1 -2\n")
+    found, _ = read_energy(tmp_path / "a.coo")
+    assert found.energy(np.array([[0, 0], [1, 0], [1, 1]])).tolist() == [-3.5, 3.5, -0.5]
+
+
+@pytest.mark.parametrize("text", ["0 1\n", "0 x 1\n", "0 1 nan\n", "-1 0 2\n", "", "0 1 2 3\n"])
+def test_damaged_text_names_the_file(tmp_path, text):
+    (tmp_path / "bad.coo").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.coo"):
+        read_energy(tmp_path / "bad.coo")
+
+
+@pytest.mark.parametrize("name", ["bad.json", "bad.bqm", "bad.npz"])
+def test_damaged_archives_name_the_file(tmp_path, name):
+    (tmp_path / name).write_bytes(b'{"cut')
+    with pytest.raises(ValueError, match="bad"):
+        read_energy(tmp_path / name)
+    with pytest.raises(ValueError, match="does not exist"):
+        read_energy(tmp_path / "nowhere")
+
+
+def test_bad_coefficients_are_refused():
+    with pytest.raises(ValueError, match="quadratic"):
+        DenseEnergy(np.array([[np.nan]]))
+    with pytest.raises(ValueError, match="linear"):
+        DenseEnergy(np.zeros((2, 2)), np.zeros(3))
+    with pytest.raises(ValueError, match="rows and cols"):
+        SparseEnergy([0], [5], [1.0], np.zeros(2))
+    with pytest.raises(ValueError, match="weights"):
+        FactoredEnergy(np.ones((1, 2)), np.array([np.inf]))
+    with pytest.raises(ValueError, match="same bits"):
+        SumEnergy([make("dense", 2, 0), make("dense", 3, 0)])
+    with pytest.raises(ValueError, match="two cardinalities"):
+        ConstrainedEnergy(make("dense", 3, 0), [OneHot([0, 1]), OneHot([1, 2])])
+    with pytest.raises(ValueError, match="negative"):
+        LinearBudget(np.array([-1]), 1)
