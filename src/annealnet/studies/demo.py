@@ -101,9 +101,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
         assert accuracy is not None
         accuracies.append(accuracy)
         say(f"  dense network: {accuracy:.2%} of {len(test.x)} held-out digits")
-        say(
-            f"seed {seed}: compressing {size_ratio:g}x, with {MACS_RATIO:g}x fewer multiply-adds, with every method, then fine-tuning"
-        )
+        say(f"seed {seed}: every method, {size_ratio:g}x smaller with {MACS_RATIO:g}x fewer multiply-adds, then fine-tuned")
         found, _ = compare(
             network,
             train,
