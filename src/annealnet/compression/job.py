@@ -81,6 +81,7 @@ def compress(
             cannot be met (with the smallest that can). All before any work is done.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 4))
         >>> x = torch.randn(64, 16)
