@@ -44,7 +44,7 @@ def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> 
 
 
 def main(arguments: Sequence[str] | None = None) -> str:
-    """Runs what is not on disk yet and returns the table."""
+    """Runs what is not on disk yet and returns the table before fine-tuning and, if asked for, the one after it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--ratios", default="4,6,8,10,16")
@@ -75,7 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> str:
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip
         outcomes += found
-    return table(outcomes, ratios, tuned=tuning is not None)
+    before = "Without fine-tuning:\n\n" + table(outcomes, ratios, tuned=False)
+    if tuning is None:
+        return before
+    return f"{before}\n\nAfter {options.epochs:g} epoch(s) of fine-tuning:\n\n" + table(outcomes, ratios, tuned=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _model(path: Path) -> dimod.BinaryQuadraticModel:
 
 def _from_archive(path: Path) -> tuple[Energy, list[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"file={str(path)!r} is no complete .npz archive ({error}): save it again") from error
