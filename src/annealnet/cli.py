@@ -95,31 +95,38 @@ def compress(
 def solve(
     file: Annotated[Path, typer.Argument(help="A dimod file (.bqm, .json), .npz, or COO text: «i j value» lines.")],
     reads: Annotated[int, typer.Option(help="Independent anneals.", min=1)] = 32,
-    sweeps: Annotated[int, typer.Option(help="Sweeps per anneal.", min=1)] = 1000,
-    exact: Annotated[bool, typer.Option(help="Enumerate (up to about 28 bits) and prove the optimum.")] = False,
+    sweeps: Annotated[int | None, typer.Option(help="Sweeps per read; without it the sampler's own number.", min=1)] = None,
+    sampler: Annotated[
+        str, typer.Option(help="auto, annealing, tempering, recombination, bifurcation, tabu or exact.")
+    ] = "auto",
+    time_limit: Annotated[float | None, typer.Option(help="Seconds; alone, the search is stretched to fill them.")] = None,
+    exact: Annotated[bool, typer.Option(help="Same as --sampler exact: enumerate and prove the optimum.")] = False,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Minimise an energy from a file: its least energy found, the bits, and the certificate."""
-    from annealnet.energy import read_energy
-    from annealnet.samplers import AnnealingSampler, ExactSampler
+    from annealnet.energy import Certificate, read_energy
+    from annealnet.samplers import NATIVE
 
+    chosen = "exact" if exact else sampler
+    if chosen not in NATIVE:
+        raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(NATIVE)}")
     energy, labels = read_energy(file)
-    if exact:
-        answer = ExactSampler().sample_energy(energy)
-    else:
-        answer = AnnealingSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed)
+    solver = NATIVE[chosen]()
+    asked = {"num_reads": reads, "num_sweeps": sweeps, "seed": seed, "time_limit": time_limit}
+    answer = solver.sample_energy(energy, **{name: value for name, value in asked.items() if name in solver.parameters})
     best = answer.first
     bits = {str(labels[v]): int(value) for v, value in sorted(best.sample.items())}
     certificate = answer.info["certificate"]
     if as_json:
-        typer.echo(json.dumps({"energy": float(best.energy), "bits": bits, "certificate": certificate}))
+        told = {"energy": float(best.energy), "bits": bits, "certificate": certificate, "chosen": answer.info.get("chosen")}
+        typer.echo(json.dumps(told))
         return
-    from annealnet.energy import Certificate
-
     typer.echo(f"energy {best.energy:.10g}")
     typer.echo("bits   " + "".join(str(value) for value in bits.values()))
     typer.echo("answer " + Certificate.from_document(certificate).describe())
+    if "reason" in answer.info:
+        typer.echo(f"chosen {answer.info['chosen']}: {answer.info['reason']}")
 
 
 @app.command(epilog="Example:  annealnet samplers")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from annealnet.energy.constraints import ConstrainedEnergy
-from annealnet.energy.forms import Energy, FactoredEnergy, SumEnergy
+from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SumEnergy
 
 __all__ = ["Certificate", "lower_bound"]
 
@@ -66,8 +66,9 @@ class Certificate:
 def lower_bound(model: Energy | ConstrainedEnergy) -> float:
     """A cheap valid lower bound over all states: each bit on its own, each coupling shared by its two bits.
 
-    For J = couplings and l = linear it is offset + Σ_i min(0, l_i + ½ Σ_j min(0, J_ij)); a sum of squares with positive
-    weights is instead bounded by its linear part. Constraints are ignored, which only lowers it.
+    For J = couplings and l = linear it is offset + Σ_i min(0, l_i + ½ Σ_j min(0, J_ij)). A sum of squares is bounded by its
+    linear part instead and, where weights are negative, by the largest value a square can take. Constraints are ignored, which
+    only lowers it.
 
     Example:
         >>> from annealnet.energy.forms import DenseEnergy
@@ -77,9 +78,14 @@ def lower_bound(model: Energy | ConstrainedEnergy) -> float:
     energy = model.energy_part if isinstance(model, ConstrainedEnergy) else model
     if isinstance(energy, SumEnergy):
         return sum(lower_bound(part) for part in energy.parts)
-    if isinstance(energy, FactoredEnergy) and (energy.weights >= 0).all():
-        return energy.offset + float(np.minimum(energy.linear, 0).sum())
+    if isinstance(energy, FactoredEnergy):
+        low = np.asarray(energy.factors.minimum(0).sum(axis=1)).ravel() + energy.shifts
+        high = np.asarray(energy.factors.maximum(0).sum(axis=1)).ravel() + energy.shifts
+        squares = np.minimum(energy.weights, 0) * np.maximum(low**2, high**2)
+        return energy.offset + float(np.minimum(energy.linear, 0).sum() + squares.sum())
     linear, offset = energy.expanded_linear()
-    negative = energy.couplings().minimum(0)
-    share = 0.5 * np.asarray(negative.sum(axis=1)).ravel()
+    if isinstance(energy, DenseEnergy):
+        share = 0.5 * np.minimum(energy.matrix, 0).sum(axis=1)
+    else:
+        share = 0.5 * np.asarray(energy.couplings().minimum(0).sum(axis=1)).ravel()
     return offset + float(np.minimum(linear + share, 0).sum())

@@ -1,21 +1,46 @@
 """How energies are minimised: every sampler is a dimod sampler. Knows no network."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from annealnet.samplers.annealing import AnnealingSampler
+from annealnet.samplers.auto import AutoSampler
+from annealnet.samplers.bifurcation import BifurcationSampler
 from annealnet.samplers.block_prefix import PrefixBlock, solve_blocks
-from annealnet.samplers.exact import MAX_BITS, ExactSampler
+from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
+from annealnet.samplers.native import NativeSampler
+from annealnet.samplers.recombination import RecombinationSampler
+from annealnet.samplers.tabu import TabuSampler
+from annealnet.samplers.tempering import TemperingSampler
 
 __all__ = [
+    "NATIVE",
     "AnnealingSampler",
+    "AutoSampler",
+    "BifurcationSampler",
     "ExactSampler",
+    "NativeSampler",
     "PrefixBlock",
+    "RecombinationSampler",
     "SamplerEntry",
+    "TabuSampler",
+    "TemperingSampler",
     "available",
     "sample_energy",
     "solve_blocks",
 ]
+
+#: Our samplers by the name the command line takes.
+NATIVE: dict[str, Callable[[], NativeSampler]] = {
+    "auto": AutoSampler,
+    "annealing": AnnealingSampler,
+    "tempering": TemperingSampler,
+    "recombination": RecombinationSampler,
+    "bifurcation": BifurcationSampler,
+    "tabu": TabuSampler,
+    "exact": ExactSampler,
+}
 
 
 class SamplerEntry(NamedTuple):
@@ -31,11 +56,14 @@ def available() -> list[SamplerEntry]:
 
     Example:
         >>> available()[0].name
-        'AnnealingSampler'
+        'AutoSampler'
     """
+    ours = [
+        SamplerEntry(type(own).__name__, own.properties["description"], "nothing")
+        for own in (make() for make in NATIVE.values())
+    ]
     return [
-        SamplerEntry("AnnealingSampler", "any energy, any size; keeps cardinalities and budgets exactly", "nothing"),
-        SamplerEntry("ExactSampler", f"proven optimum of up to {MAX_BITS} bits", "nothing"),
+        *ours,
         SamplerEntry("solve_blocks", "proven optimum of the published compression Hamiltonian", "nothing"),
         SamplerEntry(
             "any dimod sampler",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,7 @@ from annealnet.energy import (
     Energy,
     FactoredEnergy,
     LinearBudget,
+    SparseEnergy,
     SumEnergy,
 )
 
@@ -26,11 +27,13 @@ _DENSE_SHARE, _DENSE_LIMIT = 0.25, 20_000
 
 @dataclass(frozen=True)
 class CompiledEnergy:
-    """linear, couplings (a dense float32 matrix or neighbour lists) and factors by columns.
+    """linear, couplings (a dense float32 matrix or neighbour lists) and factors by columns, all in units of ``scale``.
 
     Attributes:
+        scale: a power of two near the root mean square local field, so that kernels see numbers near 1 and division by it
+            rounds nothing.
         linear: float64 ``(n,)``.
-        dense: float32 ``(n, n)``, or None.
+        dense: float32 ``(n, n)`` (float64 before it is in its own units), or None.
         couplings: CSR ``(n, n)``, empty where ``dense`` is used.
         factors: CSC ``(R, n)``, may have no rows.
         weights, shifts: ``(R,)``.
@@ -42,9 +45,35 @@ class CompiledEnergy:
     factors: sparse.csc_matrix
     weights: np.ndarray
     shifts: np.ndarray
+    scale: float = 1.0
+
+    def in_own_units(self) -> CompiledEnergy:
+        """The same energy divided by its scale."""
+        fields = self.field_scales()
+        largest = float(fields.max(initial=0.0))
+        if largest == 0.0:
+            return self
+        # scaled first, so that squares of very small or large numbers stay finite
+        typical = largest * float(np.sqrt(np.mean((fields[fields > 0] / largest) ** 2)))
+        scale = float(2.0 ** np.clip(np.round(np.log2(typical)), -1000, 1000))
+        return CompiledEnergy(
+            self.linear / scale, None if self.dense is None else (self.dense / scale).astype(np.float32),
+            self.couplings / scale, self.factors, self.weights / scale, self.shifts, self.scale * scale,
+        )  # fmt: skip
+
+    def expanded(self) -> CompiledEnergy:
+        """The same energy with its squares multiplied out into couplings."""
+        if not self.factors.nnz:
+            return self
+        upper = sparse.triu(self.couplings, k=1).tocoo()
+        squares = FactoredEnergy(sparse.csr_matrix(self.factors), self.weights, self.shifts)
+        plain = SparseEnergy(upper.row, upper.col, upper.data, self.linear)
+        linear = plain.expanded_linear()[0] + squares.expanded_linear()[0]
+        couplings = plain.couplings() + squares.couplings()
+        return replace(_without_factors(linear, None, sparse.csr_matrix(couplings)), scale=self.scale)
 
     def field_scales(self) -> np.ndarray:
-        """Root mean square of each bit's local field over random states: float64 ``(n,)``."""
+        """Root mean square of each bit's local field over random states, in units of ``scale``: float64 ``(n,)``."""
         if self.dense is not None:
             squares = np.einsum("ij,ij->i", self.dense, self.dense, dtype=np.float64)
             mean = self.linear + 0.5 * self.dense.sum(axis=1, dtype=np.float64)
@@ -63,10 +92,14 @@ class CompiledEnergy:
 
 def compile_energy(energy: Energy) -> CompiledEnergy:
     """Keeps factors as factors unless the couplings they stand for are cheaper to keep up to date."""
+    return _flat(energy).in_own_units()
+
+
+def _flat(energy: Energy) -> CompiledEnergy:
     n = energy.num_variables
     parts = energy.parts if isinstance(energy, SumEnergy) else [energy]
     if len(parts) == 1 and isinstance(parts[0], DenseEnergy) and n <= _DENSE_LIMIT:
-        return _without_factors(parts[0].linear, parts[0].matrix.astype(np.float32), sparse.csr_matrix((n, n)))
+        return _without_factors(parts[0].linear, parts[0].matrix, sparse.csr_matrix((n, n)))
     factored = [p for p in parts if isinstance(p, FactoredEnergy) and not _better_expanded(p)]
     plain = [p for p in parts if not any(p is f for f in factored)]
     linear = np.zeros(n)
@@ -78,7 +111,7 @@ def compile_energy(energy: Energy) -> CompiledEnergy:
         linear = linear + part.linear
     if not factored:
         if couplings.nnz > _DENSE_SHARE * n * n and n <= _DENSE_LIMIT:
-            return _without_factors(linear, couplings.toarray().astype(np.float32), sparse.csr_matrix((n, n)))
+            return _without_factors(linear, couplings.toarray(), sparse.csr_matrix((n, n)))
         return _without_factors(linear, None, sparse.csr_matrix(couplings))
     factors = sparse.csc_matrix(sparse.vstack([part.factors for part in factored]))
     weights = np.concatenate([part.weights for part in factored])

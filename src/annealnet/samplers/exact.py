@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import dimod
 import numpy as np
 
-from annealnet.energy import Certificate, ConstrainedEnergy, Energy, from_bqm
+from annealnet.energy import Certificate, ConstrainedEnergy, Energy
+from annealnet.samplers.native import NativeSampler
 
 __all__ = ["MAX_BITS", "ExactSampler"]
 
@@ -18,7 +18,7 @@ MAX_BITS = 28
 _BLOCK_BITS = 16
 
 
-class ExactSampler(dimod.Sampler):
+class ExactSampler(NativeSampler):
     """Enumerates all states; with constraints, the feasible ones. The answer is proven.
 
     Example:
@@ -27,29 +27,10 @@ class ExactSampler(dimod.Sampler):
         (-1.5, True)
     """
 
-    # dimod declares both as abstract properties; every instance has its own
-    parameters: Any = None
-    properties: Any = None
-
     def __init__(self) -> None:
-        self.parameters = {"num_reads": []}
-        self.properties = {
-            "description": f"Gray-code enumeration to {MAX_BITS} bits, proven",
-            "max_bits": MAX_BITS,
-        }
+        super().__init__(("num_reads",), f"Gray-code enumeration to {MAX_BITS} bits, proven")
 
-    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
-        """The ``num_reads`` lowest states of a model, lowest first."""
-        unknown = sorted(set(parameters) - set(self.parameters))
-        if unknown:
-            raise ValueError(f"{unknown[0]!r} is no parameter: there is num_reads")
-        if bqm.num_variables == 0:
-            return dimod.SampleSet.from_samples_bqm([{}], bqm)
-        energy, labels = from_bqm(bqm)
-        answer = self.sample_energy(energy, **parameters).relabel_variables(dict(enumerate(labels)), inplace=False)
-        return answer.change_vartype(bqm.vartype, inplace=False)
-
-    def sample_energy(self, energy: Energy | ConstrainedEnergy, *, num_reads: int = 1) -> dimod.SampleSet:
+    def sample_energy(self, energy: Energy | ConstrainedEnergy, *, num_reads: int = 1) -> dimod.SampleSet:  # type: ignore[override]
         """The ``num_reads`` lowest (feasible) states, lowest first.
 
         Raises:

@@ -9,7 +9,7 @@ import dimod
 import numpy as np
 
 from annealnet.energy import Certificate, ConstrainedEnergy, lower_bound
-from annealnet.samplers import AnnealingSampler, sample_energy
+from annealnet.samplers import AutoSampler, sample_energy
 
 __all__ = ["Candidates", "anneal_plans", "best_distinct"]
 
@@ -89,5 +89,5 @@ def anneal_plans(
     if sampler is not None:
         return best_distinct(energy, sample_energy(sampler, energy, num_reads=reads, seed=seed), count)
     initial = starts[np.arange(reads) % len(starts)]
-    answer = AnnealingSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed, initial_states=initial)
+    answer = AutoSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed, initial_states=initial)
     return best_distinct(energy, answer, count)

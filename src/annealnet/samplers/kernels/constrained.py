@@ -12,12 +12,9 @@ from typing import Any
 import numba
 import numpy as np
 
-from annealnet.samplers.kernels.random import below, next_state, seeded, uniform
+from annealnet.samplers.kernels.random import below, next_state, uniform
 
-__all__ = ["anneal_read"]
-
-#: Sweeps at zero temperature after the schedule.
-_DESCENTS = 10
+__all__ = ["start_read", "sweep_read"]
 
 
 @numba.njit(cache=True)
@@ -146,48 +143,53 @@ def _sweep(
 
 
 @numba.njit(cache=True, nogil=True)
-def anneal_read(
-    linear: np.ndarray, shifts: np.ndarray, constants: np.ndarray, problem: Any,
-    x: np.ndarray, betas: np.ndarray, seed: Any, read: int, repairs: int,
+def start_read(
+    start: np.ndarray, x: np.ndarray, fields: np.ndarray, squares: np.ndarray, levels: np.ndarray,
+    problem: Any, random: Any, repairs: int,
 ) -> Any:  # fmt: skip
-    """Anneals one state int8 ``(n,)`` in place and leaves the best feasible state there; threads may run reads side by side.
+    """Brings one state within its budgets.
 
     Args:
-        linear, shifts, constants: fields, square levels and counts of the all-zero state.
+        start: int8 ``(n,)``; it must keep the cardinalities.
+        x: zeros; becomes the state.
+        fields, squares, levels: those of the all-zero state; become those of ``x``.
         problem: (energy, sets, members, counts, budgets), each a tuple of flat arrays.
-        x: the start; it must keep the cardinalities.
-        betas: inverse temperatures, then ten sweeps of descent follow.
-        seed: of all streams.
-        read: number of this one.
-        repairs: most random moves that may bring the start within its budgets.
+        random: this read's stream.
+        repairs: most random moves that may be tried.
 
     Returns:
-        What is left of the budgets' excess; above 0 the read was given up.
+        The energy without its constant, what is left of the budgets' excess (above 0 the read is given up), and the stream.
     """
-    n = x.shape[0]
-    random = seeded(seed, read)
-    start = x.copy()
-    x[:] = 0
-    state = (linear.copy(), shifts.copy(), constants.copy())
+    state = (fields, squares, levels)
     chosen = np.empty(4, dtype=np.int64)
     energy = 0.0
-    for i in range(n):
+    for i in range(x.shape[0]):
         if start[i]:
-            energy += _delta(i, x, state[0], state[1], problem[0])
-            _flip(i, x, state[0], state[1], state[2], problem[0], problem[3])
-    excess = _excess(state[2], problem[4])
+            energy += _delta(i, x, fields, squares, problem[0])
+            _flip(i, x, fields, squares, levels, problem[0], problem[3])
+    excess = _excess(levels, problem[4])
     if excess > 0.0:
         change, excess, random = _sweep(repairs, 0.0, excess, x, state, problem, chosen, random)
         energy += change
-        if excess > 0.0:
-            return excess
-    best, best_energy = x.copy(), energy
-    for sweep in range(betas.shape[0] + _DESCENTS):
-        beta = betas[sweep] if sweep < betas.shape[0] else math.inf
-        change, excess, random = _sweep(n, beta, 0.0, x, state, problem, chosen, random)
+    return energy, excess, random
+
+
+@numba.njit(cache=True, nogil=True)
+def sweep_read(
+    x: np.ndarray, fields: np.ndarray, squares: np.ndarray, levels: np.ndarray, best: np.ndarray,
+    energy: float, best_energy: float, problem: Any, betas: np.ndarray, random: Any,
+) -> Any:  # fmt: skip
+    """Sweeps one feasible state in place and keeps the best one seen in ``best``; threads may run reads side by side.
+
+    Returns:
+        The energy now, the best energy, and the stream.
+    """
+    state = (fields, squares, levels)
+    chosen = np.empty(4, dtype=np.int64)
+    for beta in betas:
+        change, _, random = _sweep(x.shape[0], beta, 0.0, x, state, problem, chosen, random)
         energy += change
         if energy < best_energy - 1e-15:
             best[:] = x
             best_energy = energy
-    x[:] = best
-    return 0.0
+    return energy, best_energy, random

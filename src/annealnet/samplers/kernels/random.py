@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["below", "next_state", "seeded", "uniform"]
+__all__ = ["below", "next_state", "seeded", "streams", "uniform"]
 
 
 @numba.njit(cache=True, inline="always")
@@ -37,3 +37,12 @@ def uniform(state: np.uint64) -> float:
 def below(state: np.uint64, limit: int) -> int:
     """The state as a whole number in [0, limit)."""
     return int(uniform(state) * limit)
+
+
+@numba.njit(cache=True)
+def streams(seed: np.uint64, reads: int) -> np.ndarray:
+    """The streams of reads 0 … reads−1: uint64 ``(reads,)``."""
+    found = np.empty(reads, dtype=np.uint64)
+    for read in range(reads):
+        found[read] = seeded(seed, read)
+    return found

@@ -1,0 +1,150 @@
+"""What every sampler of ours has in common: models in, energies in, checked requests, answers with a certificate."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dimod
+import numpy as np
+
+from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constraint, Energy, from_bqm, lower_bound
+from annealnet.samplers.compiled import CompiledEnergy, compile_energy
+from annealnet.samplers.schedule import Clock, Progress
+
+__all__ = ["NativeSampler", "Task"]
+
+
+class NativeSampler(dimod.Sampler):
+    """A dimod sampler whose work is done by ``sample_energy``.
+
+    Attributes:
+        parameters: names that :meth:`sample` takes, as dimod asks.
+        properties: a description.
+    """
+
+    # dimod declares both as abstract properties; every instance has its own
+    parameters: Any = None
+    properties: Any = None
+
+    def __init__(self, parameters: Sequence[str], description: str) -> None:
+        self.parameters = {name: [] for name in parameters}
+        self.properties = {"description": description}
+
+    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
+        """Samples a binary quadratic model; parameters as ``sample_energy``.
+
+        ``initial_states`` are in the model's variable order and vartype.
+        """
+        unknown = sorted(set(parameters) - set(self.parameters))
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} is no parameter: there are {', '.join(self.parameters)}")
+        if bqm.num_variables == 0:
+            return dimod.SampleSet.from_samples_bqm([{}], bqm)
+        energy, labels = from_bqm(bqm)
+        starts = parameters.get("initial_states")
+        if starts is not None and bqm.vartype is dimod.SPIN:
+            parameters["initial_states"] = (np.asarray(starts) + 1) // 2
+        answer = self.sample_energy(energy, **parameters)
+        answer = answer.relabel_variables(dict(enumerate(labels)), inplace=False)
+        return answer.change_vartype(bqm.vartype, inplace=False)
+
+    @abstractmethod
+    def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
+        """Samples an energy."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A checked request to a stochastic sampler.
+
+    Attributes:
+        energy: as asked for.
+        plain: the energy without its constraints.
+        constraints: what every state returned must keep.
+        compiled: the energy as flat arrays.
+        reads: states asked for.
+        seed: of everything.
+        clock: running since the request came.
+        progress: told the share done, or None.
+    """
+
+    energy: Energy | ConstrainedEnergy
+    plain: Energy
+    constraints: Sequence[Constraint]
+    compiled: CompiledEnergy
+    reads: int
+    seed: int
+    clock: Clock
+    progress: Progress | None
+
+    @classmethod
+    def of(
+        cls,
+        energy: Energy | ConstrainedEnergy,
+        num_reads: int,
+        seed: int | None,
+        time_limit: float | None,
+        progress: Progress | None,
+        num_sweeps: int | None = None,
+    ) -> Task:
+        """Checks and compiles.
+
+        Raises:
+            ValueError: when a number is out of range.
+        """
+        for name, value in (("num_reads", num_reads), ("num_sweeps", num_sweeps)):
+            if value is not None and (value != int(value) or value < 1):
+                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        clock = Clock(time_limit)
+        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        if chosen < 0:
+            raise ValueError(f"seed={seed!r} must not be negative")
+        plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
+        constraints = tuple(energy.constraints) if isinstance(energy, ConstrainedEnergy) else ()
+        return cls(energy, plain, constraints, compile_energy(plain), int(num_reads), chosen, clock, progress)
+
+    @property
+    def stream(self) -> np.uint64:
+        """Seed of the kernels' random streams."""
+        return np.uint64(np.random.SeedSequence(self.seed).generate_state(1, np.uint64)[0])
+
+    def starts(self, given: np.ndarray | None, count: int | None = None) -> np.ndarray:
+        """int8 ``(count, n)`` of given or random states; random ones keep the cardinalities.
+
+        Raises:
+            ValueError: when ``given`` has another shape or holds something else than 0 and 1.
+        """
+        reads, n = count or self.reads, self.plain.num_variables
+        if given is not None:
+            states = np.array(given)
+            if states.shape != (reads, n) or not np.isin(states, (0, 1)).all():
+                raise ValueError(f"initial_states has shape {states.shape}: give 0 and 1 of shape ({reads}, {n})")
+            return np.ascontiguousarray(states, dtype=np.int8)
+        return self.random_states(np.random.default_rng(self.seed), reads)
+
+    def random_states(self, rng: np.random.Generator, count: int | None = None) -> np.ndarray:
+        """int8 ``(count, n)`` that keep the cardinalities."""
+        states = rng.integers(0, 2, (count or self.reads, self.plain.num_variables), dtype=np.int8)
+        for constraint in self.constraints:
+            if isinstance(constraint, Cardinality):
+                members = np.array(constraint.variables, dtype=np.int64)
+                for state in states:
+                    state[members] = 0
+                    state[rng.choice(members, constraint.count, replace=False)] = 1
+        return states
+
+    def answer(self, sampler: str, states: np.ndarray, **info: Any) -> dimod.SampleSet:
+        """Samples over variables 0 … n−1, vartype BINARY, scored by the energy itself; ``info`` gains timing, seed
+        and certificate.
+        """
+        energies = np.atleast_1d(self.plain.energy(states))
+        seconds = self.clock.elapsed
+        certificate = Certificate(
+            float(energies.min()), lower_bound(self.energy), False, sampler, self.seed, self.reads, seconds
+        )
+        told = {"timing": {"total": seconds}, "seed": self.seed, "certificate": certificate.to_document(), **info}
+        variables = list(range(self.plain.num_variables))
+        return dimod.SampleSet.from_samples((states, variables), energy=energies, vartype="BINARY", info=told)
