@@ -103,13 +103,13 @@ def test_enumeration_beyond_one_block():
 @pytest.mark.parametrize(("form", "warm"), [("dense", 0.02), ("sparse", 1.0), ("sum", 0.05)])
 def test_seeds_repeat_at_any_number_of_threads_and_reads_differ(form, warm):
     energy = energy_of(form, 300, 1)
-    threads = numba.get_num_threads()
+    before, threads = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
     runs = []
     for count in (1, threads, threads):
         numba.set_num_threads(count)
         answer = AnnealingSampler().sample_energy(energy, num_reads=12, num_sweeps=1, beta_range=(0.01, 0.01), seed=5)
         runs.append(answer.record.sample)
-    numba.set_num_threads(threads)
+    numba.set_num_threads(before)
     assert np.array_equal(runs[0], runs[1])
     assert np.array_equal(runs[1], runs[2])
     other = AnnealingSampler().sample_energy(energy, num_reads=12, num_sweeps=1, beta_range=(0.01, 0.01), seed=6)

@@ -67,8 +67,8 @@ def lower_bound(model: Energy | ConstrainedEnergy) -> float:
     """A cheap valid lower bound over all states: each bit on its own, each coupling shared by its two bits.
 
     For J = couplings and l = linear it is offset + Σ_i min(0, l_i + ½ Σ_j min(0, J_ij)). A sum of squares is bounded by its
-    linear part instead and, where weights are negative, by the largest value a square can take. Constraints are ignored, which
-    only lowers it.
+    linear part instead and, where weights are negative, by the largest value a square can take. Constraints are ignored,
+    which only lowers it.
 
     Example:
         >>> from annealnet.energy.forms import DenseEnergy

@@ -62,7 +62,7 @@ class AnnealingSampler(NativeSampler):
         self,
         energy: Energy | ConstrainedEnergy,
         *,
-        num_reads: int = 10,
+        num_reads: int | None = None,
         num_sweeps: int | None = None,
         beta_range: tuple[float, float] | None = None,
         seed: int | None = None,
@@ -74,7 +74,7 @@ class AnnealingSampler(NativeSampler):
 
         Args:
             energy: any form, with or without constraints.
-            num_reads: independent anneals.
+            num_reads: independent anneals; None is 10, and 40 up to 64 bits, whose optimum may be a needle in a haystack.
             num_sweeps: proposals per bit and read; None is 1 000, or as many as fit when there is a time limit.
             beta_range: (hot, cold) inverse temperatures; None takes :func:`default_beta_range`.
             seed: None draws one; without a time limit the same seed gives the same reads whatever the number of threads.
@@ -91,6 +91,8 @@ class AnnealingSampler(NativeSampler):
         """
         if num_sweeps is None and time_limit is None:
             num_sweeps = 1000
+        if num_reads is None:
+            num_reads = 10 if energy.num_variables > 64 else 40
         task = Task.of(energy, num_reads, seed, time_limit, progress, num_sweeps)
         hot, cold = checked_beta_range(beta_range, task.compiled)
         replicas = place(task.compiled, task.constraints, task.starts(initial_states), task.stream)

@@ -142,9 +142,11 @@ def _lowest(pool: list[tuple[np.ndarray, np.ndarray]], count: int) -> np.ndarray
     _, first = np.unique(states, axis=0, return_index=True)
     best = first[np.argsort(energies[first], kind="stable")][:count]
     others = np.setdiff1d(np.argsort(energies, kind="stable"), best, assume_unique=True)
-    return np.ascontiguousarray(states[np.concatenate([best, others])[:count]])
+    chosen = np.concatenate([best, others])[:count]
+    return np.ascontiguousarray(states[chosen[np.argsort(energies[chosen], kind="stable")]])
 
 
 def _named(answer: dimod.SampleSet, chosen: str, reason: str, trials: dict[str, float] | None = None) -> dimod.SampleSet:
-    answer.info.update({"chosen": chosen, "reason": reason, "trials": trials or {}})
-    return answer
+    found = answer.truncate(len(answer), sorted_by="energy")
+    found.info.update({"chosen": chosen, "reason": reason, "trials": trials or {}})
+    return found

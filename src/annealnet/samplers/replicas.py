@@ -28,12 +28,8 @@ Arrays = tuple[np.ndarray, ...]
 
 
 def neighbour_lists(compiled: CompiledEnergy) -> Arrays:
-    """linear float32, row starts int64, columns int32, values float32; of a dense matrix every entry is listed."""
-    if compiled.dense is not None:
-        n = len(compiled.linear)
-        every = np.tile(np.arange(n, dtype=np.int32), n)
-        return compiled.linear.astype(np.float32), np.arange(n + 1, dtype=np.int64) * n, every, compiled.dense.ravel()
-    couplings = compiled.couplings
+    """linear float32, row starts int64, columns int32, values float32; zeros of a dense matrix are no neighbours."""
+    couplings = compiled.couplings if compiled.dense is None else sparse.csr_matrix(compiled.dense)
     return (
         compiled.linear.astype(np.float32),
         couplings.indptr.astype(np.int64),

@@ -68,15 +68,17 @@ def beta_chunks(
     if sweeps is None and clock.limit is None:
         raise ValueError("num_sweeps=None needs a time_limit: give one of them")
     fixed = None if sweeps is None else np.geomspace(hot, cold, sweeps)
-    done, size, seconds = 0, 1, 0.0
+    done, size, seconds, reached = 0, 1, 0.0, 0.0
     while not clock.passed and (fixed is None or done < len(fixed)):
         size = min(size, REFRESH - done % REFRESH)
         began = time.perf_counter()
         if fixed is not None:
             chunk = fixed[done : done + size]
         else:
-            ends = clock.share, min(1.0, clock.share + (size * seconds / clock.limit if clock.limit else 0.0))
-            chunk = hot * (cold / hot) ** np.linspace(*ends, size)
+            assert clock.limit is not None
+            ahead = min(1.0, max(reached, clock.share + size * seconds / clock.limit))
+            chunk = hot * (cold / hot) ** np.linspace(reached, ahead, size)
+            reached = ahead
         yield chunk
         seconds = max(1e-9, (time.perf_counter() - began) / len(chunk))
         done += len(chunk)

@@ -14,6 +14,8 @@ __all__ = ["TabuSampler"]
 
 #: Moves between two looks at the clock, as proposals (moves × bits × reads).
 _PIECE = 5_000_000
+#: Moves of a default search, however few the bits.
+_FEWEST = 10_000
 
 
 class TabuSampler(NativeSampler):
@@ -51,8 +53,8 @@ class TabuSampler(NativeSampler):
         Args:
             energy: any form without constraints; squares are expanded.
             num_reads: independent searches.
-            num_sweeps: moves per bit; None is 50 (at least 500 moves), or as many as fit into the time limit.
-            tenure: moves for which a flipped bit stays; None is min(20, n/4).
+            num_sweeps: moves per bit; None is 50 (at least 10 000 moves), or as many as fit into the time limit.
+            tenure: moves for which a flipped bit stays; None is min(20, n/2).
             seed: None draws one.
             initial_states: ``(num_reads, n)`` of 0 and 1, or None for random ones.
             time_limit: seconds.
@@ -65,12 +67,12 @@ class TabuSampler(NativeSampler):
         n = task.plain.num_variables
         if task.constraints:
             raise ValueError("energy has constraints, one-flip tabu search leaves them: take AnnealingSampler")
-        tenure = min(20, max(1, n // 4)) if tenure is None else tenure
+        tenure = min(20, max(1, n // 2)) if tenure is None else tenure
         if not 0 < tenure < max(2, n):
             raise ValueError(f"tenure={tenure!r} must lie between 1 and n − 1 = {n - 1}")
         moves = None
         if num_sweeps is not None or time_limit is None:
-            moves = num_sweeps * n if num_sweeps is not None else max(500, 50 * n)
+            moves = num_sweeps * n if num_sweeps is not None else max(_FEWEST, 50 * n)
         best = _search(task, task.starts(initial_states), moves, tenure, progress)
         return task.answer(type(self).__name__, best, tenure=tenure)
 
@@ -88,7 +90,7 @@ def _search(task: Task, states: np.ndarray, moves: int | None, tenure: int, prog
     until, clocks = np.zeros((reads, n), dtype=np.int64), np.zeros(reads, dtype=np.int64)
     random = streams(task.stream, reads)
     best, energies = states.copy(), np.full((reads, 2), np.inf)
-    piece = max(1, _PIECE // (n * reads))
+    piece = max(1, min(_PIECE // (n * reads), max(200, 10 * n)))  # float32 sums drift: not too long
     done = 0
     while moves is None or done < moves:
         start_sparse(linear, *lists, states, deltas, current)  # float32 sums are taken anew

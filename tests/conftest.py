@@ -1,0 +1,11 @@
+"""One thread per process, because tests run side by side and kernels that wait for each other's threads are slow ones; and the
+same generated cases in every run."""
+
+import numba
+import torch
+from hypothesis import settings
+
+numba.set_num_threads(1)
+torch.set_num_threads(1)
+settings.register_profile("seeded", derandomize=True, deadline=None)
+settings.load_profile("seeded")
