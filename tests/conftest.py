@@ -1,5 +1,5 @@
-"""One thread per process, because tests run side by side and kernels that wait for each other's threads are slow ones; and the
-same generated cases in every run."""
+"""One thread per process, because tests run side by side and kernels that wait for each other's threads are slow ones; and
+the same generated cases in every run."""
 
 import numba
 import torch

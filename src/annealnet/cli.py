@@ -129,6 +129,24 @@ def solve(
         typer.echo(f"chosen {answer.info['chosen']}: {answer.info['reason']}")
 
 
+@app.command(epilog="Example:  annealnet fit problem.coo --topology zephyr --reads 1000")
+def fit(
+    file: Annotated[Path, typer.Argument(help="A dimod file (.bqm, .json), .npz, or COO text: «i j value» lines.")],
+    topology: Annotated[str, typer.Option(help="pegasus (Advantage), zephyr (Advantage2) or chimera (2000Q).")] = "pegasus",
+    reads: Annotated[int, typer.Option(help="Anneals to be timed.", min=1)] = 100,
+    annealing_time: Annotated[float, typer.Option(help="Microseconds of one anneal.", min=0.5)] = 20.0,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Will it fit a quantum annealer? Bits, couplings, embedding, chain lengths, precision, time; no machine is asked."""
+    from annealnet.energy import read_energy
+    from annealnet.samplers.hardware import fit as fit_model
+
+    energy, _ = read_energy(file)
+    found = fit_model(energy.to_bqm(), topology, reads=reads, annealing_time=annealing_time, seed=seed)
+    typer.echo(json.dumps(found.to_document()) if as_json else found.describe())
+
+
 @app.command(epilog="Example:  annealnet samplers")
 def samplers(as_json: AsJson = False) -> None:
     """List the samplers: what each is for, and what it needs."""

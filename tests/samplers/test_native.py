@@ -170,6 +170,16 @@ def test_lanes_and_single_reads_sample_the_same_distribution():
         assert np.mean(seen) == pytest.approx(mean, abs=0.05 * spread)
 
 
+@pytest.mark.parametrize("reads", [4, 20])
+def test_domain_walls_of_a_ring_meet(reads):
+    """Flips that cost nothing move walls; taken always and in order, all walls would move alike and never vanish."""
+    n = 30
+    ring = SparseEnergy(range(n), [(i + 1) % n for i in range(n)], np.full(n, -4.0), np.full(n, 4.0), offset=-float(n))
+    answer = AnnealingSampler().sample_energy(ring, num_reads=reads, seed=0)
+    assert answer.first.energy == -n
+    assert (answer.record.energy == -n).mean() > 0.5
+
+
 def test_temperatures_follow_sweeps_or_the_clock():
     chunks = np.concatenate(list(beta_chunks(0.1, 10.0, 3000, Clock(None))))
     assert np.allclose(chunks, np.geomspace(0.1, 10.0, 3000))

@@ -7,8 +7,10 @@ from annealnet.samplers.annealing import AnnealingSampler
 from annealnet.samplers.auto import AutoSampler
 from annealnet.samplers.bifurcation import BifurcationSampler
 from annealnet.samplers.block_prefix import PrefixBlock, solve_blocks
+from annealnet.samplers.composites import CacheComposite, RetryComposite
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
+from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.recombination import RecombinationSampler
 from annealnet.samplers.tabu import TabuSampler
@@ -19,14 +21,21 @@ __all__ = [
     "AnnealingSampler",
     "AutoSampler",
     "BifurcationSampler",
+    "CacheComposite",
+    "EmbeddedSampler",
     "ExactSampler",
+    "Fit",
     "NativeSampler",
     "PrefixBlock",
     "RecombinationSampler",
+    "RetryComposite",
     "SamplerEntry",
     "TabuSampler",
     "TemperingSampler",
     "available",
+    "fit",
+    "hybrid",
+    "qpu",
     "sample_energy",
     "solve_blocks",
 ]
@@ -65,6 +74,8 @@ def available() -> list[SamplerEntry]:
     return [
         *ours,
         SamplerEntry("solve_blocks", "proven optimum of the published compression Hamiltonian", "nothing"),
+        SamplerEntry("qpu()", "D-Wave's quantum annealers: embedding, retries, cache", "annealnet[dwave] and a token"),
+        SamplerEntry("hybrid()", "Leap's hybrid solver, for models too large for a chip", "annealnet[dwave] and a token"),
         SamplerEntry(
             "any dimod sampler",
             "passed in as sampler=…: OpenJij, dwave-samplers, D-Wave's QPU",

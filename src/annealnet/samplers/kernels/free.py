@@ -6,7 +6,9 @@ Both forms keep, per read, one float32 per bit, so that a refused proposal costs
 * sparse: the flip's cost δ_i = (1 − 2x_i) f_i itself, with the signs s = 1 − 2x beside it; an acceptance touches deg(i)
   numbers.
 
-A proposal that would be taken with a chance below e⁻²² is refused without a random number. Energies are expected in units of
+Bits are swept in order. A flip that costs nothing is taken half the time: were it always taken, the walls between two
+domains would all move with the sweep and never meet. A proposal that would be taken with a chance below e⁻²² is refused without a
+random number. Energies are expected in units of
 their own fields (see :class:`~annealnet.samplers.compiled.CompiledEnergy`), so that thresholds are plain numbers.
 """
 
@@ -71,9 +73,9 @@ def sweep_dense(
                 delta = -f[i] if x[i] else f[i]
                 if delta >= limit:
                     continue
-                if delta > np.float32(0.0):
+                if delta >= np.float32(0.0):
                     stream = next_state(stream)
-                    if uniform(stream) >= math.exp(-beta * delta):
+                    if uniform(stream) >= (math.exp(-beta * delta) if delta > np.float32(0.0) else 0.5):
                         continue
                 step = np.float32(-1.0) if x[i] else np.float32(1.0)
                 x[i] ^= 1
@@ -159,9 +161,9 @@ def sweep_sparse(
                 delta = d[i]
                 if delta >= limit:
                     continue
-                if delta > np.float32(0.0):
+                if delta >= np.float32(0.0):
                     stream = next_state(stream)
-                    if uniform(stream) >= math.exp(-beta * delta):
+                    if uniform(stream) >= (math.exp(-beta * delta) if delta > np.float32(0.0) else 0.5):
                         continue
                 gained += delta
                 _flip_sparse(i, signs, d, starts, columns, values)

@@ -92,7 +92,8 @@ def sweep_lanes(
                     w = np.uint32(np.uint32(w ^ np.uint32(w >> np.uint32(19))) ^ t)
                     oldest[lane] = w
                     uniform = np.float32(np.int32(np.uint32(w >> np.uint32(8)))) * _UNIT
-                    z = min(max(f[lane] * s[lane] * beta[lane], _ZERO), _REFUSED) * _Z
+                    cost = f[lane] * s[lane] * beta[lane]
+                    z = min(max(cost, _ZERO), _REFUSED) * _Z
                     e = _ONE - z * (_ONE - z * (_HALF - z * _SIXTH))
                     e = e * e
                     e = e * e
@@ -102,7 +103,8 @@ def sweep_lanes(
                     e = e * e
                     e = e * e
                     e = e * e
-                    chosen = s[lane] if uniform < e else _ZERO
+                    chance = e if cost != _ZERO else _HALF  # see :mod:`.free`: a flip that costs nothing
+                    chosen = s[lane] if uniform < chance else _ZERO
                     step[lane] = chosen
                     taken += abs(chosen)
                 word = (word + 1) & 3

@@ -1,0 +1,194 @@
+"""Samplers around samplers: never pay twice for a sample, never lose one to a dropped connection."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import dimod
+import numpy as np
+
+__all__ = ["CacheComposite", "RetryComposite", "transient_errors"]
+
+
+class _Composite(dimod.ComposedSampler):
+    """Parameters and properties of the child."""
+
+    children: Any = None
+    parameters: Any = None
+    properties: Any = None
+
+    def __init__(self, child: dimod.Sampler) -> None:
+        self.children = [child]
+        self.parameters = dict(child.parameters or {})
+        self.properties = {"child_properties": dict(child.properties or {})}
+
+
+class CacheComposite(_Composite):
+    """Keeps every answer in a SQLite file, under the energy and the parameters that it was asked with.
+
+    The key is a SHA-256 of the variables' labels, their biases, the offset, the vartype, the parameters and the child's
+    name; so the same energy with more reads is asked anew. Answers to calls without a seed are kept too: what was paid for
+    is used.
+
+    Args:
+        child: any dimod sampler.
+        path: the file; made when it is not there. Several processes may share it.
+
+    Example:
+        >>> import tempfile
+        >>> from annealnet.samplers import AnnealingSampler
+        >>> cached = CacheComposite(AnnealingSampler(), Path(tempfile.mkdtemp()) / "answers.sqlite")
+        >>> bqm = dimod.BinaryQuadraticModel({0: -1.0}, {}, 0.0, "BINARY")
+        >>> [cached.sample(bqm, seed=1).info["cached"] for _ in range(2)]
+        [False, True]
+    """
+
+    def __init__(self, child: dimod.Sampler, path: str | Path) -> None:
+        super().__init__(child)
+        self.path = Path(path)
+        with self._open() as table:
+            table.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+
+    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
+        """The kept answer, or the child's, which is kept; ``info["cached"]`` tells which."""
+        key = self._key(bqm, parameters)
+        with self._open() as table:
+            row = table.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        if row is not None:
+            answer = dimod.SampleSet.from_serializable(json.loads(row[0]))
+            answer.info["cached"] = True
+            return answer
+        answer = self.child.sample(bqm, **parameters)
+        answer.resolve()
+        answer.info["cached"] = False
+        text = json.dumps(answer.to_serializable(), default=_plain)
+        with self._open() as table:
+            table.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
+        return answer
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                yield connection
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"path={str(self.path)!r} is no cache of answers ({error}): name another file") from error
+
+    def _key(self, bqm: dimod.BinaryQuadraticModel, parameters: dict[str, Any]) -> str:
+        labels = sorted(bqm.variables, key=repr)
+        place = {label: i for i, label in enumerate(labels)}
+        digest = hashlib.sha256()
+        digest.update(repr((type(self.child).__name__, bqm.vartype.name, labels, float(bqm.offset))).encode())
+        digest.update(np.array([bqm.get_linear(label) for label in labels], dtype=np.float64).tobytes())
+        pairs = sorted((*sorted((place[u], place[v])), float(bias)) for u, v, bias in bqm.iter_quadratic())
+        digest.update(np.array(pairs, dtype=np.float64).tobytes())
+        digest.update(json.dumps(parameters, sort_keys=True, default=_plain).encode())
+        return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """JSON for NumPy values and, as text, for anything else."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) else repr(value)
+
+
+def transient_errors() -> tuple[type[BaseException], ...]:
+    """Errors after which asking again makes sense: time-outs, dropped connections, a solver that is off for a moment."""
+    errors: tuple[type[BaseException], ...] = (TimeoutError, ConnectionError)
+    try:
+        from dwave.cloud import exceptions
+    except ImportError:
+        return errors
+    return (*errors, exceptions.Timeout, exceptions.RequestTimeout, exceptions.PollingTimeout, exceptions.SolverOfflineError)
+
+
+class RetryComposite(_Composite):
+    """Asks again after a transient error, waiting longer each time, and keeps what was finished before.
+
+    Args:
+        child: any dimod sampler.
+        attempts: calls at most for one piece of the reads.
+        wait: seconds before the second attempt; doubled for each further one.
+        reads_per_call: ``num_reads`` is asked for in pieces of at most so many, so that finished ones survive; None asks
+        at once. transient: errors after which it asks again; None takes :func:`transient_errors`.
+        sleep: how to wait.
+
+    Example:
+        >>> from annealnet.samplers import AnnealingSampler
+        >>> bqm = dimod.BinaryQuadraticModel({0: -1.0}, {}, 0.0, "BINARY")
+        >>> len(RetryComposite(AnnealingSampler(), reads_per_call=4).sample(bqm, num_reads=10))
+        10
+    """
+
+    def __init__(
+        self,
+        child: dimod.Sampler,
+        *,
+        attempts: int = 5,
+        wait: float = 1.0,
+        reads_per_call: int | None = None,
+        transient: tuple[type[BaseException], ...] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(child)
+        if attempts < 1 or (reads_per_call is not None and reads_per_call < 1):
+            raise ValueError(f"attempts={attempts!r} and reads_per_call={reads_per_call!r} must be at least 1")
+        self.attempts, self.wait, self.reads_per_call = attempts, wait, reads_per_call
+        self.transient = transient_errors() if transient is None else transient
+        self._sleep = sleep
+
+    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
+        """The child's answer; ``info["attempts"]`` counts calls, ``info["failed"]`` says why reads are missing.
+
+        Raises:
+            Exception: the child's own, when nothing was finished.
+        """
+        pieces: list[dimod.SampleSet] = []
+        calls = 0
+        failed: str | None = None
+        for piece in self._pieces(parameters):
+            try:
+                answer, tries = self._persist(bqm, piece)
+            except Exception as error:  # whatever it is: finished samples are worth more than its traceback
+                if not pieces:
+                    raise
+                failed = f"{type(error).__name__}: {error}"
+                break
+            pieces.append(answer)
+            calls += tries
+        joined = pieces[0] if len(pieces) == 1 else dimod.concatenate(pieces)
+        joined.info.update({**pieces[0].info, "attempts": calls, "failed": failed})
+        return joined
+
+    def _pieces(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        reads, size = parameters.get("num_reads"), self.reads_per_call
+        if reads is None or size is None or reads <= size:
+            return [parameters]
+        pieces = []
+        for number, first in enumerate(range(0, reads, size)):
+            piece = {**parameters, "num_reads": min(size, reads - first)}
+            if piece.get("seed") is not None:
+                piece["seed"] = int(np.random.SeedSequence([piece["seed"], number]).generate_state(1)[0])
+            pieces.append(piece)
+        return pieces
+
+    def _persist(self, bqm: dimod.BinaryQuadraticModel, parameters: dict[str, Any]) -> tuple[dimod.SampleSet, int]:
+        for attempt in range(1, self.attempts + 1):
+            try:
+                answer = self.child.sample(bqm, **parameters)
+                answer.resolve()  # a remote answer fails here, not when it is read
+            except self.transient:
+                if attempt == self.attempts:
+                    raise
+                self._sleep(self.wait * 2 ** (attempt - 1))
+            else:
+                return answer, attempt
+        raise AssertionError("attempts is at least 1")
