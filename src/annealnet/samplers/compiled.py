@@ -75,8 +75,8 @@ class CompiledEnergy:
     def field_scales(self) -> np.ndarray:
         """Root mean square of each bit's local field over random states, in units of ``scale``: float64 ``(n,)``."""
         if self.dense is not None:
-            squares = np.einsum("ij,ij->i", self.dense, self.dense, dtype=np.float64)
-            mean = self.linear + 0.5 * self.dense.sum(axis=1, dtype=np.float64)
+            squares = np.einsum("ij,ij->i", self.dense, self.dense).astype(np.float64)
+            mean = self.linear + 0.5 * self.dense.sum(axis=1)
         else:
             squares = np.asarray(self.couplings.multiply(self.couplings).sum(axis=1)).ravel()
             mean = self.linear + 0.5 * np.asarray(self.couplings.sum(axis=1)).ravel()

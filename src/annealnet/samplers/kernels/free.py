@@ -7,9 +7,9 @@ Both forms keep, per read, one float32 per bit, so that a refused proposal costs
   numbers.
 
 Bits are swept in order. A flip that costs nothing is taken half the time: were it always taken, the walls between two
-domains would all move with the sweep and never meet. A proposal that would be taken with a chance below e⁻²² is refused without a
-random number. Energies are expected in units of
-their own fields (see :class:`~annealnet.samplers.compiled.CompiledEnergy`), so that thresholds are plain numbers.
+domains would all move with the sweep and never meet. A proposal that would be taken with a chance below e⁻²² is refused
+without a random number. Energies are expected in units of their own fields (see
+:class:`~annealnet.samplers.compiled.CompiledEnergy`), so that thresholds are plain numbers.
 """
 
 from __future__ import annotations
