@@ -38,7 +38,7 @@ class BifurcationSampler(NativeSampler):
     With spins s = 2x − 1 an energy is ½ sᵀAs + h·s. Positions p and momenta m of n + 1 oscillators (the last one carries
     h) follow
 
-        m ← m − Δ [(1 − a(t)) p + c (A' f(p))],   p ← p + Δ m,   walls at |p| = 1
+        m ← m − Δ [(1 − a(t)) p + c (A' f(p))],   p ← p + Δ m,   walls at p = ±1
 
     with a(t) from 0 to 1, c = ½ / rms row norm of A', and f(p) = p (ballistic) or sign p (discrete). Products use the form
     of the energy: a matrix, neighbour lists, or factors.
