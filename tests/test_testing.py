@@ -9,14 +9,17 @@ from annealnet.testing import CHECKS, conformance
 
 #: A test does not measure time; the documentation's table does.
 UNTIMED = ("time_limits_hold",)
+#: Enumeration draws nothing, and the models of these checks are too large for it.
+DRAWN = ("seeds_repeat", "reads_differ", "threads_do_not_matter")
 QUICK = {"annealing": {"num_sweeps": 200}, "tempering": {"num_sweeps": 200}, "auto": {"num_sweeps": 200}}
 
 
 @pytest.mark.parametrize("name", NATIVE)
 def test_our_samplers_pass(name):
-    findings = conformance(NATIVE[name](), leave_out=UNTIMED, **QUICK.get(name, {}))
+    leave_out = (*UNTIMED, *DRAWN) if name == "exact" else UNTIMED
+    findings = conformance(NATIVE[name](), leave_out=leave_out, **QUICK.get(name, {}))
     assert [f for f in findings if f.passed is False] == []
-    assert {f.check for f in findings} == set(CHECKS) - set(UNTIMED)
+    assert {f.check for f in findings} == set(CHECKS) - set(leave_out)
 
 
 class Faulty(dimod.Sampler):

@@ -13,6 +13,8 @@ import typer
 if TYPE_CHECKING:
     from torch import nn
 
+    from annealnet.samplers import Workers
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -26,6 +28,12 @@ app = typer.Typer(
 )
 
 Seed = Annotated[int, typer.Option(help="Seed of everything stochastic.")]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="Run the anneals in parallel: loky (processes of this machine), ray, dask, or any of joblib's."),
+]
+Jobs = Annotated[int, typer.Option(help="Workers of the backend; -1 for all there are.")]
+Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; without it Ray starts one on this machine.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -68,6 +76,9 @@ def compress(
     samples: Annotated[int, typer.Option(help="Calibration samples.", min=1)] = 1024,
     formulation: Annotated[str, typer.Option(help="data_aware or published.")] = "data_aware",
     epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning on the training data; 0 for none.", min=0)] = 0.0,
+    backend: Backend = None,
+    jobs: Jobs = -1,
+    address: Address = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -80,8 +91,9 @@ def compress(
 
     budget = Budget(size_ratio=size_ratio, bytes=max_bytes, macs_ratio=macs_ratio)
     request = Request(
-        model, data, out, budget, _numbers("mean", mean), _numbers("std", std), samples, formulation, epochs, seed
-    )
+        model, data, out, budget, _numbers("mean", mean), _numbers("std", std), samples, formulation, epochs, seed,
+        _workers(backend, jobs, address),
+    )  # fmt: skip
     request.chosen()  # refused before the network is built
     report = compress_files(_load_network(model, weights), request, _say(as_json))
     if as_json:
@@ -101,18 +113,22 @@ def solve(
     ] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds; alone, the search is stretched to fill them.")] = None,
     exact: Annotated[bool, typer.Option(help="Same as --sampler exact: enumerate and prove the optimum.")] = False,
+    backend: Backend = None,
+    jobs: Jobs = -1,
+    address: Address = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Minimise an energy from a file: its least energy found, the bits, and the certificate."""
     from annealnet.energy import Certificate, read_energy
-    from annealnet.samplers import NATIVE
+    from annealnet.samplers import NATIVE, DistributedSampler
 
     chosen = "exact" if exact else sampler
     if chosen not in NATIVE:
         raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(NATIVE)}")
     energy, labels = read_energy(file)
-    solver = NATIVE[chosen]()
+    workers = _workers(backend, jobs, address)
+    solver = NATIVE[chosen]() if workers is None else DistributedSampler(NATIVE[chosen](), workers)
     asked = {"num_reads": reads, "num_sweeps": sweeps, "seed": seed, "time_limit": time_limit}
     answer = solver.sample_energy(energy, **{name: value for name, value in asked.items() if name in solver.parameters})
     best = answer.first
@@ -185,6 +201,15 @@ def _say(quiet: bool) -> Any:
     if quiet:
         return lambda _: None
     return lambda text: typer.echo(text, err=True)
+
+
+def _workers(backend: str | None, jobs: int, address: str | None) -> Workers | None:
+    """Where anneals run; a cluster's address asks for Ray by itself."""
+    from annealnet.samplers import Workers
+
+    if backend is None and address is None:
+        return None
+    return Workers(backend or "ray", jobs, address)
 
 
 def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:

@@ -145,8 +145,8 @@ def test_bad_requests_name_the_argument():
             AnnealingSampler().sample_energy(energy, **arguments)
     with pytest.raises(ValueError, match="no parameter"):
         AnnealingSampler().sample(energy.to_bqm(), reads=3)
-    with pytest.raises(ValueError, match="29 bits"):
-        ExactSampler().sample_energy(energy_of("sparse", 29, 0))
+    with pytest.raises(ValueError, match=r"37 bits.*time_limit"):
+        ExactSampler().sample_energy(energy_of("sparse", 37, 0))
     impossible = ConstrainedEnergy(energy, [Cardinality([0, 1, 2], 3), LinearBudget(np.ones(3), 1)])
     for sampler in (AnnealingSampler(), ExactSampler()):
         with pytest.raises(ValueError, match="no state"):

@@ -7,7 +7,9 @@ from annealnet.samplers.annealing import AnnealingSampler
 from annealnet.samplers.auto import AutoSampler
 from annealnet.samplers.bifurcation import BifurcationSampler
 from annealnet.samplers.block_prefix import PrefixBlock, solve_blocks
+from annealnet.samplers.blocks import BlockSampler, TiledSampler
 from annealnet.samplers.composites import CacheComposite, RetryComposite
+from annealnet.samplers.distribution import DistributedSampler, Workers
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
@@ -21,7 +23,9 @@ __all__ = [
     "AnnealingSampler",
     "AutoSampler",
     "BifurcationSampler",
+    "BlockSampler",
     "CacheComposite",
+    "DistributedSampler",
     "EmbeddedSampler",
     "ExactSampler",
     "Fit",
@@ -32,6 +36,8 @@ __all__ = [
     "SamplerEntry",
     "TabuSampler",
     "TemperingSampler",
+    "TiledSampler",
+    "Workers",
     "available",
     "fit",
     "hybrid",

@@ -20,8 +20,8 @@ from annealnet.samplers.tempering import TemperingSampler
 
 __all__ = ["AutoSampler"]
 
-#: Bits that are enumerated at once, in well under a second.
-_ENUMERATED = 20
+#: Bits that are enumerated at once, in well under a second, without and with constraints.
+_ENUMERATED, _ENUMERATED_CONSTRAINED = 24, 20
 #: Couplings per bit up to which partition crossover finds pieces to exchange.
 _SPARSE = 64
 #: Share of the time or sweeps that each sampler gets to show what it can; and of the polish.
@@ -76,7 +76,8 @@ class AutoSampler(NativeSampler):
         """
         n = energy.num_variables
         common: dict[str, Any] = {"seed": seed, "time_limit": time_limit, "progress": progress}
-        if initial_states is None and n <= _ENUMERATED:
+        constrained = isinstance(energy, ConstrainedEnergy) and bool(energy.constraints)
+        if initial_states is None and n <= (_ENUMERATED_CONSTRAINED if constrained else _ENUMERATED):
             Task.of(energy, num_reads, seed, time_limit, progress, num_sweeps)  # the request is checked all the same
             answer = ExactSampler().sample_energy(energy, num_reads=num_reads)
             return _named(answer, "ExactSampler", f"{n} bits are enumerated at once, and the optimum is proven")

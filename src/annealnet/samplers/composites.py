@@ -14,7 +14,7 @@ from typing import Any
 import dimod
 import numpy as np
 
-__all__ = ["CacheComposite", "RetryComposite", "transient_errors"]
+__all__ = ["CacheComposite", "RetryComposite", "split_reads", "transient_errors"]
 
 
 class _Composite(dimod.ComposedSampler):
@@ -118,7 +118,8 @@ class RetryComposite(_Composite):
         attempts: calls at most for one piece of the reads.
         wait: seconds before the second attempt; doubled for each further one.
         reads_per_call: ``num_reads`` is asked for in pieces of at most so many, so that finished ones survive; None asks
-        at once. transient: errors after which it asks again; None takes :func:`transient_errors`.
+            at once.
+        transient: errors after which it asks again; None takes :func:`transient_errors`.
         sleep: how to wait.
 
     Example:
@@ -154,7 +155,7 @@ class RetryComposite(_Composite):
         pieces: list[dimod.SampleSet] = []
         calls = 0
         failed: str | None = None
-        for piece in self._pieces(parameters):
+        for piece in split_reads(parameters, self.reads_per_call):
             try:
                 answer, tries = self._persist(bqm, piece)
             except Exception as error:  # whatever it is: finished samples are worth more than its traceback
@@ -168,18 +169,6 @@ class RetryComposite(_Composite):
         joined.info.update({**pieces[0].info, "attempts": calls, "failed": failed})
         return joined
 
-    def _pieces(self, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        reads, size = parameters.get("num_reads"), self.reads_per_call
-        if reads is None or size is None or reads <= size:
-            return [parameters]
-        pieces = []
-        for number, first in enumerate(range(0, reads, size)):
-            piece = {**parameters, "num_reads": min(size, reads - first)}
-            if piece.get("seed") is not None:
-                piece["seed"] = int(np.random.SeedSequence([piece["seed"], number]).generate_state(1)[0])
-            pieces.append(piece)
-        return pieces
-
     def _persist(self, bqm: dimod.BinaryQuadraticModel, parameters: dict[str, Any]) -> tuple[dimod.SampleSet, int]:
         for attempt in range(1, self.attempts + 1):
             try:
@@ -192,3 +181,22 @@ class RetryComposite(_Composite):
             else:
                 return answer, attempt
         raise AssertionError("attempts is at least 1")
+
+
+def split_reads(parameters: dict[str, Any], size: int | None) -> list[dict[str, Any]]:
+    """A request for ``num_reads`` in pieces of at most ``size``, each with a seed of its own that follows from the whole's.
+
+    Example:
+        >>> [piece["num_reads"] for piece in split_reads({"num_reads": 5, "seed": 1}, 2)]
+        [2, 2, 1]
+    """
+    reads = parameters.get("num_reads")
+    if reads is None or size is None or reads <= size:
+        return [parameters]
+    pieces = []
+    for number, first in enumerate(range(0, reads, size)):
+        piece = {**parameters, "num_reads": min(size, reads - first)}
+        if piece.get("seed") is not None:
+            piece["seed"] = int(np.random.SeedSequence([piece["seed"], number]).generate_state(1)[0])
+        pieces.append(piece)
+    return pieces

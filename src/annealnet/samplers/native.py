@@ -14,7 +14,7 @@ from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constr
 from annealnet.samplers.compiled import CompiledEnergy, compile_energy
 from annealnet.samplers.schedule import Clock, Progress
 
-__all__ = ["NativeSampler", "Task"]
+__all__ = ["NativeSampler", "Task", "check_whole"]
 
 
 class NativeSampler(dimod.Sampler):
@@ -54,6 +54,12 @@ class NativeSampler(dimod.Sampler):
     @abstractmethod
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
         """Samples an energy."""
+
+
+def check_whole(name: str, value: float) -> None:
+    """Refuses anything but a whole number of at least 1."""
+    if value != int(value) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,8 @@ class Task:
             ValueError: when a number is out of range.
         """
         for name, value in (("num_reads", num_reads), ("num_sweeps", num_sweeps)):
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+            if value is not None:
+                check_whole(name, value)
         clock = Clock(time_limit)
         chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
         if chosen < 0:

@@ -16,6 +16,7 @@ from annealnet.compression.onnx_export import export_dense_onnx, onnx_latency
 from annealnet.compression.result import CompressedNetwork
 from annealnet.datasets import open_data, subset
 from annealnet.report import CompressionReport, write_html
+from annealnet.samplers import AutoSampler, DistributedSampler, Workers
 from annealnet.studies.comparison import FORMULATIONS
 from annealnet.studies.recording import record
 
@@ -38,6 +39,7 @@ class Request:
         formulation: ``data_aware`` or ``published``.
         epochs: of fine-tuning; 0 for none.
         seed: of everything.
+        workers: where the anneals run; None is this process.
     """
 
     network: str
@@ -50,6 +52,7 @@ class Request:
     formulation: str = "data_aware"
     epochs: float = 0.0
     seed: int = 0
+    workers: Workers | None = None
 
     def chosen(self) -> Formulation:
         """The formulation asked for.
@@ -60,6 +63,10 @@ class Request:
         if self.formulation not in FORMULATIONS:
             raise ValueError(f"formulation={self.formulation!r} is not known: there are {' and '.join(FORMULATIONS)}")
         return FORMULATIONS[self.formulation]
+
+    def sampler(self) -> DistributedSampler | None:
+        """Spreads the anneals over the workers asked for."""
+        return None if self.workers is None else DistributedSampler(AutoSampler(), self.workers, reads_per_piece=4)
 
 
 def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None]) -> CompressionReport:
@@ -73,7 +80,7 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
     x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
     test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     small = compress(
-        dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen,
+        dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen, sampler=request.sampler(),
         fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
         training_data=[(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))],
         checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,

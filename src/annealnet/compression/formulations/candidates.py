@@ -80,14 +80,15 @@ def anneal_plans(
         count: most candidates kept.
         seed: of the anneals.
         reads: independent anneals.
-        sweeps: sweeps per anneal (native annealer).
-        starts: feasible states ``(k, num_variables)`` the native anneals begin from, in turn.
+        sweeps: sweeps per anneal, for samplers that take energies as they are.
+        starts: feasible states ``(k, num_variables)`` that such anneals begin from, in turn.
 
     Raises:
         ValueError: when the sampler returns no state within the budget.
     """
-    if sampler is not None:
-        return best_distinct(energy, sample_energy(sampler, energy, num_reads=reads, seed=seed), count)
-    initial = starts[np.arange(reads) % len(starts)]
-    answer = AutoSampler().sample_energy(energy, num_reads=reads, num_sweeps=sweeps, seed=seed, initial_states=initial)
-    return best_distinct(energy, answer, count)
+    chosen = AutoSampler() if sampler is None else sampler
+    asked: dict[str, Any] = {"num_reads": reads, "seed": seed}
+    if hasattr(chosen, "sample_energy"):
+        ours = {"num_sweeps": sweeps, "initial_states": starts[np.arange(reads) % len(starts)]}
+        asked |= {name: value for name, value in ours.items() if name in chosen.parameters}
+    return best_distinct(energy, sample_energy(chosen, energy, **asked), count)
