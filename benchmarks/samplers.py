@@ -72,15 +72,19 @@ def range_of(energy: Energy) -> tuple[float, float]:
 def filling(seconds: float, work: Callable[[int, int], float], seed: int) -> tuple[float, float]:
     """Calls ``work(sweeps, seed)`` with as many sweeps as fill the time: its energy, and the seconds it took.
 
-    Set-up inside the call is not held against it: sweeps are counted from the difference of two short runs.
+    Set-up inside the call is not held against it: it is timed with a single sweep, and runs grow until a sweep's own time shows.
     """
-    times = []
-    for sweeps in (20, 120):
+
+    def timed(sweeps: int) -> float:
         began = time.perf_counter()
         work(sweeps, seed)
-        times.append(time.perf_counter() - began)
-    each = max(1e-7, (times[1] - times[0]) / 100)
-    sweeps = max(1, int((seconds - max(0.0, times[0] - 20 * each)) / each))
+        return time.perf_counter() - began
+
+    setup, sweeps, took = timed(1), 50, 0.0
+    while took < setup + 0.05 * seconds:
+        sweeps *= 2
+        took = timed(sweeps)
+    sweeps = max(1, int(sweeps * (seconds - setup) / (took - setup)))
     began = time.perf_counter()
     energy = work(sweeps, seed)
     return energy, time.perf_counter() - began
