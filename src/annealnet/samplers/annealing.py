@@ -19,15 +19,21 @@ __all__ = ["AnnealingSampler", "checked_beta_range", "default_beta_range"]
 def default_beta_range(compiled: CompiledEnergy) -> tuple[float, float]:
     """From the energy's own local fields: hot where nearly every flip is taken, cold where none is.
 
-    0.1 over the root mean square field to 20 over it, colder still where many fields are much weaker than that.
+    0.1 over the root mean square field to 20 over it, colder still where many fields are much weaker than that. A square
+    keeps its sum near its least value, where fields cancel and differences of single terms decide: it asks for 20 over the
+    own terms |c_r| a_ri² of its weaker bits.
     """
     scales = compiled.field_scales() * compiled.scale
     scales = scales[scales > 0]
     if not len(scales):
         return 0.1, 20.0
     rms = float(np.sqrt(np.mean(scales**2)))
-    weak = float(np.quantile(scales, 0.05))
-    return 0.1 / rms, 20.0 / max(min(rms, 4 * weak), 1e-6 * rms)
+    weak = 4 * float(np.quantile(scales, 0.05))
+    if compiled.factors.nnz:
+        entries = compiled.factors.tocoo()
+        own = np.abs(compiled.weights[entries.row]) * entries.data**2 * compiled.scale
+        weak = min(weak, float(np.quantile(own[own > 0], 0.05))) if (own > 0).any() else weak
+    return 0.1 / rms, 20.0 / max(min(rms, weak), 1e-9 * rms)
 
 
 def checked_beta_range(given: tuple[float, float] | None, compiled: CompiledEnergy) -> tuple[float, float]:
