@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from annealnet import compression, datasets, energy, report, samplers
-    from annealnet.compression import Budget, CompressionPlan, compress, load
+    from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
 
     __version__: str
 
@@ -31,6 +31,7 @@ __all__ = [
     "datasets",
     "energy",
     "load",
+    "quantize",
     "report",
     "samplers",
 ]
@@ -41,6 +42,7 @@ _HOMES = {
     "CompressionPlan": "annealnet.compression",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
+    "quantize": "annealnet.compression",
 }
 
 

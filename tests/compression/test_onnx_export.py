@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from annealnet.architectures import digits_cnn
 from annealnet.compression.graph import trace
-from annealnet.compression.grids import NearestRounding, Quantized
+from annealnet.compression.grids import Quantized
 from annealnet.compression.norms import fold_batch_norms
 from annealnet.compression.onnx_activations import quantize_activations
 from annealnet.compression.onnx_export import export_dense_onnx, export_onnx, onnx_latency, onnx_session
+from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.storage import put_on_grid
 from annealnet.compression.surgery import remove
 

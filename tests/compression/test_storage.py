@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from annealnet.architectures import digits_cnn, resnet20
 from annealnet.compression.graph import trace
-from annealnet.compression.grids import NearestRounding, Quantized
+from annealnet.compression.grids import Grid, Quantized
 from annealnet.compression.norms import fold_batch_norms
 from annealnet.compression.packing import pack, packed_bytes, unpack
 from annealnet.compression.plan import CompressionPlan
+from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.safetensors_layout import TensorSpec, dtype_name, safetensors_bytes
 from annealnet.compression.storage import (
     dense_bytes,
@@ -150,13 +151,14 @@ def test_file_sizes_of_any_tensors(tensors: dict[str, tuple[torch.dtype, list[in
 
 
 @settings(max_examples=100, deadline=None)
-@given(bits=st.integers(2, 8), data=st.data())
-def test_packing_both_ways(bits: int, data: st.DataObject) -> None:
-    q = 2 ** (bits - 1) - 1
-    codes = np.array(data.draw(st.lists(st.integers(-q, q), max_size=50)), dtype=np.int8)
-    packed = pack(codes, bits)
+@given(bits=st.integers(1, 8), symmetric=st.booleans(), data=st.data())
+def test_packing_both_ways(bits: int, symmetric: bool, data: st.DataObject) -> None:
+    grid = Grid(bits, symmetric=symmetric)
+    points = list(range(grid.low, grid.high + 1, grid.step))
+    codes = np.array(data.draw(st.lists(st.sampled_from(points), max_size=50)), dtype=np.int8)
+    packed = pack(codes, grid)
     assert len(packed) == packed_bytes(len(codes), bits)
-    assert np.array_equal(unpack(packed, len(codes), bits), codes)
+    assert np.array_equal(unpack(packed, len(codes), grid), codes)
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------

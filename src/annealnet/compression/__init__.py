@@ -6,6 +6,7 @@ from annealnet.compression.formulations import DataAware, Published
 from annealnet.compression.graph import trace
 from annealnet.compression.job import compress
 from annealnet.compression.plan import CompressionPlan
+from annealnet.compression.quantizing import quantize
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.storage import load_compressed as load
 
@@ -18,5 +19,6 @@ __all__ = [
     "Published",
     "compress",
     "load",
+    "quantize",
     "trace",
 ]

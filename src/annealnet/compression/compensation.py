@@ -5,7 +5,8 @@ produce, and should still answer what the dense layer answers on the dense input
 
     W' = W + argmin_Δ ‖Y − X̂ (W + Δ)‖² + λ ‖Δ‖²,      λ = ridge · mean diag(X̂ᵀX̂)
 
-then they are rounded to their grid, and every output channel gets the scale a and shift c that fit
+then they are rounded to their grid (with the Gram matrix X̂ᵀX̂ + λ, so that a rounding that uses it minimises exactly this
+error; around W' the rest of it is a square), and every output channel gets the scale a and shift c that fit
 ``Y ≈ a · X̂ W_q + c`` best (batch norm re-estimated against the dense network; it costs no byte, since the grid's
 scale and the bias are stored anyway). *Our reconstruction; the same for every method that is compared.*
 """
@@ -21,8 +22,10 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import Quantized, Rounding, dequantize
+from annealnet.compression.grids import Quantized, dequantize
 from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.rounding import Rounding
+from annealnet.compression.settled import Rounded, SettledLayers
 from annealnet.compression.staged import StagedForward
 
 __all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "compensate", "refit"]
@@ -67,7 +70,7 @@ def _weight(module: nn.Module) -> Tensor:
     return weight.detach()
 
 
-def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> Tensor:
+def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """Ridge least squares around the present weights, per group.
 
     Args:
@@ -77,12 +80,12 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> Tensor:
         ridge: λ in units of the mean diagonal of X̂ᵀX̂.
 
     Returns:
-        W' with the shape of ``matrix``.
+        W' with the shape of ``matrix``, and the Gram matrices per row, ridge included: ``(groups, fan_in, fan_in)``.
 
     Example:
         >>> x = torch.randn(50, 1, 3, generator=torch.Generator().manual_seed(0))
         >>> w = torch.tensor([[[1.0], [2.0], [3.0]]])
-        >>> fitted = refit(x, rows_times_weight(x, w), torch.zeros(1, 3, 1), ridge=1e-6)
+        >>> fitted, _ = refit(x, rows_times_weight(x, w), torch.zeros(1, 3, 1), ridge=1e-6)
         >>> bool(torch.allclose(fitted, w, atol=1e-3))
         True
     """
@@ -95,7 +98,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> Tensor:
     strength = torch.where(scale > 0, ridge * scale, torch.ones_like(scale))
     gram = gram + strength[:, None, None] * torch.eye(fan_in)
     step = torch.linalg.solve(gram.double(), (x.transpose(1, 2) @ residual).double()).float()
-    return torch.as_tensor(matrix + step)
+    return matrix + step, gram / max(1, len(rows))
 
 
 def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,6 +124,7 @@ def compensate(
     start: StagedForward | None = None,
     first: str | None = None,
     largest_fan_in: int | None = None,
+    settled: SettledLayers | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Quantized]:
     """Refits, rounds and re-centres every layer of a pruned network in place, in execution order.
@@ -135,6 +139,7 @@ def compensate(
         ridge: λ in units of the mean diagonal of each Gram matrix.
         start: a pass that stands before layer ``first`` already; only that layer and later ones are treated.
         largest_fan_in: layers with more weights per output (other than ``first``) stay as they are; None treats all.
+        settled: keeps finished layers, and has those of an interrupted run.
         progress: called with each layer's name.
 
     Returns:
@@ -149,22 +154,31 @@ def compensate(
             continue
         module = pruned.get_submodule(layer.name)
         kept_out, _ = graph.keep_for(layer, keep)
-        rows = layer_rows(module, forward.reach(layer.name), answers.seed, sampled_rows(layer))
-        target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
-        quantized[layer.name] = _settle(module, rows, target, bits[layer.name], rounding, ridge)
+        x = forward.reach(layer.name)
+        done = None if settled is None else settled.fetch(layer.name, module)
+        if done is None:
+            rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
+            target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
+            done, rounded = _settle(module, rows, target, bits[layer.name], rounding, ridge)
+            if settled is not None:
+                settled.keep(layer.name, module, done, rounded)
+        quantized[layer.name] = done
         if progress is not None:
             progress(layer.name)
     return quantized
 
 
-def _settle(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float) -> Quantized:
+def _settle(
+    module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float
+) -> tuple[Quantized, Rounded]:
     """One layer: refit, round, re-centre; the module then holds the grid's values and a float16 bias."""
     weight = _weight(module)
-    matrix = refit(rows, target, weight_matrix(module, weight), ridge)
+    matrix, gram = refit(rows, target, weight_matrix(module, weight), ridge)
     fitted = matrix.transpose(1, 2).reshape(weight.shape)
-    grid = rounding(fitted, bits, None)
+    grid = rounding(fitted, bits, gram)
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     scale, shift = _affine_fit(answered, target)
+    rounded = Rounded(grid, fitted, gram)
     grid = grid.rescaled(scale)
     # float16 rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
@@ -173,4 +187,4 @@ def _settle(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding
     bias = module.bias
     if isinstance(bias, Tensor):
         bias.copy_((bias + shift).half().float())
-    return grid
+    return grid, rounded

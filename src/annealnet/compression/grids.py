@@ -1,45 +1,86 @@
-"""Per-output-channel symmetric grids of 2 to 8 bits, and rounding to the nearest point.
+"""Grids of 1 to 8 bits, and weights that lie on them.
 
-    w ≈ s_o · c,      c ∈ {−q, …, q},      q = 2^{b−1} − 1       (b = 2: {−1, 0, 1})
+    w ≈ s · (c − o)        s: scale, o: zero point, one of each per output channel, or per group of its weights
 
-The scale s_o of an output channel minimises the (weighted) squared error over clipping factors.
+Symmetric grids have o = 0 and c ∈ {−q, …, q} with q = 2^{b−1} − 1 (2 bits: {−1, 0, 1}; 1 bit: {−1, 1}); asymmetric ones
+have c ∈ {−2^{b−1}, …, 2^{b−1} − 1} and a whole o within them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from annealnet.compression.scale_search import projections, rounding_errors
+__all__ = ["MAX_BITS", "MIN_BITS", "Grid", "Quantized", "dequantize", "largest_code"]
 
-__all__ = ["MAX_BITS", "MIN_BITS", "NearestRounding", "Quantized", "Rounding", "dequantize", "largest_code"]
-
-MIN_BITS, MAX_BITS = 2, 8
-#: float16 keeps at least five significant bits above this; smaller scales are kept in float32.
-_SMALLEST_HALF = 2.0**-20
-_LARGEST_HALF = 65504.0
-#: A channel this much weaker than its layer's strongest, and too weak for float16 scales, is dead: it becomes
-#: zero.
-_DEAD = 1e-3
+MIN_BITS, MAX_BITS = 1, 8
 
 
 def largest_code(bits: int) -> int:
-    """q = 2^{b−1} − 1.
+    """q = 2^{b−1} − 1 of a symmetric grid; 1 at one bit.
 
     Raises:
-        ValueError: for widths outside 2 … 8.
+        ValueError: for widths outside 1 … 8.
 
     Example:
-        >>> [largest_code(b) for b in (2, 3, 4, 8)]
-        [1, 3, 7, 127]
+        >>> [largest_code(b) for b in (1, 2, 3, 4, 8)]
+        [1, 1, 3, 7, 127]
     """
     if bits not in range(MIN_BITS, MAX_BITS + 1):
         raise ValueError(f"bits={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
-    return int(2 ** (bits - 1) - 1)
+    return max(1, int(2 ** (bits - 1) - 1))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which codes there are, and how many weights share a scale.
+
+    Attributes:
+        bits: width b, 1 … 8.
+        group: weights of an output channel that share scale and zero point; None for all of them.
+        symmetric: whether the zero point is 0.
+
+    Raises:
+        ValueError: when a number is out of range.
+
+    Example:
+        >>> Grid(2), Grid(3, group=32, symmetric=False).low, Grid(1).step
+        (Grid(bits=2, group=None, symmetric=True), -4, 2)
+    """
+
+    bits: int
+    group: int | None = None
+    symmetric: bool = True
+
+    def __post_init__(self) -> None:
+        largest_code(self.bits)
+        if self.group is not None and self.group < 1:
+            raise ValueError(f"group={self.group!r} must be at least 1 weight, or None for a whole output channel")
+
+    @property
+    def low(self) -> int:
+        """Smallest code."""
+        return -largest_code(self.bits) if self.symmetric else -(2 ** (self.bits - 1))
+
+    @property
+    def high(self) -> int:
+        """Largest code."""
+        return largest_code(self.bits) if self.symmetric else 2 ** (self.bits - 1) - 1
+
+    @property
+    def step(self) -> int:
+        """Between neighbouring codes."""
+        return 2 if self.symmetric and self.bits == 1 else 1
+
+    def groups(self, fan_in: int) -> int:
+        """Scales of an output channel with so many weights; the last group may be shorter."""
+        return 1 if self.group is None else -(-fan_in // self.group)
+
+    def column(self, fan_in: int) -> Tensor:
+        """The group of each weight: int64 ``(fan_in,)``."""
+        return torch.zeros(fan_in, dtype=torch.int64) if self.group is None else torch.arange(fan_in) // self.group
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +88,12 @@ class Quantized:
     """Weights on their grid.
 
     Attributes:
-        codes: int8, shape of the weight, within ±(2^{b−1} − 1).
-        scale: float32 ``(out_channels,)``, float16 numbers wherever these reach.
+        codes: int8, shape of the weight, within the grid.
+        scale: float32 ``(out_channels,)``, or ``(out_channels, groups)`` where the grid has groups; float16 numbers
+            wherever these reach.
         bits: the width b.
+        zero: int8 of the shape of ``scale`` for asymmetric grids, else None.
+        group: weights that share a scale, or None.
 
     Raises:
         ValueError: when shapes, dtypes or ranges do not fit.
@@ -62,128 +106,53 @@ class Quantized:
     codes: Tensor
     scale: Tensor
     bits: int
+    zero: Tensor | None = None
+    group: int | None = None
 
     def __post_init__(self) -> None:
-        q = largest_code(self.bits)
+        grid = self.grid
         if self.codes.dtype != torch.int8 or self.codes.ndim < 2:
             raise ValueError(f"codes={self.codes.dtype} {tuple(self.codes.shape)} must be int8 of at least two dimensions")
-        if self.scale.shape != self.codes.shape[:1] or self.scale.dtype != torch.float32:
+        shape = self.codes.shape[:1]
+        if self.group is not None:
+            shape = (len(self.codes), grid.groups(self.codes[:1].numel()))  # type: ignore[assignment]
+        if tuple(self.scale.shape) != tuple(shape) or self.scale.dtype != torch.float32:
             raise ValueError(
-                f"scale={self.scale.dtype} {tuple(self.scale.shape)} must be float32 of shape "
-                f"({len(self.codes)},), one per output channel"
+                f"scale={self.scale.dtype} {tuple(self.scale.shape)} must be float32 of shape {tuple(shape)}: one per "
+                "output channel or group"
             )
-        if self.codes.numel() and int(self.codes.abs().max()) > q:
-            raise ValueError(f"codes reach {int(self.codes.abs().max())}, but {self.bits} bits hold ±{q}: clip them")
+        if self.zero is not None and (self.zero.shape != self.scale.shape or self.zero.dtype != torch.int8):
+            raise ValueError(f"zero={self.zero.dtype} {tuple(self.zero.shape)} must be int8 of shape {tuple(shape)}")
+        if self.codes.numel() and not grid.low <= int(self.codes.min()) <= int(self.codes.max()) <= grid.high:
+            raise ValueError(
+                f"codes reach from {int(self.codes.min())} to {int(self.codes.max())}, but the grid of {self.bits} bits "
+                f"from {grid.low} to {grid.high}: clip them"
+            )
+
+    @property
+    def grid(self) -> Grid:
+        """The grid they lie on."""
+        return Grid(self.bits, self.group, self.zero is None)
 
     def rescaled(self, factor: Tensor) -> Quantized:
-        """The same codes, every channel's scale times ``factor`` ``(out_channels,)``, stored anew."""
-        scale = _storable((self.scale * factor.detach().to(self.scale)).numpy())
-        return Quantized(self.codes, torch.from_numpy(scale), self.bits)
+        """The same codes, every channel's scales times ``factor`` ``(out_channels,)``, stored anew."""
+        from annealnet.compression.rounding.scales import storable
+
+        factors = factor.detach().to(self.scale).reshape(-1, *([1] * (self.scale.ndim - 1)))
+        scale = torch.from_numpy(storable((self.scale * factors).numpy()))
+        return Quantized(self.codes, scale, self.bits, self.zero, self.group)
 
 
 def dequantize(grid: Quantized) -> Tensor:
-    """The weights s_o · c as float32.
+    """The weights s (c − o) as float32.
 
     Example:
         >>> dequantize(Quantized(torch.tensor([[1, -1]], dtype=torch.int8), torch.tensor([0.5]), bits=2))
         tensor([[ 0.5000, -0.5000]])
     """
-    return grid.codes.float() * _per_channel(grid.scale, grid.codes.ndim)
-
-
-class Rounding(Protocol):
-    """How weights go to their grid."""
-
-    def __call__(self, weight: Tensor, bits: int, statistics: Tensor | None) -> Quantized:
-        """Rounds a weight.
-
-        Args:
-            weight: ``(out_channels, ...)``.
-            bits: 2 … 8.
-            statistics: what is known of the inputs: second moments E[x²], one per weight of an output channel
-                ``(fan_in,)``, or None. (Better rounding may ask for the Gram matrix ``(fan_in, fan_in)``.)
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class NearestRounding:
-    """Rounds to the nearest grid point; the scale minimises Σ_i m_i (w_i − s c_i)² over clipping factors.
-
-    Attributes:
-        candidates: clipping factors f tried, s = f · max|w| / q, evenly spaced from ``narrowest`` to 1.
-        narrowest: the smallest factor at 2 bits; wider grids clip less and start higher.
-
-    Example:
-        >>> weight = torch.tensor([[0.9, -1.1, 0.1, 0.0]])
-        >>> grid = NearestRounding()(weight, 2, None)
-        >>> grid.codes.tolist(), round(float(grid.scale), 2)
-        ([[1, -1, 0, 0]], 1.0)
-    """
-
-    candidates: int = 32
-    narrowest: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ValueError(f"candidates={self.candidates!r} must be at least 1")
-        if not 0 < self.narrowest <= 1:
-            raise ValueError(f"narrowest={self.narrowest!r} must lie in (0, 1]")
-
-    @torch.no_grad()
-    def __call__(self, weight: Tensor, bits: int, statistics: Tensor | None) -> Quantized:
-        """Rounds a weight; see :class:`Rounding`.
-
-        Raises:
-            ValueError: for non-finite weights, unknown widths, or statistics of another shape.
-        """
-        q = largest_code(bits)
-        if not bool(torch.isfinite(weight).all()):
-            raise ValueError("weight holds NaN or infinite values: mend the network before it is quantised")
-        flat = weight.detach().float().reshape(len(weight), -1).contiguous()
-        scale = torch.from_numpy(self._best_scale(flat.numpy(), bits, _moments(statistics, flat.shape[1])))
-        codes = (flat / scale[:, None]).round_().clamp_(-q, q)
-        peak = flat.abs().amax(1)
-        dead = (scale < _SMALLEST_HALF) & (peak < _DEAD * peak.max())
-        codes = torch.where(dead[:, None], 0.0, codes).to(torch.int8)
-        return Quantized(codes.reshape(weight.shape), torch.where(dead, 1.0, scale), bits)
-
-    def _best_scale(self, weights: np.ndarray, bits: int, moments: np.ndarray) -> np.ndarray:
-        """The scale of least error for each row, float32."""
-        q = largest_code(bits)
-        # clipping pays where steps are wide: from 0.2 at 2 bits to 0.8 at 8
-        start = self.narrowest ** ((MAX_BITS + 1 - bits) / (MAX_BITS - 1))
-        factors = np.linspace(1.0, start, self.candidates, dtype=np.float32)
-        peak = np.abs(weights).max(axis=1)
-        tried = _storable(np.outer(peak / q, factors))
-        for _ in range(2):  # the codes' own least-squares scale, then the codes anew
-            best = _first_best(weights, moments, tried, q)
-            product, square = projections(weights, moments, best, q)
-            useful = (square > 0) & (product > 0)
-            fitted = np.where(useful, product / np.where(square > 0, square, 1), best)
-            tried = _storable(np.stack([best, fitted], axis=1))
-        return _first_best(weights, moments, tried, q)
-
-
-def _per_channel(scale: Tensor, ndim: int) -> Tensor:
-    return scale.reshape(-1, *([1] * (ndim - 1)))
-
-
-def _storable(scale: np.ndarray) -> np.ndarray:
-    """Scales as stored: float16 numbers, or float32 where these would lose them; zero becomes one."""
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
-    within = (np.abs(scale) >= _SMALLEST_HALF) & (np.abs(scale) <= _LARGEST_HALF)
-    return np.where(within, np.where(within, scale, 1).astype(np.float16).astype(np.float32), scale)
-
-
-def _moments(statistics: Tensor | None, fan_in: int) -> np.ndarray:
-    if statistics is None:
-        return np.ones(fan_in, dtype=np.float32)
-    if statistics.shape != (fan_in,):
-        raise ValueError(f"statistics has shape {tuple(statistics.shape)}: nearest rounding takes moments, ({fan_in},)")
-    return statistics.detach().float().contiguous().numpy()
-
-
-def _first_best(weights: np.ndarray, moments: np.ndarray, tried: np.ndarray, q: int) -> np.ndarray:
-    best = rounding_errors(weights, moments, tried, q).argmin(axis=1)
-    return np.take_along_axis(tried, best[:, None], axis=1)[:, 0]
+    codes = grid.codes.float().reshape(len(grid.codes), -1)
+    column = grid.grid.column(codes.shape[1])
+    scale = grid.scale.reshape(len(codes), grid.scale.shape[1] if grid.scale.ndim == 2 else 1)[:, column]
+    if grid.zero is not None:
+        codes = codes - grid.zero.float().reshape(len(codes), -1)[:, column]
+    return (codes * scale).reshape(grid.codes.shape)

@@ -19,10 +19,10 @@ from annealnet.compression.checkpoint import Checkpoint
 from annealnet.compression.compensation import DEFAULT_RIDGE
 from annealnet.compression.finetune import FineTuning, fine_tune
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
-from annealnet.compression.grids import Rounding
 from annealnet.compression.plan import CompressionPlan
 from annealnet.compression.problem import WIDTHS, prepare
 from annealnet.compression.result import CompressedNetwork, LayerChange, Measured, Report, measure
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.sensitivity import Sensitivity, answer_divergence
 from annealnet.compression.storage import dense_bytes
 from annealnet.energy import Certificate

@@ -75,7 +75,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
 
     Example:
         >>> import tempfile
-        >>> from annealnet.compression.grids import NearestRounding
+        >>> from annealnet.compression.rounding import NearestRounding
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> grids = {name: NearestRounding()(net.get_submodule(name).weight, 4, None) for name in ("0", "2")}
         >>> from annealnet.compression.storage import put_on_grid
@@ -171,7 +171,7 @@ def _find_weight(
     own = f"{name}.weight"
     for candidate in (own, *(other for other in initialisers if other != own)):
         if candidate in taken:  # two layers with equal weights share one initialiser
-            if torch.equal(taken[candidate].codes, grid.codes) and torch.equal(taken[candidate].scale, grid.scale):
+            if torch.equal(dequantize(taken[candidate]), dequantize(grid)):
                 return candidate, False
             continue
         tensor = initialisers.get(candidate)
@@ -191,19 +191,64 @@ def _find_weight(
 
 
 def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
-    """The initialiser becomes codes and scales, and a ``DequantizeLinear`` gives the name it had."""
+    """The initialiser becomes codes and scales, and a ``DequantizeLinear`` gives the name it had.
+
+    ONNX knows scales along one axis: the codes of a grid with groups are laid out with a row per group, and reshaped after.
+    """
     onnx, name = optional("onnx"), initialiser.name
-    codes = grid.codes.numpy().T if transposed else grid.codes.numpy()
+    codes = grid.codes.numpy()
+    if grid.group is not None:
+        _put_grouped(graph, initialiser, grid, transposed)
+        return
+    codes = codes.T if transposed else codes
     initialiser.CopyFrom(_code_tensor(f"{name}.codes", np.ascontiguousarray(codes), grid.bits))
-    graph.initializer.append(onnx.numpy_helper.from_array(grid.scale.numpy(), f"{name}.scale"))
-    node = onnx.helper.make_node(
-        "DequantizeLinear",
-        [f"{name}.codes", f"{name}.scale"],
-        [name],
-        name=f"{name}.dequantize",
-        axis=1 if transposed else 0,
-    )
-    graph.node.insert(0, node)
+    inputs = [f"{name}.codes", *_scales(graph, name, grid)]
+    axis = 1 if transposed else 0
+    graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dequantize", axis=axis))
+
+
+def _put_grouped(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
+    """Codes with a row per group, dequantised, cut to the weights' number, and given their shape."""
+    onnx, name = optional("onnx"), initialiser.name
+    rows = len(grid.codes)
+    flat = grid.codes.numpy().reshape(rows, -1)
+    groups = grid.scale.shape[1]
+    assert grid.group is not None
+    padded = np.zeros((rows, groups * grid.group), dtype=np.int8)
+    padded[:, : flat.shape[1]] = flat
+    initialiser.CopyFrom(_code_tensor(f"{name}.codes", padded.reshape(rows * groups, grid.group), grid.bits))
+
+    def constant(tag: str, value: list[int]) -> str:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.int64), f"{name}.{tag}"))
+        return f"{name}.{tag}"
+
+    steps: list[tuple[str, list[str], dict[str, Any]]] = []
+    steps.append(("DequantizeLinear", [f"{name}.codes", *_scales(graph, name, grid)], {"axis": 0}))
+    steps.append(("Reshape", [constant("rows", [rows, groups * grid.group])], {}))
+    if padded.shape[1] > flat.shape[1]:
+        steps.append(("Slice", [constant("from", [0]), constant("to", [flat.shape[1]]), constant("axes", [1])], {}))
+    if transposed:
+        steps.append(("Transpose", [], {"perm": [1, 0]}))
+    else:
+        steps.append(("Reshape", [constant("shape", list(grid.codes.shape))], {}))
+    value, nodes = "", []
+    for number, (kind, inputs, attributes) in enumerate(steps):
+        output = name if number == len(steps) - 1 else f"{name}.step{number}"
+        taken = inputs if number == 0 else [value, *inputs]
+        nodes.append(onnx.helper.make_node(kind, taken, [output], name=f"{name}.{kind.lower()}{number}", **attributes))
+        value = output
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
+def _scales(graph: Any, name: str, grid: Quantized) -> list[str]:
+    """Scales, and zero points where there are any, as initialisers."""
+    onnx = optional("onnx")
+    graph.initializer.append(onnx.numpy_helper.from_array(grid.scale.numpy().reshape(-1), f"{name}.scale"))
+    if grid.zero is None:
+        return [f"{name}.scale"]
+    graph.initializer.append(_code_tensor(f"{name}.zero", grid.zero.numpy().reshape(-1), grid.bits))
+    return [f"{name}.scale", f"{name}.zero"]
 
 
 def _code_tensor(name: str, codes: np.ndarray, bits: int) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.compression.grids import MAX_BITS, MIN_BITS
+from annealnet.compression.grids import MAX_BITS, MIN_BITS, Grid
 from annealnet.compression.structure import NetworkGraph
 
 __all__ = ["PLAN_VERSION", "CompressionPlan"]
@@ -26,10 +26,12 @@ class CompressionPlan:
 
     Attributes:
         kept: per dependency group one bool per unit, True where it stays; at least one does.
-        bits: width 2 … 8 per layer.
+        bits: width 1 … 8 per layer.
         input_shape: one sample's shape, so that a fresh dense network can be traced.
         input_dtype: the samples' dtype.
         version: of the format.
+        group: weights of an output channel that share a scale, or None for all of them.
+        symmetric: whether zero points are 0.
 
     Raises:
         ValueError: when a group is left without channels or a width is out of range.
@@ -47,6 +49,8 @@ class CompressionPlan:
     input_shape: tuple[int, ...] = ()
     input_dtype: str = "float32"
     version: int = PLAN_VERSION
+    group: int | None = None
+    symmetric: bool = True
 
     def __post_init__(self) -> None:
         for name, units in self.kept.items():
@@ -55,6 +59,10 @@ class CompressionPlan:
         for name, bits in self.bits.items():
             if bits not in range(MIN_BITS, MAX_BITS + 1):
                 raise ValueError(f"bits[{name!r}]={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
+
+    def grid(self, layer: str) -> Grid:
+        """The grid of a layer's weights."""
+        return Grid(self.bits[layer], self.group, self.symmetric)
 
     # ---- against a network -------------------------------------------------------------------------------
 
@@ -65,14 +73,19 @@ class CompressionPlan:
         keep: np.ndarray,
         bits: Mapping[str, int],
         input_shape: tuple[int, ...] | None = None,
+        grid: Grid | None = None,
     ) -> CompressionPlan:
-        """The plan of ``keep`` bool ``(num_units,)`` and a width for every layer of ``graph``."""
+        """The plan of ``keep`` bool ``(num_units,)`` and a width for every layer of ``graph``; ``grid`` says how scales are
+        shared.
+        """
         keep = graph.checked_keep(keep)
         plan = cls(
             kept={group.name: tuple(bool(keep[unit]) for unit in group.units) for group in graph.groups},
             bits={layer.name: int(bits[layer.name]) for layer in graph.layers if layer.name in bits},
             input_shape=graph.input_shape if input_shape is None else tuple(input_shape),
             input_dtype=graph.input_dtype,
+            group=None if grid is None else grid.group,
+            symmetric=grid is None or grid.symmetric,
         )
         plan.check(graph)
         return plan
@@ -109,6 +122,8 @@ class CompressionPlan:
                 "version": self.version,
                 "input": list(self.input_shape),
                 "dtype": self.input_dtype,
+                **({} if self.group is None else {"group": self.group}),
+                **({} if self.symmetric else {"symmetric": False}),
                 "bits": dict(self.bits),
                 "kept": {name: _to_hex(units) for name, units in self.kept.items()},
             },
@@ -138,6 +153,8 @@ class CompressionPlan:
                 kept={name: _from_hex(units) for name, units in _object(found["kept"], source).items()},
                 bits=_object(found["bits"], source),
                 input_shape=tuple(int(extent) for extent in found["input"]),
+                group=found.get("group"),
+                symmetric=bool(found.get("symmetric", True)),
                 input_dtype=str(found["dtype"]),
             )
         except (ValueError, TypeError) as error:

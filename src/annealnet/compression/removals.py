@@ -18,9 +18,9 @@ from torch import nn
 
 from annealnet.compression.compensation import PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import Rounding
 from annealnet.compression.patches import layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.sensitivity import FINE_BITS, Sensitivity, answer_divergence
 from annealnet.compression.staged import StagedForward
 from annealnet.compression.structure import DependencyGroup, Layer

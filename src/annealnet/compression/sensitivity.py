@@ -26,8 +26,9 @@ from torch.nn import functional as F
 
 from annealnet.compression.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import Rounding, dequantize
+from annealnet.compression.grids import dequantize
 from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.staged import StagedForward
 
 __all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "answer_divergence", "measure_sensitivity"]
@@ -142,7 +143,9 @@ def _output_error(module: nn.Module, rows: Tensor, target: Tensor, bits: int, ro
     """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
     weight = module.weight
     assert isinstance(weight, Tensor)
-    answered = rows_times_weight(rows, weight_matrix(module, dequantize(rounding(weight.detach(), bits, None))))
+    x = rows.transpose(0, 1)
+    gram = x.transpose(1, 2) @ x / len(rows)
+    answered = rows_times_weight(rows, weight_matrix(module, dequantize(rounding(weight.detach(), bits, gram))))
     centred, wanted = answered - answered.mean(0), target - target.mean(0)
     scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)
     return ((wanted - scale * centred) ** 2).mean(0).double().numpy()

@@ -1,6 +1,6 @@
 """The compressed network on disk: ``plan.json`` and a lean ``model.safetensors``, no pickle.
 
-    bytes = plan.json + header + Σ_layers ⌈weights · bits / 8⌉ + 2 per scale + 2 per bias + rest
+    bytes = plan.json + header + Σ_layers ⌈weights · bits / 8⌉ + 2 per scale + 1 per zero point + 2 per bias + rest
 
 Tensors: ``codes`` uint8, all layers' codes packed, each layer filled up to a byte; ``scales`` and ``biases``
 float16, layer after layer (float32 for the whole tensor where float16 would lose a value: twice the bytes);
@@ -11,6 +11,7 @@ plan.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,7 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
 
     Example:
         >>> import tempfile
-        >>> from annealnet.compression.grids import NearestRounding
+        >>> from annealnet.compression.rounding import NearestRounding
         >>> net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> graph = trace(net, torch.zeros(1, 6))
         >>> plan = CompressionPlan.of(graph, np.arange(8) % 2 == 0, {"0": 3, "2": 8})
@@ -83,7 +84,7 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
         ...     sum(path.stat().st_size for path in Path(out).iterdir()) == file_bytes(graph, net, plan)
         True
     """
-    specs = _specs(graph, model, plan.keep(graph), plan.bits)
+    specs = _specs(graph, model, plan)
     return len(plan.to_json().encode()) + safetensors_bytes(specs)
 
 
@@ -101,17 +102,24 @@ def fixed_bytes(graph: NetworkGraph, model: nn.Module, input_shape: tuple[int, .
     """
     keep = np.ones(graph.num_units, dtype=bool)
     bits = {layer.name: MAX_BITS for layer in graph.layers}
-    specs = _specs(graph, model, keep, bits)
     plan = CompressionPlan.of(graph, keep, bits, input_shape)
+    specs = _specs(graph, model, plan)
     rest = sum(spec.num_bytes for name, spec in specs.items() if name.startswith("rest."))
     return len(plan.to_json().encode()) + header_bytes(specs) + rest
 
 
-def _specs(graph: NetworkGraph, model: nn.Module, keep: np.ndarray, bits: Mapping[str, int]) -> dict[str, TensorSpec]:
+def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict[str, TensorSpec]:
     """The tensors of the file for a choice of channels and widths."""
-    codes = sum(packed_bytes(graph.weights(layer, keep), bits[layer.name]) for layer in graph.layers)
+    keep = plan.keep(graph)
+    codes = sum(packed_bytes(graph.weights(layer, keep), plan.bits[layer.name]) for layer in graph.layers)
     outputs = {layer.name: int(slots_kept(layer.out_units, keep).sum()) for layer in graph.layers}
-    specs = {"codes": TensorSpec("U8", (codes,)), "scales": TensorSpec("F16", (sum(outputs.values()),))}
+    scales = sum(
+        count * plan.grid(layer.name).groups(graph.weights(layer, keep) // max(1, count))
+        for layer, count in zip(graph.layers, outputs.values(), strict=True)
+    )
+    specs = {"codes": TensorSpec("U8", (codes,)), "scales": TensorSpec("F16", (scales,))}
+    if not plan.symmetric:
+        specs["zeros"] = TensorSpec("I8", (scales,))
     biases = sum(outputs[layer.name] for layer in graph.layers if layer.stores_bias)
     if biases:
         specs["biases"] = TensorSpec("F16", (biases,))
@@ -183,18 +191,22 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
     if set(plan.bits) != set(quantized):
         different = sorted(set(plan.bits) ^ set(quantized))
         raise ValueError(f"quantized and plan.bits do not name the same layers: {different[0]!r} is in one only")
-    codes, scales, biases = [], [], []
-    for name, bits in plan.bits.items():
+    codes, scales, zeros, biases = [], [], [], []
+    for name in plan.bits:
         grid, module = quantized[name], model.get_submodule(name)
-        if grid.bits != bits:
-            raise ValueError(f"quantized[{name!r}] has {grid.bits} bits, the plan says {bits}")
+        if grid.grid != plan.grid(name):
+            raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
         if not torch.equal(dequantize(grid), module.weight.detach()):  # type: ignore[operator]
             raise ValueError(f"model: layer {name!r} does not hold its grid values: call put_on_grid(model, quantized)")
-        codes.append(torch.from_numpy(pack(grid.codes.numpy(), bits)))
-        scales.append(grid.scale)
+        codes.append(torch.from_numpy(pack(grid.codes.numpy(), grid.grid)))
+        scales.append(grid.scale.reshape(-1))
+        if grid.zero is not None:
+            zeros.append(grid.zero.reshape(-1))
         if isinstance(module.bias, Tensor):
             biases.append(module.bias.detach())
     tensors = {"codes": torch.cat(codes), "scales": _narrowest(torch.cat(scales))}
+    if zeros:
+        tensors["zeros"] = torch.cat(zeros)
     if biases:
         tensors["biases"] = _narrowest(torch.cat(biases))
     rest: dict[str, list[Tensor]] = {}
@@ -242,7 +254,7 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or save it again") from error
-    _check_sizes(path, tensors, _specs(graph, dense_model, plan.keep(graph), plan.bits))
+    _check_sizes(path, tensors, _specs(graph, dense_model, plan))
     _fill(model, plan, tensors)
     return model.eval()
 
@@ -275,9 +287,13 @@ def _fill(model: nn.Module, plan: CompressionPlan, tensors: Mapping[str, Tensor]
         module = model.get_submodule(name)
         weight = module.weight
         assert isinstance(weight, Tensor)
+        grid = plan.grid(name)
         packed = take("codes", packed_bytes(weight.numel(), bits)).numpy()
-        codes = torch.from_numpy(unpack(packed, weight.numel(), bits)).reshape(weight.shape)
-        weight.copy_(dequantize(Quantized(codes, take("scales", len(weight)).float(), bits)))
+        codes = torch.from_numpy(unpack(packed, weight.numel(), grid)).reshape(weight.shape)
+        shape = (len(weight),) if grid.group is None else (len(weight), grid.groups(weight[0].numel()))
+        scale = take("scales", math.prod(shape)).float().reshape(shape)
+        zero = None if grid.symmetric else take("zeros", math.prod(shape)).reshape(shape)
+        weight.copy_(dequantize(Quantized(codes, scale, bits, zero, grid.group)))
         if isinstance(module.bias, Tensor):
             module.bias.copy_(take("biases", len(weight)).float())
     for tensor in _rest(model, list(plan.bits)).values():

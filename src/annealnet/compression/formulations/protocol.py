@@ -15,8 +15,8 @@ from annealnet.compression.budget import Limits
 from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.formulations.candidates import Candidates
 from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import Rounding
 from annealnet.compression.removals import measure_removals
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.sensitivity import Sensitivity, measure_sensitivity
 from annealnet.compression.space import PlanSpace
 

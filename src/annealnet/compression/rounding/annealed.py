@@ -1,0 +1,109 @@
+"""Annealed rounding of a lattice: from GPTQ's answer, through a gentle heat bath, down to where no pair of codes helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from annealnet.compression.rounding.gptq import gptq_codes
+from annealnet.compression.rounding.lattice import Lattice
+
+__all__ = ["Annealing", "anneal_codes"]
+
+#: Correlated inputs that a weight may move together with.
+_PARTNERS = 32
+Start = Literal["gptq", "nearest"]
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How hard to try.
+
+    Attributes:
+        sweeps: visits of every weight while it cools; 0 only descends.
+        heat: first temperature, in units of a row's error per weight at the start.
+        cold: last temperature, in the same units.
+        repeats: anneals, each from the best so far.
+        pairs: passes of pair moves at the end.
+        start: GPTQ's answer or nearest rounding; the better of the two is what must be beaten.
+
+    Raises:
+        ValueError: when a number is out of range.
+    """
+
+    sweeps: int = 400
+    heat: float = 1.0
+    cold: float = 0.05
+    repeats: int = 1
+    pairs: int = 2
+    start: Start = "gptq"
+
+    def __post_init__(self) -> None:
+        if self.sweeps < 0 or self.repeats < 1 or self.pairs < 0:
+            raise ValueError(f"sweeps={self.sweeps!r}, repeats={self.repeats!r}, pairs={self.pairs!r}: give whole numbers")
+        if not 0 < self.cold <= self.heat:
+            raise ValueError(f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger")
+        if self.start not in ("gptq", "nearest"):
+            raise ValueError(f"start={self.start!r} is not known: there are gptq and nearest")
+
+
+def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarray | None = None) -> np.ndarray:
+    """Codes int16 ``(rows, n)``, in no row worse than the start.
+
+    Args:
+        lattice: the layer.
+        effort: how hard to try.
+        seed: of the heat bath.
+        start: codes to begin from, or None for the one ``effort`` names.
+
+    Example:
+        >>> from annealnet.compression.grids import Grid
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(50, 8)).astype(np.float32)
+        >>> scale, zero = np.full((4, 1), 0.5, dtype=np.float32), np.zeros((4, 1), dtype=np.float32)
+        >>> weights = rng.normal(size=(4, 8)).astype(np.float32)
+        >>> lattice = Lattice(x.T @ x, weights, scale, zero, np.zeros(8, dtype=int), Grid(3))
+        >>> bool((lattice.errors(anneal_codes(lattice, Annealing(), 0)) <= lattice.errors(gptq_codes(lattice))).all())
+        True
+    """
+    from annealnet.compression.rounding.kernels import anneal_rows, descend_pairs
+
+    if start is None:
+        start = gptq_codes(lattice) if effort.start == "gptq" else lattice.nearest()
+    best, least = start.copy(), lattice.errors(start)
+    common = (lattice.gram, lattice.weights, lattice.scale, lattice.zero, lattice.column, lattice.levels)
+    partners = _partners(lattice.gram)
+    shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
+    streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
+    heats: list[float] = [0.0] + [effort.heat] * (effort.repeats if effort.sweeps else 0)  # descent alone comes first
+    for stream, heat in zip(streams, heats, strict=False):
+        codes = best.copy()
+        temperatures = (heat * least / lattice.weights.shape[1]).astype(np.float32)
+        anneal_rows(*common, codes, partners, temperatures, shares if heat else shares[:0], stream)
+        least = _keep_better(lattice, codes, best, least)
+    if effort.pairs:
+        codes = best.copy()
+        descend_pairs(*common, codes, effort.pairs)
+        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0])
+        _keep_better(lattice, codes, best, least)
+    return best
+
+
+def _keep_better(lattice: Lattice, codes: np.ndarray, best: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Rows of ``codes`` that are better go into ``best``; the errors of ``best``."""
+    errors = lattice.errors(codes)
+    better = errors < least
+    best[better] = codes[better]
+    return np.asarray(np.where(better, errors, least))
+
+
+def _partners(gram: np.ndarray) -> np.ndarray:
+    """The most correlated inputs of each: int32 ``(n, k)``."""
+    n = len(gram)
+    root = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    close = np.abs(gram / root[:, None] / root)
+    np.fill_diagonal(close, -1.0)
+    k = max(1, min(_PARTNERS, n - 1))
+    return np.ascontiguousarray(np.argpartition(-close, k - 1, axis=1)[:, :k], dtype=np.int32)

@@ -1,0 +1,193 @@
+# mypy: disable-error-code="untyped-decorator"
+"""Rows of integers that share one Gram matrix: a row's field stays in the nearest cache, the Gram matrix is read only
+where a code changes.
+
+E(c) = (z − w)ᵀ G (z − w) with z_i = s_i (c_i − o_i). With the field f = G (z − w), the best real z_i with all others fixed
+is z_i − f_i / G_ii; a visit draws one of the two grid points around it, as heat bath at temperature T does:
+
+    log p(upper) / p(lower) = (G_ii s_i² / T) (2 φ − 1),     φ = place between the two points, 0 … 1 (beyond at the ends)
+
+Each visit also offers one step of the weight together with one of a correlated weight, which is the move that costs least
+where inputs are correlated. A change of δ costs one row: f ← f + δ G_i. No penalty, no bits: the whole grid is one move
+away.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from annealnet.samplers.kernels.random import next_state, seeded
+
+__all__ = ["anneal_rows", "descend_pairs"]
+
+#: Logistic noise, drawn by the upper bits of the row's random stream.
+_NOISE = np.log((np.arange(4096) + 0.5) / (4096 - np.arange(4096) - 0.5)).astype(np.float32)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _field(gram: np.ndarray, weights: np.ndarray, values: np.ndarray, field: np.ndarray) -> None:
+    field[:] = 0
+    for i in range(len(values)):
+        gap = values[i] - weights[i]
+        if gap != 0:
+            row = gram[i]
+            for j in range(len(values)):
+                field[j] += gap * row[j]
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+def anneal_rows(
+    gram: np.ndarray,
+    weights: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    column: np.ndarray,
+    levels: np.ndarray,
+    codes: np.ndarray,
+    partners: np.ndarray,
+    temperatures: np.ndarray,
+    shares: np.ndarray,
+    seed: np.uint64,
+) -> None:
+    """Anneals every row, then descends until no single code can be bettered; ``codes`` change in place.
+
+    Args:
+        gram: float32 ``(n, n)``, symmetric.
+        weights: float32 ``(rows, n)``.
+        scale, zero: float32 ``(rows, groups)``: s and o.
+        column: int64 ``(n,)``, the group of each weight.
+        levels: lowest code, highest code and step, int64 ``(3,)``.
+        codes: int16 ``(rows, n)``.
+        partners: int32 ``(n, k)``, the weights that each one is moved together with, one of them at a visit.
+        temperatures: float32 ``(rows,)``, of the first sweep.
+        shares: float32 ``(sweeps,)``, every sweep's temperature in units of the first one's; may be empty.
+        seed: of all rows; a row's draws depend on its number only.
+    """
+    rows, n = weights.shape
+    low, high, step = levels[0], levels[1], levels[2]
+    last = (high - low) // step - 1  # the upper of two neighbouring points is at most the highest
+    many = np.uint64(partners.shape[1])
+    for r in numba.prange(rows):
+        state = seeded(seed, r)
+        values = np.empty(n, dtype=np.float32)
+        width = np.empty(n, dtype=np.float32)
+        stiff = np.empty(n, dtype=np.float32)
+        for i in range(n):
+            width[i] = scale[r, column[i]] * step
+            values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
+            stiff[i] = gram[i, i] * width[i] * width[i]
+        field = np.empty(n, dtype=np.float32)
+        _field(gram, weights[r], values, field)
+        annealing = len(shares)
+        for sweep in range(annealing + 50):
+            heat = np.float32(0)
+            if sweep < annealing:
+                heat = temperatures[r] * shares[sweep]
+            changed = False
+            for i in range(n):
+                if stiff[i] <= 0:
+                    continue
+                # in steps above the lowest point
+                place = np.float32((codes[r, i] - low) // step) - field[i] / (gram[i, i] * width[i])
+                below = min(max(int(np.floor(place)), 0), last)
+                share = place - below
+                if heat > 0:
+                    state = next_state(state)
+                    share += np.float32(0.5) * heat / stiff[i] * _NOISE[(state >> np.uint64(40)) & np.uint64(4095)]
+                code = low + step * (below + (1 if share > 0.5 else 0))
+                if code != codes[r, i]:
+                    move = np.float32((code - codes[r, i]) // step) * width[i]
+                    # float32 noise must not make it swing between two equal points
+                    if heat > 0 or 2 * move * field[i] + move * move * gram[i, i] < -1e-5 * stiff[i]:
+                        codes[r, i] = code
+                        row = gram[i]
+                        for j in range(n):
+                            field[j] += move * row[j]
+                        changed = True
+                if heat > 0:
+                    state = next_state(state)
+                    j = partners[i, ((state >> np.uint64(33)) * many) >> np.uint64(31)]
+                    sign = 1 if state & np.uint64(1 << 20) else -1
+                    row = gram[i]
+                    other = -sign if row[j] > 0 else sign
+                    there, then = codes[r, i] + sign * step, codes[r, j] + other * step
+                    if low <= there <= high and low <= then <= high and stiff[j] > 0:
+                        move, second = sign * width[i], other * width[j]
+                        cost = 2 * (move * field[i] + second * field[j] + move * second * row[j]) + stiff[i] + stiff[j]
+                        state = next_state(state)
+                        # logistic noise on the cost: heat bath between staying and going
+                        if cost < heat * _NOISE[(state >> np.uint64(40)) & np.uint64(4095)]:
+                            codes[r, i] = there
+                            codes[r, j] = then
+                            mate = gram[j]
+                            for k in range(n):
+                                field[k] += move * row[k] + second * mate[k]
+            if sweep >= annealing and not changed:
+                break
+            if sweep == annealing - 1 or sweep % 64 == 63:  # float32 sums anew
+                for i in range(n):
+                    values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
+                _field(gram, weights[r], values, field)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=True)
+def descend_pairs(
+    gram: np.ndarray,
+    weights: np.ndarray,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    column: np.ndarray,
+    levels: np.ndarray,
+    codes: np.ndarray,
+    rounds: int,
+) -> None:
+    """Moves two codes of a row by one step each wherever that lowers the error, up to ``rounds`` passes; arguments as
+    :func:`anneal_rows`.
+    """
+    rows, n = weights.shape
+    low, high, step = levels[0], levels[1], levels[2]
+    for r in numba.prange(rows):
+        values = np.empty(n, dtype=np.float32)
+        width = np.empty(n, dtype=np.float32)
+        for i in range(n):
+            width[i] = scale[r, column[i]] * step
+            values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
+        field = np.empty(n, dtype=np.float32)
+        gains = np.empty(n, dtype=np.float32)
+        _field(gram, weights[r], values, field)
+        for _ in range(rounds):
+            changed = False
+            for i in range(n):
+                if gram[i, i] <= 0:
+                    continue
+                for sign in (-1, 1):
+                    if not low <= codes[r, i] + sign * step <= high:
+                        continue
+                    move = sign * width[i]
+                    own = 2 * move * field[i] + move * move * gram[i, i]
+                    row = gram[i]
+                    least = np.float32(0)
+                    for j in range(n):
+                        slope = field[j] + move * row[j]
+                        gains[j] = width[j] * (width[j] * gram[j, j] - 2 * abs(slope))
+                        least = min(least, gains[j])
+                    # own gain alone belongs to single moves; here the partner must pay for it
+                    if own + least >= -1e-4 * width[i] * width[i] * gram[i, i]:
+                        continue
+                    best, at = np.float32(0), -1
+                    for j in range(n):
+                        if j != i and gains[j] < best and gram[j, j] > 0:
+                            way = -step if field[j] + move * row[j] > 0 else step
+                            if low <= codes[r, j] + way <= high:
+                                best, at = gains[j], j
+                    if at >= 0 and own + best < -1e-4 * width[i] * width[i] * gram[i, i]:
+                        other = -width[at] if field[at] + move * row[at] > 0 else width[at]
+                        codes[r, i] += sign * step
+                        codes[r, at] += step if other > 0 else -step
+                        second = gram[at]
+                        for j in range(n):
+                            field[j] += move * row[j] + other * second[j]
+                        changed = True
+            if not changed:
+                break

@@ -1,0 +1,26 @@
+"""How weights go to their grid, as an interface."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from annealnet.compression.grids import Quantized
+
+__all__ = ["Rounding"]
+
+
+class Rounding(Protocol):
+    """How weights go to their grid."""
+
+    def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
+        """Rounds a weight.
+
+        Args:
+            weight: ``(out_channels, ...)``.
+            bits: 1 … 8.
+            gram: what is known of the inputs, G of ``(groups, fan_in, fan_in)``: the error of a row z is
+                (z − w)ᵀ G (z − w); ``groups`` is 1 but for grouped convolutions. None where nothing is known.
+        """
+        ...
