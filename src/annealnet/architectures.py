@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["VGG16_CHANNELS", "digits_cnn", "resnet18", "resnet20", "vgg", "vgg16_bn"]
+__all__ = ["VGG16_CHANNELS", "digits_cnn", "digits_transformer", "resnet18", "resnet20", "vgg", "vgg16_bn"]
 
 #: VGG-16's convolutions; 0 stands for a 2×2 max-pooling.
 VGG16_CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
@@ -164,3 +164,54 @@ def digits_cnn(width: int = 16, num_classes: int = 10) -> nn.Module:
         19706
     """
     return _DigitsNetwork(width, num_classes)
+
+
+class _Attention(nn.Module):
+    """Self-attention with four linear layers of its own, so that each is a layer to be compressed."""
+
+    def __init__(self, features: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key = nn.Linear(features, features), nn.Linear(features, features)
+        self.value, self.out = nn.Linear(features, features), nn.Linear(features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value))
+        weights = torch.softmax(q @ k.transpose(-1, -2) * (q.shape[-1] ** -0.5), dim=-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+class _EncoderLayer(nn.Module):
+    def __init__(self, features: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(features), _Attention(features, heads)
+        self.norm2, self.up, self.down = nn.LayerNorm(features), nn.Linear(features, hidden), nn.Linear(hidden, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))  # type: ignore[no-any-return]
+
+
+class _RowTransformer(nn.Module):
+    """An image's rows are its tokens."""
+
+    def __init__(self, rows: int, columns: int, classes: int, features: int, layers: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(columns, features)
+        self.position = nn.Parameter(0.02 * torch.randn(1, rows, features))
+        self.layers = nn.Sequential(*(_EncoderLayer(features, 4, 2 * features) for _ in range(layers)))
+        self.norm, self.head = nn.LayerNorm(features), nn.Linear(features, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layers(self.embed(x.squeeze(1)) + self.position)
+        return self.head(self.norm(x).mean(1))  # type: ignore[no-any-return]
+
+
+def digits_transformer(features: int = 32, layers: int = 2) -> nn.Module:
+    """A small transformer encoder over the rows of 8 × 8 digits, ``(batch, 1, 8, 8)`` to 10 classes.
+
+    Example:
+        >>> digits_transformer()(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
+    return _RowTransformer(8, 8, 10, features, layers)

@@ -13,7 +13,7 @@ from annealnet.compression.rounding.lattice import Lattice
 __all__ = ["Annealing", "anneal_codes"]
 
 #: Correlated inputs that a weight may move together with.
-_PARTNERS = 32
+_PARTNERS = 8
 Start = Literal["gptq", "nearest"]
 
 
@@ -34,8 +34,8 @@ class Annealing:
     """
 
     sweeps: int = 400
-    heat: float = 1.0
-    cold: float = 0.05
+    heat: float = 2.0
+    cold: float = 0.2
     repeats: int = 1
     pairs: int = 2
     start: Start = "gptq"
