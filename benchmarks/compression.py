@@ -1,6 +1,7 @@
 """ResNet-20 on CIFAR-10: every method at the same bytes, same calibration data, same compensation, same fine-tuning.
 
 python -m benchmarks.compression [--data ../shared/data/cifar10] [--ratios 4,6,8,10] [--seeds 3] [--epochs 0]
+                                [--rounding nearest]
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from annealnet.compression.calibration import Calibration, fingerprint
 from annealnet.compression.checkpoint import Checkpoint
 from annealnet.compression.finetune import FineTuning
 from annealnet.compression.result import measure
+from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
 from annealnet.compression.weights import load_weights
 from annealnet.datasets import open_data, subset
 from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
 
+ROUNDINGS: dict[str, Rounding] = {"annealed": AnnealedRounding(), "gptq": GptqRounding(), "nearest": NearestRounding()}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -50,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--ratios", default="4,6,8,10,16")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1024)
+    parser.add_argument("--rounding", choices=sorted(ROUNDINGS), default="annealed")
     parser.add_argument("--epochs", type=float, default=0.0)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--out", type=Path, default=Path("runs/compression"))
@@ -68,9 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> str:
     for seed in range(options.seeds):
         x, y = subset(split.x_train, split.y_train, options.samples, seed)
         calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
-        run = fingerprint(network, calibration, tuning)
+        run = fingerprint(network, calibration, tuning, options.rounding)
         found, _ = compare(
             network, calibration, test, budgets, seed, methods=options.methods.split(","), fine_tuning=tuning,
+            rounding=ROUNDINGS[options.rounding],
             training=training, steps=Checkpoint(options.out / "outcomes.jsonl", run),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip

@@ -128,7 +128,8 @@ def part_accuracy(options: argparse.Namespace) -> Iterator[str]:
     }
     widths = (4, 3, 2)
     yield f"Top-1 in percent of {len(test)} test images, all layers at one width, mean ± standard deviation over"
-    yield f"{options.seeds} seeds of 1 024 unlabelled calibration images; every method gets the same refit and bias correction.\n"
+    yield f"{options.seeds} seeds of 1 024 unlabelled calibration images; every method gets the same refit and bias"
+    yield "correction.\n"
     yield "| rounding | " + " | ".join(f"{bits} bit" for bits in widths) + " | seconds per network |"
     yield "|---" * (len(widths) + 2) + "|"
     for name, rounding in roundings.items():

@@ -88,7 +88,7 @@ def test_same_seed_same_network_other_seed_may_differ():
 def test_the_best_of_the_candidates_built_is_taken():
     small = an.compress(small_network(), batches(), an.Budget(size_ratio=4), formulation=FAST, candidates=5)
     divergences = [divergence for _, divergence in small.report.candidates]
-    assert small.report.small.divergence == pytest.approx(min(divergences), rel=1e-6)
+    assert small.report.small.divergence <= min(divergences) * (1 + 1e-6)  # rounded once more, with full effort
     energies = [energy for energy, _ in small.report.candidates]
     assert energies == sorted(energies)
 
@@ -258,7 +258,7 @@ def test_the_energy_predicts_the_divergence_of_plans():
         }
         keep = np.ones(problem.graph.num_units, dtype=bool)
         keep[rng.choice(problem.graph.num_units, 3, replace=False)] = False
-        truth = build(problem, keep, bits).divergence
+        truth = build(problem, keep, bits, problem.rounding).divergence
         truths.append(truth)
         ratios.append(float(energy.energy(problem.space.encode(keep, bits))) / truth)
     assert len(split.x_train) == len(train.x)

@@ -12,10 +12,11 @@ from torch import nn
 from annealnet.compression.compensation import compensate
 from annealnet.compression.formulations.protocol import Problem
 from annealnet.compression.grids import Quantized
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.sensitivity import answer_divergence
 from annealnet.compression.surgery import remove
 
-__all__ = ["Built", "build"]
+__all__ = ["Built", "build", "finished"]
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,21 @@ class Built:
 
 
 @torch.no_grad()
-def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int]) -> Built:
+def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int], rounding: Rounding) -> Built:
     """Removes the channels, refits and rounds what is left, and measures it on the calibration inputs.
 
     Every method that is compared is built here, so that a comparison compares plans and nothing else.
     """
     model = remove(problem.dense, problem.graph, keep)
-    grids = compensate(model, problem.graph, keep, bits, problem.answers, problem.rounding, problem.ridge)
+    grids = compensate(model, problem.graph, keep, bits, problem.answers, rounding, problem.ridge)
     x = problem.answers.x
     answer = torch.cat([model(x[i : i + 512]) for i in range(0, len(x), 512)])
     return Built(keep, dict(bits), model, grids, answer_divergence(problem.answers.logits, answer))
+
+
+def finished(problem: Problem, built: Built) -> Built:
+    """The same plan rounded with full effort (candidates are built and compared with less), unless that is no better."""
+    if problem.rounding == problem.rounding.quick():
+        return built
+    again = build(problem, built.keep, built.bits, problem.rounding)
+    return min(built, again, key=lambda one: one.divergence)

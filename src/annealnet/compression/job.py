@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from annealnet.compression.budget import Budget
-from annealnet.compression.building import Built, build
+from annealnet.compression.building import Built, build, finished
 from annealnet.compression.calibration import Calibration, fingerprint, read_batches
 from annealnet.compression.checkpoint import Checkpoint
 from annealnet.compression.compensation import DEFAULT_RIDGE
@@ -65,7 +65,7 @@ def compress(
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
         prune: whether channels may be removed.
         candidates: plans that are built and re-ranked.
-        rounding: how weights go to their grid; None rounds to nearest.
+        rounding: how weights go to their grid; None anneals them.
         ridge: λ of the refits, in units of each Gram matrix's mean diagonal.
         fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
         training_data: batches to fine-tune on.
@@ -144,14 +144,16 @@ def plan_and_build(
             losses.append(steps.step(name, float))  # known from before the interruption, and not the best
             continue
         keep, bits = problem.space.decode(state)
-        built = build(problem, keep, bits)
+        built = build(problem, keep, bits, problem.rounding.quick())
         losses.append(steps.step(name, lambda built=built: built.divergence))  # type: ignore[misc]
         if problem.progress is not None:
             problem.progress(f"plan {number + 1} of {len(proposed.states)}: divergence {built.divergence:.4g}")
         if best is None or built.divergence < best.divergence:
             best = built
     assert best is not None
-    return best, proposed, losses, time.perf_counter() - began
+    if problem.progress is not None:
+        problem.progress("rounding the weights of the best plan")
+    return finished(problem, best), proposed, losses, time.perf_counter() - began
 
 
 def _document(found: Candidates) -> dict[str, Any]:

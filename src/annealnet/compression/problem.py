@@ -13,7 +13,7 @@ from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.formulations.protocol import Problem
 from annealnet.compression.graph import NetworkGraph, trace
 from annealnet.compression.norms import fold_batch_norms
-from annealnet.compression.rounding import NearestRounding, Rounding
+from annealnet.compression.rounding import AnnealedRounding, Rounding
 from annealnet.compression.space import PlanSpace
 from annealnet.compression.storage import dense_bytes, fixed_bytes
 
@@ -65,7 +65,7 @@ def prepare(
         for pinned in graph.pinned:
             progress(f"left dense: {pinned.name}: {pinned.reason}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    return Problem(folded, space, limits, answers, rounding or NearestRounding(), ridge, progress=progress)
+    return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
 
 
 def _widths(
@@ -78,7 +78,7 @@ def _widths(
         raise ValueError(f"layer_widths names {unknown[0]!r}, the network's layers are {', '.join(names)}")
     for name, values in [("widths", tuple(widths)), *asked.items()]:
         if not values or any(b not in WIDTHS for b in values):
-            raise ValueError(f"{name}={values!r} must hold whole numbers from 1 to 8")
+            raise ValueError(f"{name}={values!r} must hold whole numbers from 2 to 8")
     return {name: tuple(sorted(set(asked.get(name, widths)))) for name in names}
 
 

@@ -26,9 +26,9 @@ from torch.nn import functional as F
 
 from annealnet.compression.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import dequantize
+from annealnet.compression.grids import Quantized, dequantize
 from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.rounding import Rounding
+from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.staged import StagedForward
 
 __all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "answer_divergence", "measure_sensitivity"]
@@ -139,12 +139,25 @@ def measure_sensitivity(
     return Sensitivity(widths, kappa, shares)
 
 
+@dataclass(frozen=True)
+class _OnlyCoarse:
+    """Layers at :data:`FINE_BITS` go to nearest: they should add no error, and there are many of them."""
+
+    rounding: Rounding
+
+    def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
+        return NearestRounding()(weight, bits) if bits == FINE_BITS else self.rounding(weight, bits, gram)
+
+    def quick(self) -> _OnlyCoarse:
+        return self
+
+
 def _output_error(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding) -> np.ndarray:
     """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
     weight = module.weight
     assert isinstance(weight, Tensor)
     x = rows.transpose(0, 1)
-    gram = x.transpose(1, 2) @ x / len(rows)
+    gram = x.transpose(1, 2) @ x / len(rows) if x.shape[2] <= PROBED_FAN_IN else None
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(rounding(weight.detach(), bits, gram))))
     centred, wanted = answered - answered.mean(0), target - target.mean(0)
     scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)
@@ -165,5 +178,6 @@ def _probe(
     bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
     behind = forward.fork_onto(trial)
     keep = np.ones(graph.num_units, dtype=bool)
-    compensate(trial, graph, keep, bits, answers, rounding, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
+    probing = _OnlyCoarse(rounding)
+    compensate(trial, graph, keep, bits, answers, probing, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
     return answer_divergence(answers.logits, behind.answer())

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.baselines import BASELINES
 from annealnet.compression.budget import Budget
-from annealnet.compression.building import Built, build
+from annealnet.compression.building import Built, build, finished
 from annealnet.compression.calibration import Calibration
 from annealnet.compression.checkpoint import Checkpoint
 from annealnet.compression.finetune import FineTuning, fine_tune
@@ -21,6 +21,7 @@ from annealnet.compression.formulations import DataAware, Formulation, Problem, 
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.problem import prepare
 from annealnet.compression.result import measure
+from annealnet.compression.rounding import Rounding
 from annealnet.compression.storage import dense_bytes
 
 __all__ = ["FORMULATIONS", "METHODS", "Outcome", "compare", "for_budget", "summarise"]
@@ -80,8 +81,9 @@ def best_plan(problem: Problem, method: str, seed: int) -> Built | None:
         except ValueError:
             return None
     plans = BASELINES[method](problem, seed)
-    built = [build(problem, keep, bits) for keep, bits in plans]
-    return min(built, key=lambda one: one.divergence, default=None)
+    built = [build(problem, keep, bits, problem.rounding.quick()) for keep, bits in plans]
+    best = min(built, key=lambda one: one.divergence, default=None)
+    return None if best is None else finished(problem, best)
 
 
 def compare(
@@ -92,6 +94,7 @@ def compare(
     seed: int,
     *,
     methods: Sequence[str] = METHODS,
+    rounding: Rounding | None = None,
     fine_tuning: FineTuning | None = None,
     training: Calibration | None = None,
     steps: Checkpoint | None = None,
@@ -110,7 +113,7 @@ def compare(
             step = f"{method} at {_words(budget)}, seed {seed}"
             if step not in steps:
                 if common is None:
-                    common = prepare(model, calibration, budget, seed=seed)
+                    common = prepare(model, calibration, budget, rounding=rounding, seed=seed)
                     measured = (common.sensitivity, common.removals)  # once for every budget and method
                     say(f"seed {seed}: measured {len(measured[0].widths)} widths, {common.graph.num_units} channels")
                 problem = for_budget(common, budget, model)

@@ -16,7 +16,7 @@ from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.formulations.candidates import Candidates
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.removals import measure_removals
-from annealnet.compression.rounding import Rounding
+from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.sensitivity import Sensitivity, measure_sensitivity
 from annealnet.compression.space import PlanSpace
 
@@ -57,7 +57,7 @@ class Problem:
         """Measured on first use, then shared by every formulation and baseline of this problem."""
         asked = {name: widths for name, widths in self.space.widths.items() if len(widths) > 1 or self.space.removable}
         return measure_sensitivity(
-            self.dense, self.graph, self.answers, asked, self.rounding, self.ridge, self._say("sensitivity")
+            self.dense, self.graph, self.answers, asked, self.rounding.quick(), self.ridge, self._say("sensitivity")
         )
 
     @cached_property
@@ -66,7 +66,7 @@ class Problem:
         if self.progress is not None:
             self.progress(f"measuring removals in {len(self.graph.groups)} groups")
         return measure_removals(
-            self.dense, self.graph, self.answers, self.sensitivity, self.rounding, self.ridge, self.pruning_ridge
+            self.dense, self.graph, self.answers, self.sensitivity, NearestRounding(), self.ridge, self.pruning_ridge
         )
 
     def under(self, limits: Limits) -> Problem:

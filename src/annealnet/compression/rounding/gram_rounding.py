@@ -100,6 +100,10 @@ class GramRounding(ABC):
         zero = np.concatenate([lattice.zero for _, lattice in settled])
         return on_grid(weight, grid, codes, scale, zero)
 
+    def quick(self) -> GramRounding:
+        """Itself, unless there is something to save."""
+        return self
+
     @abstractmethod
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
         """Codes int16 ``(rows, n)``, and the lattice with the scales they are meant for.
@@ -170,6 +174,10 @@ class AnnealedRounding(GramRounding):
             raise ValueError(f"stretches={self.stretches!r} must hold positive factors, 1.0 among them")
         if self.rounds < 0:
             raise ValueError(f"rounds={self.rounds!r} must not be negative")
+
+    def quick(self) -> AnnealedRounding:
+        """GPTQ's codes and single steps down from them, with one refit of the scales."""
+        return replace(self, effort=replace(self.effort, sweeps=0, pairs=0), rounds=min(self.rounds, 1))
 
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
         """See :class:`GramRounding`."""

@@ -24,3 +24,7 @@ class Rounding(Protocol):
                 (z − w)ᵀ G (z − w); ``groups`` is 1 but for grouped convolutions. None where nothing is known.
         """
         ...
+
+    def quick(self) -> Rounding:
+        """The same with less effort, for probes and for candidates that are only compared; itself where there is no less."""
+        ...
