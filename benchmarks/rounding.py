@@ -43,8 +43,6 @@ from annealnet.datasets import as_images, digits, open_data, subset
 from annealnet.studies.training import train_dense
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-#: Sweeps of the annealing where layers are compared with AdaRound's 3 000 steps.
-_SWEEPS = 1000
 
 
 def _networks(data: Path) -> Iterator[tuple[str, nn.Module, Tensor]]:
@@ -81,7 +79,7 @@ def part_layers(options: argparse.Namespace) -> Iterator[str]:
         "nearest": Lattice.nearest,
         "AdaRound": adaround_codes,
         "GPTQ": gptq_codes,
-        "annealed": lambda lattice: anneal_codes(lattice, Annealing(_SWEEPS), 0),
+        "annealed": lambda lattice: anneal_codes(lattice, Annealing(), 0),
     }
     yield "Layer error over GPTQ's on the same per-channel grid: geometric mean over layers (largest). «Worse» counts layers"
     yield "where the annealed error is above GPTQ's or AdaRound's.\n"
@@ -173,12 +171,12 @@ def part_cost(options: argparse.Namespace) -> Iterator[str]:
     yield "|---|---|---|---|"
     yield f"| GPTQ | 1 | {basis:.3f} | 1 |"
     efforts = {
-        "single steps down": Annealing(0, pairs=0),
-        "10 sweeps": Annealing(10, pairs=0),
-        "40 sweeps": Annealing(40, pairs=0),
-        "100 sweeps": Annealing(100, pairs=0),
-        "400 sweeps and pairs (default)": Annealing(),
-        "2 000 sweeps and pairs": Annealing(2000),
+        "single steps down": Annealing(fields=0, sweeps=0, pairs=0),
+        "heat bath of 10 sweeps": Annealing(fields=0, sweeps=10, pairs=0),
+        "heat bath of 40 sweeps": Annealing(fields=0, sweeps=40, pairs=0),
+        "one mean field of 100 sweeps, pairs": Annealing(fields=1, field_sweeps=100, sweeps=0),
+        "two mean fields, heat bath of 200 sweeps, pairs": Annealing(fields=2, sweeps=200),
+        "four mean fields, heat bath of 800 sweeps, pairs (default)": Annealing(),
     }
     for name, effort in efforts.items():
         error, seconds = _timed(lattice, lambda effort=effort: anneal_codes(lattice, effort, 0, start))  # type: ignore[misc]

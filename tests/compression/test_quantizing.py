@@ -140,7 +140,10 @@ def test_bad_input_is_refused_before_work():
         (lambda: an.quantize(net, [torch.zeros(2, 3)]), "do not fit"),
         (lambda: an.quantize(nn.ReLU(), [x]), "no Linear"),
         (lambda: an.quantize(net, [x], 4, group=0), "group=0"),
-        (lambda: an.quantize(net, [x], 4, group=4, rounding=AnnealedRounding(effort=Annealing(0))), "give both the same"),
+        (
+            lambda: an.quantize(net, [x], 4, group=4, rounding=AnnealedRounding(effort=Annealing(sweeps=0))),
+            "give both the same",
+        ),
     ):
         with pytest.raises(ValueError, match=word):
             call()

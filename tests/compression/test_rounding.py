@@ -218,6 +218,7 @@ def test_bad_input_names_the_argument():
         (lambda: AnnealedRounding(stretches=()), "stretches"),
         (lambda: AnnealedRounding(rounds=-1), "rounds=-1"),
         (lambda: Annealing(sweeps=-1), "sweeps=-1"),
+        (lambda: Annealing(field_sweeps=0), "field_sweeps=0"),
         (lambda: Annealing(heat=0.0), "heat=0.0"),
         (lambda: Annealing(start="gtpq"), "start='gtpq'"),
         (lambda: row_energy(correlated(3, 2, 0), 2), "row=2"),

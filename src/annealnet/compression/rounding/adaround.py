@@ -21,6 +21,7 @@ _STRETCH, _SHIFT = 1.2, -0.1
 _REGULARISER, _WARM, _RATE = 3.0, 0.2, 3e-2
 
 
+@torch.enable_grad()
 def adaround_codes(lattice: Lattice, steps: int = 3000) -> np.ndarray:
     """Codes int16 ``(rows, n)``.
 

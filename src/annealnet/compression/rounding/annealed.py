@@ -1,4 +1,9 @@
-"""Annealed rounding of a lattice: from GPTQ's answer, through a gentle heat bath, down to where no pair of codes helps."""
+"""Annealed rounding of a lattice.
+
+GPTQ's answer is where it starts. Mean-field anneals look for better ones from the other side, where nothing is decided yet;
+each row takes its best, is annealed from there in a gentle heat bath, and descends to where no pair of codes helps. Whatever
+a step finds, a row keeps the best it has seen.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,8 @@ __all__ = ["Annealing", "anneal_codes"]
 
 #: Correlated inputs that a weight may move together with.
 _PARTNERS = 8
+#: First and last temperature of the mean-field anneals, in units of a row's mean G_ii s_i².
+_SCHEDULES = ((1.0, 0.07), (0.8, 0.07), (1.3, 0.07), (1.0, 0.05))
 Start = Literal["gptq", "nearest"]
 
 
@@ -22,10 +29,12 @@ class Annealing:
     """How hard to try.
 
     Attributes:
-        sweeps: visits of every weight while it cools; 0 only descends.
+        fields: mean-field anneals, each on a schedule of its own.
+        field_sweeps: sweeps of one.
+        sweeps: visits of every weight in the heat bath; 0 only descends.
         heat: first temperature, in units of a row's error per weight at the start.
         cold: last temperature, in the same units.
-        repeats: anneals, each from the best so far.
+        repeats: heat baths, each from the best so far.
         pairs: passes of pair moves at the end.
         start: GPTQ's answer or nearest rounding; the better of the two is what must be beaten.
 
@@ -33,7 +42,9 @@ class Annealing:
         ValueError: when a number is out of range.
     """
 
-    sweeps: int = 400
+    fields: int = 4
+    field_sweeps: int = 300
+    sweeps: int = 800
     heat: float = 2.0
     cold: float = 0.2
     repeats: int = 1
@@ -41,8 +52,11 @@ class Annealing:
     start: Start = "gptq"
 
     def __post_init__(self) -> None:
-        if self.sweeps < 0 or self.repeats < 1 or self.pairs < 0:
-            raise ValueError(f"sweeps={self.sweeps!r}, repeats={self.repeats!r}, pairs={self.pairs!r}: give whole numbers")
+        for name in ("fields", "sweeps", "pairs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative")
+        if self.repeats < 1 or self.field_sweeps < 1:
+            raise ValueError(f"repeats={self.repeats!r} and field_sweeps={self.field_sweeps!r} must be at least 1")
         if not 0 < self.cold <= self.heat:
             raise ValueError(f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger")
         if self.start not in ("gptq", "nearest"):
@@ -68,7 +82,7 @@ def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarr
         >>> bool((lattice.errors(anneal_codes(lattice, Annealing(), 0)) <= lattice.errors(gptq_codes(lattice))).all())
         True
     """
-    from annealnet.compression.rounding.kernels import anneal_rows, descend_pairs
+    from annealnet.compression.rounding.kernels import anneal_rows, descend_pairs, mean_field_rows
 
     if start is None:
         start = gptq_codes(lattice) if effort.start == "gptq" else lattice.nearest()
@@ -77,6 +91,13 @@ def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarr
     partners = _partners(lattice.gram)
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
     streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
+    for number in range(effort.fields):
+        first, last = _SCHEDULES[number % len(_SCHEDULES)]
+        stretch = 1 + 0.1 * (number // len(_SCHEDULES))
+        codes = np.empty_like(best)
+        mean_field_rows(*common, codes, np.geomspace(stretch * first, last, effort.field_sweeps).astype(np.float32))
+        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0])
+        least = _keep_better(lattice, codes, best, least)
     heats: list[float] = [0.0] + [effort.heat] * (effort.repeats if effort.sweeps else 0)  # descent alone comes first
     for stream, heat in zip(streams, heats, strict=False):
         codes = best.copy()

@@ -177,7 +177,7 @@ class AnnealedRounding(GramRounding):
 
     def quick(self) -> AnnealedRounding:
         """GPTQ's codes and single steps down from them, with one refit of the scales."""
-        return replace(self, effort=replace(self.effort, sweeps=0, pairs=0), rounds=min(self.rounds, 1))
+        return replace(self, effort=replace(self.effort, fields=0, sweeps=0, pairs=0), rounds=min(self.rounds, 1))
 
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
         """See :class:`GramRounding`."""
