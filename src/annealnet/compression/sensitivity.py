@@ -121,8 +121,9 @@ def measure_sensitivity(
             continue
         module = dense.get_submodule(layer.name)
         rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
+        gram = _gram(rows)
         errors = {
-            b: _output_error(module, rows, answers.outputs[layer.name], b, rounding)
+            b: _output_error(module, rows, gram, answers.outputs[layer.name], b, rounding)
             for b in {*layers[layer.name], PROBE_BITS}
         }
         probe = errors[PROBE_BITS]
@@ -141,23 +142,34 @@ def measure_sensitivity(
 
 @dataclass(frozen=True)
 class _OnlyCoarse:
-    """Layers at :data:`FINE_BITS` go to nearest: they should add no error, and there are many of them."""
+    """Layers at :data:`FINE_BITS` go to nearest (they should add no error, and there are many of them), and so do layers too
+    wide for a probe, as in :func:`_output_error`.
+    """
 
     rounding: Rounding
 
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
-        return NearestRounding()(weight, bits) if bits == FINE_BITS else self.rounding(weight, bits, gram)
+        narrow = gram is not None and gram.shape[1] <= PROBED_FAN_IN
+        return (
+            NearestRounding()(weight, bits) if bits == FINE_BITS else self.rounding(weight, bits, gram if narrow else None)
+        )
 
     def quick(self) -> _OnlyCoarse:
         return self
 
 
-def _output_error(module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding) -> np.ndarray:
+def _gram(rows: Tensor) -> Tensor | None:
+    """Gram matrices of a layer's rows; None for layers too wide for a probe."""
+    x = rows.transpose(0, 1)
+    return x.transpose(1, 2) @ x / len(rows) if x.shape[2] <= PROBED_FAN_IN else None
+
+
+def _output_error(
+    module: nn.Module, rows: Tensor, gram: Tensor | None, target: Tensor, bits: int, rounding: Rounding
+) -> np.ndarray:
     """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
     weight = module.weight
     assert isinstance(weight, Tensor)
-    x = rows.transpose(0, 1)
-    gram = x.transpose(1, 2) @ x / len(rows) if x.shape[2] <= PROBED_FAN_IN else None
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(rounding(weight.detach(), bits, gram))))
     centred, wanted = answered - answered.mean(0), target - target.mean(0)
     scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)

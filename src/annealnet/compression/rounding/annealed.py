@@ -88,7 +88,7 @@ def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarr
         start = gptq_codes(lattice) if effort.start == "gptq" else lattice.nearest()
     best, least = start.copy(), lattice.errors(start)
     common = (lattice.gram, lattice.weights, lattice.scale, lattice.zero, lattice.column, lattice.levels)
-    partners = _partners(lattice.gram)
+    partners = _partners(lattice.gram) if effort.sweeps else np.zeros((lattice.weights.shape[1], 1), dtype=np.int32)
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
     streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
     for number in range(effort.fields):

@@ -95,8 +95,10 @@ def _factor(gram: np.ndarray, damp: float) -> np.ndarray:
     share = max(damp, 1e-9)
     while True:
         try:
-            factor = linalg.cho_factor(matrix + share * mean * np.eye(len(matrix)), lower=True)
-            inverse = linalg.cho_solve(factor, np.eye(len(matrix)))
-            return np.ascontiguousarray(linalg.cholesky(0.5 * (inverse + inverse.T), lower=False), dtype=np.float32)
+            damped = matrix + share * mean * np.eye(len(matrix))
+            # with rows and columns reversed, damped = A Aᵀ with A upper, so that its inverse is (A⁻¹)ᵀ A⁻¹
+            upper = linalg.cholesky(damped[::-1, ::-1], lower=True)[::-1, ::-1]
+            inverse = linalg.solve_triangular(upper, np.eye(len(matrix)), lower=False)
+            return np.ascontiguousarray(inverse, dtype=np.float32)
         except linalg.LinAlgError:
             share *= 10

@@ -176,8 +176,9 @@ class AnnealedRounding(GramRounding):
             raise ValueError(f"rounds={self.rounds!r} must not be negative")
 
     def quick(self) -> AnnealedRounding:
-        """GPTQ's codes and single steps down from them, with one refit of the scales."""
-        return replace(self, effort=replace(self.effort, fields=0, sweeps=0, pairs=0), rounds=min(self.rounds, 1))
+        """GPTQ's codes on the first scales, and single steps down from them."""
+        least = replace(self.effort, fields=0, sweeps=0, pairs=0)
+        return replace(self, effort=least, stretches=(1.0,), rounds=0)
 
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
         """See :class:`GramRounding`."""

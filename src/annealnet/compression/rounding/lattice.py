@@ -76,8 +76,8 @@ class Lattice:
 
     def errors(self, codes: np.ndarray) -> np.ndarray:
         """E_r of codes ``(rows, n)``: float64 ``(rows,)``."""
-        gaps = self.values(codes).astype(np.float64) - self.weights
-        return np.asarray(np.einsum("ri,ri->r", gaps @ self.gram.astype(np.float64), gaps))
+        gaps = self.values(codes) - self.weights
+        return np.asarray(np.einsum("ri,ri->r", gaps @ self.gram, gaps, dtype=np.float64))
 
 
 def nearest_codes(weights: np.ndarray, scale: np.ndarray, zero: np.ndarray, grid: Grid) -> np.ndarray:
