@@ -19,6 +19,7 @@ from annealnet.compression.rounding import (
     Lattice,
     NearestRounding,
     anneal_codes,
+    gram_rounding,
     layer_lattices,
     lower_bounds,
     row_energy,
@@ -27,7 +28,7 @@ from annealnet.compression.rounding import (
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.scales import refit_scales
-from annealnet.samplers import ExactSampler
+from annealnet.samplers import ExactSampler, Workers
 
 GRIDS = [Grid(1), Grid(2), Grid(3), Grid(2, symmetric=False), Grid(3, group=2), Grid(2, group=2, symmetric=False)]
 
@@ -188,6 +189,17 @@ def test_grouped_convolutions_are_rounded_group_by_group():
     for k in range(4):
         alone = GptqRounding()(weight[k : k + 1], 3, grams[k : k + 1])
         assert torch.equal(together.codes[k : k + 1], alone.codes)
+
+
+@pytest.mark.parametrize("backend", ["sequential", "threading"])
+def test_rows_come_out_the_same_on_any_workers(monkeypatch, backend):
+    monkeypatch.setattr(gram_rounding, "_PIECE", 5)
+    lattice = correlated(12, 17, 2)
+    weight, gram = torch.from_numpy(lattice.weights), torch.from_numpy(lattice.gram)[None]
+    here = AnnealedRounding(seed=3)(weight, 2, gram)
+    there = AnnealedRounding(seed=3, workers=Workers(backend, 2))(weight, 2, gram)
+    assert torch.equal(here.codes, there.codes)
+    assert torch.equal(here.scale, there.scale)
 
 
 def test_degenerate_layers():

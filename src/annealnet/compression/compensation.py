@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Quantized, dequantize
-from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.settled import Rounded, SettledLayers
 from annealnet.compression.staged import StagedForward
@@ -91,14 +91,14 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     """
     groups, fan_in, outputs = matrix.shape
     x = rows.transpose(0, 1)
-    gram = x.transpose(1, 2) @ x
+    gram = gram_of(rows)
     residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     # a group whose inputs are all zero keeps its weights: any positive ridge does that
     strength = torch.where(scale > 0, ridge * scale, torch.ones_like(scale))
-    gram = gram + strength[:, None, None] * torch.eye(fan_in)
-    step = torch.linalg.solve(gram.double(), (x.transpose(1, 2) @ residual).double()).float()
-    return matrix + step, gram / max(1, len(rows))
+    gram = gram + strength[:, None, None] * torch.eye(fan_in, dtype=gram.dtype)
+    step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
+    return matrix + step, (gram / max(1, len(rows))).float()
 
 
 def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

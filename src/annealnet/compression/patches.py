@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from annealnet.compression.structure import Layer
 
-__all__ = ["layer_rows", "rows_times_weight", "sampled_rows", "weight_matrix"]
+__all__ = ["gram_of", "layer_rows", "rows_times_weight", "sampled_rows", "weight_matrix"]
 
+#: Rows whose products are summed in float32.
+_ROWS_AT_ONCE = 4_096
 #: Rows per weight of an output channel (a Gram matrix wants many more rows than columns), and their bounds.
 _ROWS_PER_INPUT, _FEWEST_ROWS, _MOST_ROWS = 16, 4_096, 16_384
 
@@ -78,6 +80,26 @@ def _patches(layer: nn.Conv1d | nn.Conv2d, x: Tensor, generator: torch.Generator
         for j in range(kernel[1]):
             rows[..., i * kernel[1] + j] = by_place[sample, top + i * dilation[0], left + j * dilation[1]]
     return rows.reshape(samples * per_sample, layer.groups, -1)
+
+
+def gram_of(rows: Tensor) -> Tensor:
+    """XᵀX per group, a few thousand rows at a time in float32, summed in float64.
+
+    Args:
+        rows: ``(rows, groups, fan_in)``.
+
+    Returns:
+        float64 ``(groups, fan_in, fan_in)``.
+
+    Example:
+        >>> gram_of(torch.ones(5, 1, 2)).tolist()
+        [[[5.0, 5.0], [5.0, 5.0]]]
+    """
+    total = torch.zeros(rows.shape[1], rows.shape[2], rows.shape[2], dtype=torch.float64)
+    for part in rows.split(_ROWS_AT_ONCE):
+        x = part.transpose(0, 1)
+        total += x.transpose(1, 2) @ x
+    return total
 
 
 def weight_matrix(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from annealnet.compression.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Quantized, dequantize
-from annealnet.compression.patches import layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.staged import StagedForward
 
@@ -160,8 +160,7 @@ class _OnlyCoarse:
 
 def _gram(rows: Tensor) -> Tensor | None:
     """Gram matrices of a layer's rows; None for layers too wide for a probe."""
-    x = rows.transpose(0, 1)
-    return x.transpose(1, 2) @ x / len(rows) if x.shape[2] <= PROBED_FAN_IN else None
+    return (gram_of(rows) / len(rows)).float() if rows.shape[2] <= PROBED_FAN_IN else None
 
 
 def _output_error(

@@ -14,6 +14,7 @@ from annealnet.compression.calibration import Calibration
 from annealnet.compression.formulations import Formulation
 from annealnet.compression.onnx_export import export_dense_onnx, onnx_latency
 from annealnet.compression.result import CompressedNetwork
+from annealnet.compression.rounding import AnnealedRounding
 from annealnet.datasets import open_data, subset
 from annealnet.report import CompressionReport, write_html
 from annealnet.samplers import AutoSampler, DistributedSampler, Workers
@@ -39,7 +40,7 @@ class Request:
         formulation: ``data_aware`` or ``published``.
         epochs: of fine-tuning; 0 for none.
         seed: of everything.
-        workers: where the anneals run; None is this process.
+        workers: where anneals and rounding run; None is this process.
     """
 
     network: str
@@ -83,6 +84,7 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen, sampler=request.sampler(),
         fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
         training_data=[(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))],
+        rounding=AnnealedRounding(seed=request.seed, workers=request.workers),
         checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,
     )  # fmt: skip
     small.save(request.out)

@@ -63,7 +63,9 @@ class Annealing:
             raise ValueError(f"start={self.start!r} is not known: there are gptq and nearest")
 
 
-def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarray | None = None) -> np.ndarray:
+def anneal_codes(
+    lattice: Lattice, effort: Annealing, seed: int, start: np.ndarray | None = None, first_row: int = 0
+) -> np.ndarray:
     """Codes int16 ``(rows, n)``, in no row worse than the start.
 
     Args:
@@ -71,6 +73,7 @@ def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarr
         effort: how hard to try.
         seed: of the heat bath.
         start: codes to begin from, or None for the one ``effort`` names.
+        first_row: number of the first row, where the lattice holds some of a layer's.
 
     Example:
         >>> from annealnet.compression.grids import Grid
@@ -96,18 +99,18 @@ def anneal_codes(lattice: Lattice, effort: Annealing, seed: int, start: np.ndarr
         stretch = 1 + 0.1 * (number // len(_SCHEDULES))
         codes = np.empty_like(best)
         mean_field_rows(*common, codes, np.geomspace(stretch * first, last, effort.field_sweeps).astype(np.float32))
-        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0])
+        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0], 0)
         least = _keep_better(lattice, codes, best, least)
     heats: list[float] = [0.0] + [effort.heat] * (effort.repeats if effort.sweeps else 0)  # descent alone comes first
     for stream, heat in zip(streams, heats, strict=False):
         codes = best.copy()
         temperatures = (heat * least / lattice.weights.shape[1]).astype(np.float32)
-        anneal_rows(*common, codes, partners, temperatures, shares if heat else shares[:0], stream)
+        anneal_rows(*common, codes, partners, temperatures, shares if heat else shares[:0], stream, first_row)
         least = _keep_better(lattice, codes, best, least)
     if effort.pairs:
         codes = best.copy()
         descend_pairs(*common, codes, effort.pairs)
-        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0])
+        anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0], 0)
         _keep_better(lattice, codes, best, least)
     return best
 

@@ -12,14 +12,17 @@ from torch import Tensor
 from annealnet.compression.grids import Grid, Quantized
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.annealed import Annealing, anneal_codes
-from annealnet.compression.rounding.gptq import gptq_codes, gptq_factor
+from annealnet.compression.rounding.gptq import GptqFactor, gptq_codes, gptq_factor
 from annealnet.compression.rounding.lattice import Lattice
 from annealnet.compression.rounding.nearest import NearestRounding, finite_rows, on_grid
 from annealnet.compression.rounding.scales import fit_scales, refit_scales, storable
+from annealnet.samplers import Workers
 
 __all__ = ["AdaRounding", "AnnealedRounding", "GptqRounding", "GramRounding", "layer_lattices", "settled_lattices"]
 
 _CANDIDATES, _NARROWEST = 32, 0.2
+#: Rows that are settled together.
+_PIECE = 256
 
 
 def layer_lattices(weight: Tensor, grid: Grid, gram: Tensor) -> list[Lattice]:
@@ -154,6 +157,7 @@ class AnnealedRounding(GramRounding):
         stretches: factors on the first scales that are tried; (1.0,) keeps them.
         rounds: times that scales are refitted and codes annealed again; 0 leaves the scales.
         seed: of the annealing.
+        workers: where pieces of a layer's rows are annealed; None is this process. The answer is the same anywhere.
 
     Example:
         >>> from annealnet.compression.grids import dequantize
@@ -168,6 +172,7 @@ class AnnealedRounding(GramRounding):
     stretches: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.25)
     rounds: int = 2
     seed: int = 0
+    workers: Workers | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.stretches or min(self.stretches) <= 0:
@@ -181,37 +186,50 @@ class AnnealedRounding(GramRounding):
         return replace(self, effort=least, stretches=(1.0,), rounds=0)
 
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
-        """See :class:`GramRounding`."""
-        lattice, codes = self._started(lattice)
-        seeds = np.random.SeedSequence([self.seed, number]).generate_state(self.rounds + 1)
-        codes = anneal_codes(lattice, self.effort, int(seeds[0]), codes)
+        """See :class:`GramRounding`; rows in pieces, over the workers where there are any."""
+        factor = gptq_factor(lattice) if self.effort.start == "gptq" else None
+        rows = len(lattice.weights)
+        pieces = [
+            _Rows(lattice.rows(slice(first, first + _PIECE)), factor, number, first) for first in range(0, rows, _PIECE)
+        ]
+        run = self.workers.run if self.workers is not None else lambda work, parts: list(map(work, parts))
+        found = run(self._settle_rows, pieces)
+        codes = np.concatenate([piece for piece, _ in found])
+        return codes, replace(lattice, scale=np.concatenate([scale for _, scale in found]))
+
+    def _settle_rows(self, piece: _Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and scales of some rows."""
+        lattice, codes = self._started(piece.lattice, piece.factor)
+        seeds = np.random.SeedSequence([self.seed, piece.number]).generate_state(self.rounds + 1)
+        codes = anneal_codes(lattice, self.effort, int(seeds[0]), codes, piece.first)
         for seed in seeds[1:]:
             errors = lattice.errors(codes)
             fitted = replace(lattice, scale=refit_scales(lattice, codes))
             better = fitted.errors(codes) < errors
             if not better.any():
                 break
-            scale = np.where(better[:, None], fitted.scale, lattice.scale)
-            lattice = replace(lattice, scale=scale)
-            codes = anneal_codes(lattice, self.effort, int(seed), codes)
-        return codes, lattice
+            lattice = replace(lattice, scale=np.where(better[:, None], fitted.scale, lattice.scale))
+            codes = anneal_codes(lattice, self.effort, int(seed), codes, piece.first)
+        return codes, lattice.scale
 
-    def _started(self, lattice: Lattice) -> tuple[Lattice, np.ndarray]:
+    def _started(self, lattice: Lattice, factor: GptqFactor | None) -> tuple[Lattice, np.ndarray]:
         """The best of the stretched scales for each row, with GPTQ's codes (or nearest ones) on it."""
-        factor = gptq_factor(lattice) if self.effort.start == "gptq" else None
-        best: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        found = []
         for stretch in self.stretches:
             tried = lattice if stretch == 1.0 else replace(lattice, scale=storable(lattice.scale * np.float32(stretch)))
             codes = tried.nearest() if factor is None else gptq_codes(tried, factor=factor)
-            errors = tried.errors(codes)
-            if best is None:
-                best = (errors, tried.scale, codes)
-                continue
-            better = errors < best[0]
-            best = (
-                np.where(better, errors, best[0]),
-                np.where(better[:, None], tried.scale, best[1]),
-                np.where(better[:, None], codes, best[2]),
-            )
-        assert best is not None
-        return replace(lattice, scale=best[1]), best[2]
+            found.append((tried.errors(codes), tried.scale, codes))
+        best = np.argmin([errors for errors, *_ in found], axis=0)
+        rows = np.arange(len(best))
+        scale = np.stack([scale for _, scale, _ in found])[best, rows]
+        return replace(lattice, scale=scale), np.stack([codes for *_, codes in found])[best, rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Some rows of a layer: a piece of work."""
+
+    lattice: Lattice
+    factor: GptqFactor | None
+    number: int
+    first: int

@@ -114,6 +114,7 @@ def anneal_rows(
     temperatures: np.ndarray,
     shares: np.ndarray,
     seed: np.uint64,
+    first_row: int,
 ) -> None:
     """Anneals every row, then descends until no single code can be bettered; ``codes`` change in place.
 
@@ -127,14 +128,15 @@ def anneal_rows(
         partners: int32 ``(n, k)``, the weights that each one is moved together with, one of them at a visit.
         temperatures: float32 ``(rows,)``, of the first sweep.
         shares: float32 ``(sweeps,)``, every sweep's temperature in units of the first one's; may be empty.
-        seed: of all rows; a row's draws depend on its number only.
+        seed: of all rows; a row's draws depend on it and the row's number only.
+        first_row: number of the first row, where these are some of a layer's.
     """
     rows, n = weights.shape
     low, high, step = levels[0], levels[1], levels[2]
     last = (high - low) // step - 1  # the upper of two neighbouring points is at most the highest
     many = np.uint64(partners.shape[1])
     for r in numba.prange(rows):
-        state = seeded(seed, r)
+        state = seeded(seed, first_row + r)
         values = np.empty(n, dtype=np.float32)
         width = np.empty(n, dtype=np.float32)
         stiff = np.empty(n, dtype=np.float32)

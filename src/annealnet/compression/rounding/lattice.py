@@ -8,7 +8,7 @@ own (the quadratic form is AdaRound's, Nagel et al. 2020, eq. 13; the codes here
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import linalg
@@ -73,6 +73,10 @@ class Lattice:
     def nearest(self) -> np.ndarray:
         """The nearest point for each weight on its own: int16 ``(rows, n)``."""
         return nearest_codes(self.weights, self.scale[:, self.column], self.zero[:, self.column], self.grid)
+
+    def rows(self, chosen: slice) -> Lattice:
+        """Some of the rows, on the same Gram matrix."""
+        return replace(self, weights=self.weights[chosen], scale=self.scale[chosen], zero=self.zero[chosen])
 
     def errors(self, codes: np.ndarray) -> np.ndarray:
         """E_r of codes ``(rows, n)``: float64 ``(rows,)``."""
