@@ -152,9 +152,9 @@ def part_dense(options: argparse.Namespace) -> Iterator[str]:
     yield "| annealnet (kernel) | dwave-samplers SA | OpenJij SA (dict) |"
     yield "|---|---|---|"
     yield f"| **{ours:.3f}** | {theirs:.2f} ({theirs / ours:.0f}×) | {jij:.1f} ({jij / ours:.0f}×) |\n"
-    yield "Seconds to dwave-samplers' median energy of 1 000 sweeps: runs of one number of sweeps are repeated, one seed after"
-    yield "another, until one is there; set-up included; each solver at the number that suits it best; median (least … largest)"
-    yield f"of {options.seeds}:\n"
+    yield "Seconds to dwave-samplers' median energy of 1 000 sweeps: runs of one number of sweeps are repeated, one seed"
+    yield "after another, until one is there; set-up included; each solver at the number that suits it best; median"
+    yield f"(least … largest) of {options.seeds}:\n"
     yield "| its temperatures | cut | annealnet | dwave-samplers SA | ratio |"
     yield "|---|---|---|---|---|"
     for name, span in (("ours", beta), ("its own", None)):
