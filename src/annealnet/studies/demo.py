@@ -17,6 +17,7 @@ from annealnet.architectures import digits_cnn
 from annealnet.compression import Budget, FineTuning, compress, load
 from annealnet.compression.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork, measure
+from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits
 from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
 from annealnet.studies.compressing import onnx_pair
@@ -28,6 +29,8 @@ __all__ = ["DemoSummary", "digits_setup", "run_demo"]
 #: Fewer multiply-adds beside the size: then channels go, and the network becomes faster and not only smaller.
 MACS_RATIO = 2.5
 TUNING = FineTuning(epochs=15, learning_rate=2e-3)
+#: Fine-tuning moves the weights again, so that a light rounding before it is enough.
+ROUNDING = AnnealedRounding(effort=Annealing(fields=1, field_sweeps=100, sweeps=100), rounds=1)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
             [Budget(size_ratio=size_ratio, macs_ratio=MACS_RATIO)],
             seed,
             methods=METHODS,
+            rounding=ROUNDING,
             fine_tuning=TUNING,
             training=train,
             say=say,
@@ -117,7 +121,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
         if first is None:
             say("the same through the public call, with files")
             small = compress(
-                network, [(train.x, train.y)], budget, fine_tuning=TUNING, seed=seed,
+                network, [(train.x, train.y)], budget, rounding=ROUNDING, fine_tuning=TUNING, seed=seed,
                 checkpoint=out / "checkpoint.jsonl", progress=lambda text: say(f"  {text}"),
             )  # fmt: skip
             first = (small, network, test)
