@@ -27,7 +27,12 @@ def ring(n: int) -> dimod.BinaryQuadraticModel:
 
 def device(topology: str = "pegasus", shape: int = 4) -> MockDWaveSampler:
     shapes = {"pegasus": [shape], "zephyr": [shape, 4]}
-    return MockDWaveSampler(topology_type=topology, topology_shape=shapes[topology], substitute_sampler=AnnealingSampler())
+    return MockDWaveSampler(
+        topology_type=topology,
+        topology_shape=shapes[topology],
+        substitute_sampler=AnnealingSampler(),
+        substitute_kwargs={"seed": 0},
+    )
 
 
 @pytest.mark.parametrize("topology", ["pegasus", "zephyr"])
