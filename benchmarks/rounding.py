@@ -39,7 +39,7 @@ from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.staged import StagedForward
 from annealnet.compression.storage import put_on_grid
 from annealnet.compression.weights import load_weights
-from annealnet.datasets import as_images, digits, open_data, subset
+from annealnet.datasets import digits, open_data, subset
 from annealnet.studies.training import train_dense
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -52,7 +52,7 @@ def _networks(data: Path) -> Iterator[tuple[str, nn.Module, Tensor]]:
     split = open_data(data, mean=MEAN, std=STD)
     yield "ResNet-20, CIFAR-10", network, torch.from_numpy(subset(split.x_train, split.y_train, 1024, 0)[0])
     small = digits(seed=0)
-    images = torch.from_numpy(as_images(small.x_train, (1, 8, 8)))
+    images = torch.from_numpy(small.x_train)
     labels = torch.from_numpy(small.y_train)
     for name, make in (("digits CNN", digits_cnn), ("digits transformer", digits_transformer)):
         torch.manual_seed(0)
@@ -86,6 +86,8 @@ def part_layers(options: argparse.Namespace) -> Iterator[str]:
     yield "| network | bits | nearest | AdaRound | annealed | annealed / AdaRound | worse | GPTQ, s | Ada, s | ours, s |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for name, network, x in _networks(options.data):
+        if options.networks not in name:
+            continue
         layers = list(_grams(network, x))
         for bits in range(2, 9):
             errors: dict[str, list[float]] = {solver: [] for solver in solvers}
@@ -206,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--part", default=",".join(PARTS))
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--networks", default="", help="part layers: only networks with this in their name")
     options = parser.parse_args(arguments)
     lines: list[str] = []
     for name in options.part.split(","):

@@ -7,7 +7,7 @@ a step finds, a row keeps the best it has seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,9 @@ __all__ = ["Annealing", "anneal_codes"]
 _PARTNERS = 8
 #: First and last temperature of the mean-field anneals, in units of a row's mean G_ii s_i².
 _SCHEDULES = ((1.0, 0.07), (0.8, 0.07), (1.3, 0.07), (1.0, 0.05))
+#: Multiply-adds that a layer is worth, and what one sweep of the heat bath and one pass over pairs cost, in products of the
+#: weights with the Gram matrix (a sweep of a mean field costs one).
+_MOST_PRODUCTS, _SWEEP_COST, _PAIR_COST = 1e11, 0.4, 8.0
 Start = Literal["gptq", "nearest"]
 
 
@@ -61,6 +64,23 @@ class Annealing:
             raise ValueError(f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger")
         if self.start not in ("gptq", "nearest"):
             raise ValueError(f"start={self.start!r} is not known: there are gptq and nearest")
+
+    def within(self, rows: int, inputs: int) -> Annealing:
+        """The same, or as much of it as a layer of this size allows in some ten seconds on two cores.
+
+        Mean fields are given up first (one that is too short is worth nothing), then sweeps of the heat bath, then pairs.
+
+        Example:
+            >>> Annealing().within(64, 576) == Annealing(), Annealing().within(512, 4608).fields
+            (True, 0)
+        """
+        left = _MOST_PRODUCTS / max(1, rows * inputs**2)
+        pairs = self.pairs if _PAIR_COST * self.pairs <= 0.5 * left else 0
+        left -= _PAIR_COST * pairs
+        fields = min(self.fields, int(0.75 * left / self.field_sweeps))
+        left -= fields * self.field_sweeps
+        sweeps = min(self.sweeps, max(0, int(left / _SWEEP_COST)))
+        return replace(self, fields=fields, sweeps=sweeps, pairs=pairs)
 
 
 def anneal_codes(

@@ -149,8 +149,9 @@ class AdaRounding(GramRounding):
 class AnnealedRounding(GramRounding):
     """Codes annealed on the whole grid, scales and codes in turn.
 
-    GPTQ's codes on several stretched scales come first, and each row takes the best; then codes are annealed, scales fitted
-    to them by least squares, and codes annealed again. No step makes a row worse, so no row is worse than GPTQ's.
+    GPTQ's codes on several stretched scales come first, and each row takes the best; then codes are annealed, scales fitted to
+    them by least squares, and codes annealed again (on large layers with less effort, :meth:`Annealing.within`). No step makes
+    a row worse, so no row is worse than GPTQ's.
 
     Attributes:
         effort: how hard to try.
@@ -190,7 +191,8 @@ class AnnealedRounding(GramRounding):
         factor = gptq_factor(lattice) if self.effort.start == "gptq" else None
         rows = len(lattice.weights)
         pieces = [
-            _Rows(lattice.rows(slice(first, first + _PIECE)), factor, number, first) for first in range(0, rows, _PIECE)
+            _Rows(lattice.rows(slice(first, first + _PIECE)), factor, number, first, rows)
+            for first in range(0, rows, _PIECE)
         ]
         run = self.workers.run if self.workers is not None else lambda work, parts: list(map(work, parts))
         found = run(self._settle_rows, pieces)
@@ -200,8 +202,9 @@ class AnnealedRounding(GramRounding):
     def _settle_rows(self, piece: _Rows) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scales of some rows."""
         lattice, codes = self._started(piece.lattice, piece.factor)
+        effort = self.effort.within(piece.rows, lattice.weights.shape[1])
         seeds = np.random.SeedSequence([self.seed, piece.number]).generate_state(self.rounds + 1)
-        codes = anneal_codes(lattice, self.effort, int(seeds[0]), codes, piece.first)
+        codes = anneal_codes(lattice, effort, int(seeds[0]), codes, piece.first)
         for seed in seeds[1:]:
             errors = lattice.errors(codes)
             fitted = replace(lattice, scale=refit_scales(lattice, codes))
@@ -209,7 +212,7 @@ class AnnealedRounding(GramRounding):
             if not better.any():
                 break
             lattice = replace(lattice, scale=np.where(better[:, None], fitted.scale, lattice.scale))
-            codes = anneal_codes(lattice, self.effort, int(seed), codes, piece.first)
+            codes = anneal_codes(lattice, effort, int(seed), codes, piece.first)
         return codes, lattice.scale
 
     def _started(self, lattice: Lattice, factor: GptqFactor | None) -> tuple[Lattice, np.ndarray]:
@@ -227,9 +230,10 @@ class AnnealedRounding(GramRounding):
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Some rows of a layer: a piece of work."""
+    """Some rows of a layer: a piece of work; ``rows`` are the whole layer's."""
 
     lattice: Lattice
     factor: GptqFactor | None
     number: int
     first: int
+    rows: int
