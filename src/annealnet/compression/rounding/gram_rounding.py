@@ -149,9 +149,9 @@ class AdaRounding(GramRounding):
 class AnnealedRounding(GramRounding):
     """Codes annealed on the whole grid, scales and codes in turn.
 
-    GPTQ's codes on several stretched scales come first, and each row takes the best; then codes are annealed, scales fitted to
-    them by least squares, and codes annealed again (on large layers with less effort, :meth:`Annealing.within`). No step makes
-    a row worse, so no row is worse than GPTQ's.
+    GPTQ's codes on several stretched scales come first, and each row takes the best; then codes are annealed, scales fitted
+    to them by least squares, and codes annealed again (on large layers with less effort, :meth:`Annealing.within`). No step
+    makes a row worse, so no row is worse than GPTQ's.
 
     Attributes:
         effort: how hard to try.
