@@ -77,7 +77,7 @@ def test_copies_lie_side_by_side():
     bqm = dense(8)
     sampler = TiledSampler(chip(), max_tiles=4)
     answer = sampler.sample(bqm, num_reads=99)
-    assert len(answer) == 99
+    assert answer.record.num_occurrences.sum() == 100  # 25 anneals of four tiles
     assert answer.info["tiles"] == 4
     dimod.testing.assert_response_energies(answer, bqm)
     assert answer.first.energy == pytest.approx(dimod.ExactSolver().sample(bqm).first.energy)

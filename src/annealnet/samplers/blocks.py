@@ -166,8 +166,8 @@ def _blocks(couplings: sparse.csr_matrix, size: int, rng: np.random.Generator) -
 class TiledSampler(dimod.ComposedSampler):
     """Several copies of a small problem, or several small problems of one shape, side by side on one chip.
 
-    An anneal costs the same time whatever share of the chip is used. ``sample`` asks for ⌈num_reads / tiles⌉ anneals and
-    gives ``num_reads`` samples; :meth:`sample_batch` anneals many models together.
+    An anneal costs the same time whatever share of the chip is used. ``sample`` asks for ⌈num_reads / tiles⌉ anneals of all
+    tiles; :meth:`sample_batch` anneals many models together.
 
     Args:
         device: a structured sampler: ``DWaveSampler``, ``MockDWaveSampler``.
@@ -179,7 +179,7 @@ class TiledSampler(dimod.ComposedSampler):
         >>> device = MockDWaveSampler(topology_type="pegasus", topology_shape=[2])
         >>> pair = dimod.BinaryQuadraticModel({}, {"ab": 1.0}, 0.0, "SPIN")
         >>> answer = TiledSampler(device, max_tiles=4).sample(pair, num_reads=8)
-        >>> len(answer), answer.info["tiles"], float(answer.first.energy)
+        >>> int(answer.record.num_occurrences.sum()), answer.info["tiles"], float(answer.first.energy)
         (8, 4, -1.0)
     """
 
@@ -197,7 +197,8 @@ class TiledSampler(dimod.ComposedSampler):
         self._found: dict[Any, list[dict[Any, tuple[int, ...]]]] = {}
 
     def sample(self, bqm: dimod.BinaryQuadraticModel, *, num_reads: int = 1, **parameters: Any) -> dimod.SampleSet:
-        """``num_reads`` samples of one model; ``info["tiles"]`` copies were annealed at once.
+        """At least ``num_reads`` samples of one model (devices may count equal ones in ``num_occurrences``);
+        ``info["tiles"]`` copies were annealed at once.
 
         Raises:
             ValueError: when the model does not fit even once.
@@ -207,7 +208,7 @@ class TiledSampler(dimod.ComposedSampler):
             return dimod.SampleSet.from_samples_bqm([{}], bqm)
         tiles = min(num_reads, len(self._embeddings(bqm)))
         answers = self.sample_batch([bqm] * tiles, num_reads=-(-num_reads // tiles), **parameters)
-        joined = dimod.concatenate(answers).slice(num_reads, sorted_by=None)
+        joined = dimod.concatenate(answers)
         joined.info.update({**answers[0].info, "tiles": tiles})
         return joined
 
