@@ -6,7 +6,6 @@ python -m benchmarks.rounding [--part layers,accuracy,cost] [--data ../shared/da
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,6 +40,7 @@ from annealnet.compression.storage import put_on_grid
 from annealnet.compression.weights import load_weights
 from annealnet.datasets import digits, open_data, subset
 from annealnet.studies.training import train_dense
+from benchmarks.parts import run_parts
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -210,13 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", default="", help="part layers: only networks with this in their name")
     options = parser.parse_args(arguments)
-    lines: list[str] = []
-    for name in options.part.split(","):
-        for line in PARTS[name](options):
-            print(line, file=sys.stderr, flush=True)
-            lines.append(line)
-        lines.append("")
-    return "\n".join(lines)
+    return run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

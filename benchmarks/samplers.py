@@ -22,6 +22,7 @@ import numpy as np
 
 from annealnet.energy import DenseEnergy, Energy, FactoredEnergy, SparseEnergy
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
+from benchmarks.parts import run_parts
 
 BEST_KNOWN = {"G1": 11624, "G14": 3064, "G22": 13359, "G39": 2408, "G43": 6660, "G67": 6940, "G81": 14060}
 
@@ -463,13 +464,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     numba.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
-    lines = []
-    for name in options.part.split(","):
-        for line in PARTS[name](options):
-            print(line, file=sys.stderr, flush=True)
-            lines.append(line)
-        lines.append("")
-    return "\n".join(lines)
+    return run_parts(PARTS, options)
 
 
 if __name__ == "__main__":

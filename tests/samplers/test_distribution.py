@@ -107,6 +107,14 @@ def test_states_to_start_from_go_with_their_reads():
     assert model.feasible(answer.record.sample).all()
 
 
+def test_spin_states_to_start_from_are_taken_in_the_models_vartype():
+    bqm = energy(6).to_bqm().change_vartype("SPIN", inplace=False)
+    starts = np.where(np.eye(6)[:4] > 0, 1, -1)
+    spread = DistributedSampler(AnnealingSampler(), Workers("sequential"), reads_per_piece=2)
+    asked = {"num_reads": 4, "num_sweeps": 1, "initial_states": starts, "seed": 0}
+    assert len(spread.sample(bqm, **asked)) == 4
+
+
 def test_a_killed_process_costs_nothing_but_time(tmp_path):
     flag = tmp_path / "killed"
     assert Workers("loky", 2).run(DiesOnce(flag), range(8)) == [i * i for i in range(8)]

@@ -78,6 +78,11 @@ def quantize(
         raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to quantise")
     widths = _widths(graph, bits)
     chosen = rounding if rounding is not None else AnnealedRounding(group=group, symmetric=symmetric, seed=seed)
+    if (chosen.group, chosen.symmetric) != (group, symmetric):
+        raise ValueError(
+            f"rounding gives group={chosen.group!r}, symmetric={chosen.symmetric!r}, asked for are group={group!r}, "
+            f"symmetric={symmetric!r}: give both the same"
+        )
     folded = fold_batch_norms(dense, graph)
     keep = np.ones(graph.num_units, dtype=bool)
     shape = tuple(calibration.x.shape[1:])
@@ -91,9 +96,6 @@ def quantize(
     kept = SettledLayers(None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings))
     small = fold_batch_norms(dense, graph)
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
-    for name, grid in grids.items():
-        if grid.grid != plan.grid(name):
-            raise ValueError(f"rounding gave {grid.grid} for layer {name!r}, not {plan.grid(name)}: give both the same")
     x, y = calibration.x, calibration.y
     logits, loss, accuracy = measure(dense, x, y)
     small_logits, small_loss, small_accuracy = measure(small, x, y)

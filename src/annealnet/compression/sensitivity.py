@@ -147,6 +147,8 @@ class _OnlyCoarse:
     """
 
     rounding: Rounding
+    group: int | None = None
+    symmetric: bool = True
 
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
         narrow = gram is not None and gram.shape[1] <= PROBED_FAN_IN

@@ -11,7 +11,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order
 
 from annealnet.energy import Energy, from_bqm
-from annealnet.samplers.hardware import find_embedding
+from annealnet.samplers.hardware import find_embedding, shape_of
 from annealnet.samplers.native import check_whole
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class TiledSampler(dimod.ComposedSampler):
         """
         from dwave.system.composites import ParallelEmbeddingComposite
 
-        shapes = {_shape(bqm) for bqm in bqms}
+        shapes = {shape_of(bqm) for bqm in bqms}
         if len(shapes) != 1:
             raise ValueError(f"bqms have {len(shapes)} shapes: give models over the same bits and pairs")
         embeddings = self._embeddings(bqms[0])
@@ -238,7 +238,7 @@ class TiledSampler(dimod.ComposedSampler):
 
     def _embeddings(self, bqm: dimod.BinaryQuadraticModel) -> list[dict[Any, tuple[int, ...]]]:
         """Disjoint embeddings, found one after the other in what is left of the chip."""
-        shape = _shape(bqm)
+        shape = shape_of(bqm)
         if shape not in self._found:
             free = self._graph.copy()
             found: list[dict[Any, tuple[int, ...]]] = []
@@ -252,10 +252,6 @@ class TiledSampler(dimod.ComposedSampler):
                 free.remove_nodes_from([qubit for chain in found[-1].values() for qubit in chain])
             self._found[shape] = found
         return self._found[shape]
-
-
-def _shape(bqm: dimod.BinaryQuadraticModel) -> Any:
-    return frozenset(bqm.variables), frozenset(frozenset((u, v)) for u, v, _ in bqm.iter_quadratic())
 
 
 def _graph_of(bqm: dimod.BinaryQuadraticModel) -> networkx.Graph:

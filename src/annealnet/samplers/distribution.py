@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import dimod
 import numpy as np
 
-from annealnet.energy import ConstrainedEnergy, Energy, from_bqm
+from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
-from annealnet.samplers.native import check_whole
+from annealnet.samplers.native import NativeSampler, check_whole
 
 __all__ = ["DistributedSampler", "Workers"]
 
@@ -129,7 +129,7 @@ def _numbered(function: Callable[[Piece], Result], number: int, piece: Piece) ->
         return number, None, error
 
 
-class DistributedSampler(dimod.ComposedSampler):
+class DistributedSampler(NativeSampler, dimod.Composite):
     """Runs the reads of a sampler in pieces, on many workers.
 
     The pieces and their seeds depend on ``num_reads`` and ``seed`` only: one worker and a hundred give the same reads. A
@@ -153,24 +153,13 @@ class DistributedSampler(dimod.ComposedSampler):
     """
 
     children: Any = None
-    parameters: Any = None
-    properties: Any = None
 
     def __init__(self, child: dimod.Sampler, workers: Workers, reads_per_piece: int = 16) -> None:
         check_whole("reads_per_piece", reads_per_piece)
+        super().__init__([name for name in child.parameters or {} if name not in _ALONE], "reads in pieces, on many workers")
         self.children = [child]
-        self.parameters = {name: value for name, value in (child.parameters or {}).items() if name not in _ALONE}
-        self.properties = {"child_properties": dict(child.properties or {})}
+        self.properties["child_properties"] = dict(child.properties or {})
         self.workers, self.reads_per_piece = workers, reads_per_piece
-
-    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
-        """Samples a model; parameters of the child."""
-        if bqm.num_variables == 0:
-            return dimod.SampleSet.from_samples_bqm([{}], bqm)
-        energy, labels = from_bqm(bqm)
-        answer = self.sample_energy(energy, **parameters)
-        answer = answer.relabel_variables(dict(enumerate(labels)), inplace=False)
-        return answer.change_vartype(bqm.vartype, inplace=False)
 
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
         """Samples an energy; parameters of the child, ``num_reads`` among them.

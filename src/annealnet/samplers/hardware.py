@@ -157,11 +157,16 @@ class EmbeddedSampler(dimod.ComposedSampler):
         return answer.change_vartype(bqm.vartype, inplace=False)
 
     def _embedding(self, bqm: dimod.BinaryQuadraticModel) -> tuple[Embedding, bool]:
-        shape = (frozenset(bqm.variables), frozenset(frozenset((u, v)) for u, v, _ in bqm.iter_quadratic()))
+        shape = shape_of(bqm)
         reused = shape in self._found
         if not reused:
             self._found[shape] = find_embedding(bqm, self._graph, self.seed)
         return self._found[shape], reused
+
+
+def shape_of(bqm: dimod.BinaryQuadraticModel) -> Any:
+    """Bits and pairs of a model, hashable: models of one shape share an embedding."""
+    return frozenset(bqm.variables), frozenset(frozenset((u, v)) for u, v, _ in bqm.iter_quadratic())
 
 
 def precision(bqm: dimod.BinaryQuadraticModel) -> dict[str, float]:

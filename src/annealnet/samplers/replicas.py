@@ -83,7 +83,24 @@ class Replicas(ABC):
         """Puts other states ``(reads, n)`` in place; streams go on."""
 
 
-class _Dense(Replicas):
+class _PerRead(Replicas):
+    """States with a row for each read, one thread per read."""
+
+    _states: np.ndarray
+    _energies: np.ndarray
+
+    def replace(self, states: np.ndarray) -> None:
+        self._states = np.array(states, dtype=np.int8, order="C")
+        self.refresh()
+
+    def energies(self) -> np.ndarray:
+        return self._energies * self.scale
+
+    def states(self) -> np.ndarray:
+        return self._states.copy()
+
+
+class _Dense(_PerRead):
     """A float32 matrix; one thread per read."""
 
     def __init__(self, compiled: CompiledEnergy, states: np.ndarray, stream: np.uint64) -> None:
@@ -98,10 +115,6 @@ class _Dense(Replicas):
         self._energies = np.empty(len(states))
         self._random = streams(stream, len(states))
         self.replace(states)
-
-    def replace(self, states: np.ndarray) -> None:
-        self._states = np.array(states, dtype=np.int8, order="C")
-        self.refresh()
 
     def refresh(self) -> None:
         from annealnet.samplers.kernels.free import start_dense
@@ -119,14 +132,8 @@ class _Dense(Replicas):
         self.refresh()
         descend_dense(self._matrix, self._states, self._fields, self._energies)
 
-    def energies(self) -> np.ndarray:
-        return self._energies * self.scale
 
-    def states(self) -> np.ndarray:
-        return self._states.copy()
-
-
-class _Sparse(Replicas):
+class _Sparse(_PerRead):
     """Neighbour lists; one thread per read."""
 
     def __init__(self, compiled: CompiledEnergy, states: np.ndarray, stream: np.uint64) -> None:
@@ -139,10 +146,6 @@ class _Sparse(Replicas):
         self._energies = np.empty(len(states))
         self._random = streams(stream, len(states))
         self.replace(states)
-
-    def replace(self, states: np.ndarray) -> None:
-        self._states = np.array(states, dtype=np.int8, order="C")
-        self.refresh()
 
     def refresh(self) -> None:
         from annealnet.samplers.kernels.free import start_sparse
@@ -159,12 +162,6 @@ class _Sparse(Replicas):
 
         self.refresh()
         descend_sparse(*self._lists, self._states, self._deltas, self._energies)
-
-    def energies(self) -> np.ndarray:
-        return self._energies * self.scale
-
-    def states(self) -> np.ndarray:
-        return self._states.copy()
 
 
 class _Lanes(Replicas):

@@ -14,6 +14,16 @@ __all__ = ["Rounding"]
 class Rounding(Protocol):
     """How weights go to their grid."""
 
+    @property
+    def group(self) -> int | None:
+        """Weights of an output channel that share a scale; None for all of them."""
+        ...
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether zero points are 0."""
+        ...
+
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
         """Rounds a weight.
 
