@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from annealnet.studies import STUDIES
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -179,20 +181,19 @@ def samplers(as_json: AsJson = False) -> None:
 
 @app.command(epilog="Example:  annealnet study wang2025 --out runs/wang2025")
 def study(
-    name: Annotated[str, typer.Argument(help="wang2025")],
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}.")],
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("runs"),
     data: Annotated[
-        Path | None, typer.Option(help="CIFAR-10 folder with resnet20.safetensors; without it the digits CNN is used.")
+        Path | None, typer.Option(help="Folder of the study's data (its page in the documentation says which).")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 3,
     as_json: AsJson = False,
 ) -> None:
     """Run a paper's experiment with its baselines."""
-    if name != "wang2025":
-        raise ValueError(f"name={name!r} is no study: there is wang2025")
-    from annealnet.studies.wang2025 import run_study
-
-    document = run_study(out, data, seeds, _say(as_json))
+    if name not in STUDIES:
+        raise ValueError(f"name={name!r} is no study: there are {', '.join(STUDIES)}")
+    module, _, function = STUDIES[name].partition(":")
+    document = getattr(importlib.import_module(module), function)(out, data, seeds, _say(as_json))
     typer.echo(json.dumps(document) if as_json else document["text"])
 
 

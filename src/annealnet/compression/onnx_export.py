@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.grids import Quantized, dequantize
+from annealnet.files import replacing
 
 __all__ = ["Latency", "export_dense_onnx", "export_onnx", "onnx_latency", "onnx_session", "optional", "write_model"]
 
@@ -153,10 +153,8 @@ def _captured(model: nn.Module, example: Tensor) -> Any:
 
 def write_model(model: Any, path: Path) -> Path:
     """Writes an ONNX model to a temporary name, then to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    optional("onnx").save_model(model, str(written))
-    os.replace(written, path)
+    with replacing(path) as draft:
+        optional("onnx").save_model(model, str(draft))
     return path
 
 

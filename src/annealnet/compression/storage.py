@@ -12,7 +12,6 @@ plan.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from annealnet.compression.plan import CompressionPlan
 from annealnet.compression.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
 from annealnet.compression.structure import NetworkGraph, slots_kept
 from annealnet.compression.surgery import remove
+from annealnet.files import replacing
 
 __all__ = [
     "PLAN_FILE",
@@ -177,13 +177,10 @@ def save_compressed(
     """
     tensors = _tensors(plan, model, quantized)
     target = Path(directory)
-    target.mkdir(parents=True, exist_ok=True)
-    written = target / f".{TENSOR_FILE}.{os.getpid()}"
-    save_file(tensors, str(written))
-    os.replace(written, target / TENSOR_FILE)
-    written = target / f".{PLAN_FILE}.{os.getpid()}"
-    written.write_text(plan.to_json(), encoding="utf-8")
-    os.replace(written, target / PLAN_FILE)
+    with replacing(target / TENSOR_FILE) as draft:
+        save_file(tensors, str(draft))
+    with replacing(target / PLAN_FILE) as draft:
+        draft.write_text(plan.to_json(), encoding="utf-8")
     return target
 
 

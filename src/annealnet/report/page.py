@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from html import escape
 from importlib import resources
@@ -11,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from annealnet.files import replacing
 from annealnet.report.record import CompressionReport
 from annealnet.report.wording import (
     LAYER_HEAD,
@@ -68,9 +68,8 @@ def write_html(report: CompressionReport, path: str | Path) -> Path:
     target = Path(path)
     if not target.parent.is_dir():
         raise ValueError(f"path {str(path)!r}: the folder {str(target.parent)!r} does not exist, make it first")
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    draft.write_text(page(report), encoding="utf-8")
-    draft.replace(target)
+    with replacing(target) as draft:
+        draft.write_text(page(report), encoding="utf-8")
     return target
 
 

@@ -1,0 +1,6 @@
+"""Each paper's experiment with its baselines; the demo; the command line's longer work."""
+
+#: Studies by name: module and function ``(out, data, seeds, say) -> document`` with the key ``text``.
+STUDIES: dict[str, str] = {
+    "wang2025": "annealnet.studies.wang2025:run_study",
+}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
+from rich.table import Table
 from torch import nn
 
 import annealnet.report as reports
@@ -21,6 +22,7 @@ from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits
 from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
 from annealnet.studies.compressing import onnx_pair
+from annealnet.studies.demo_rows import DemoRow, demo_rows
 from annealnet.studies.recording import method_rows, record
 from annealnet.studies.training import train_dense
 
@@ -43,6 +45,7 @@ class DemoSummary:
         outcomes: every method and seed.
         folder: where the files are.
         seconds: of the whole demo.
+        jobs: the other jobs, one row each.
     """
 
     report: reports.CompressionReport
@@ -50,6 +53,7 @@ class DemoSummary:
     outcomes: tuple[Outcome, ...]
     folder: Path
     seconds: float
+    jobs: tuple[DemoRow, ...] = ()
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values."""
@@ -61,6 +65,7 @@ class DemoSummary:
             "tuned_accuracy": [o.tuned for o in ours],
             "methods": [row.__dict__ for row in self.report.methods],
             "latency_ms": {"dense": self.report.dense.latency_ms, "small": self.report.small.latency_ms},
+            "jobs": [asdict(row) for row in self.jobs],
             "folder": str(self.folder),
             "seconds": self.seconds,
         }
@@ -76,6 +81,16 @@ class DemoSummary:
             f"Mean of {len(tuned)} seeds: dense {dense:.2%} ± {spread:.2%}, compressed and fine-tuned "
             f"{small:.2%} ± {small_spread:.2%}, {self.report.size_ratio:.1f}x smaller. {self.seconds:.0f} s in all."
         )
+        if self.jobs:
+            table = Table(
+                "job", "network", "held-out digits", "baseline", "its accuracy", "bytes", "seconds", title="Other jobs"
+            )
+            for row in self.jobs:
+                table.add_row(
+                    row.job, row.network, f"{row.accuracy:.2%}", row.baseline, f"{row.baseline_accuracy:.2%}",
+                    f"{row.bytes}", f"{row.seconds:.1f}",
+                )  # fmt: skip
+            console.print(table)
         console.print(f"Page: {self.folder / 'report.html'}   network: {self.folder / 'network'}")
 
 
@@ -127,7 +142,8 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
             first = (small, network, test)
     assert first is not None
     report = _write(out, first, tuple(outcomes), seeds, say)
-    return DemoSummary(report, tuple(accuracies), tuple(outcomes), out, time.perf_counter() - began)
+    jobs = demo_rows(seeds[0], say)
+    return DemoSummary(report, tuple(accuracies), tuple(outcomes), out, time.perf_counter() - began, jobs)
 
 
 def _write(

@@ -1,0 +1,35 @@
+"""Files that are whole or not there: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["replacing"]
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary name beside ``path``; what was written there becomes ``path`` when the block ends well.
+
+    Args:
+        path: the file to be; its folder is made when it is missing. An old file stays until the new one is whole.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "runs" / "a.txt"
+        >>> with replacing(target) as draft:
+        ...     _ = draft.write_text("whole")
+        >>> target.read_text(), [p.name for p in target.parent.iterdir()]
+        ('whole', ['a.txt'])
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
