@@ -17,15 +17,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import compression, datasets, energy, report, samplers
+    from annealnet import binary, compression, datasets, energy, report, samplers
+    from annealnet.binary.classifier import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
 
     __version__: str
 
 __all__ = [
+    "BinaryNetworkClassifier",
     "Budget",
     "CompressionPlan",
     "__version__",
+    "binary",
     "compress",
     "compression",
     "datasets",
@@ -36,8 +39,9 @@ __all__ = [
     "samplers",
 ]
 
-_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers"})
+_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "report", "samplers"})
 _HOMES = {
+    "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
     "compress": "annealnet.compression",
