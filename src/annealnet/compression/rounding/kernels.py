@@ -19,10 +19,8 @@ import numpy as np
 
 from annealnet.samplers.kernels.random import next_state, seeded
 
-__all__ = ["anneal_rows", "descend_pairs", "mean_field_rows"]
+__all__ = ["anneal_rows", "descend_pairs"]
 
-#: A mean that moves by less than this share of a step stays.
-_STILL = np.float32(3e-3)
 #: Logistic noise, drawn by the upper bits of the row's random stream.
 _NOISE = np.log((np.arange(4096) + 0.5) / (4096 - np.arange(4096) - 0.5)).astype(np.float32)
 
@@ -36,69 +34,6 @@ def _field(gram: np.ndarray, weights: np.ndarray, values: np.ndarray, field: np.
             row = gram[i]
             for j in range(len(values)):
                 field[j] += gap * row[j]
-
-
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def mean_field_rows(
-    gram: np.ndarray,
-    weights: np.ndarray,
-    scale: np.ndarray,
-    zero: np.ndarray,
-    column: np.ndarray,
-    levels: np.ndarray,
-    codes: np.ndarray,
-    temperatures: np.ndarray,
-) -> None:
-    """Mean-field annealing: every weight is the mean of its code at a temperature that falls; ``codes`` are overwritten.
-
-    With the others at their means, code c of weight i has probability ∝ exp(−G_ii s_i² (c − h_i)² / T), h_i the best real
-    code. A mean starts at the weight itself and settles on one code as T falls; it sees the others undecided, as no single
-    state does, which is what stiff directions of many weights need. Only the four codes around h_i count.
-
-    Args:
-        gram, weights, scale, zero, column, levels, codes: as :func:`anneal_rows`.
-        temperatures: float32 ``(sweeps,)``, in units of a row's mean G_ii s_i².
-    """
-    rows, n = weights.shape
-    low, high, step = levels[0], levels[1], levels[2]
-    top = (high - low) // step
-    for r in numba.prange(rows):
-        width = np.empty(n, dtype=np.float32)
-        base = np.empty(n, dtype=np.float32)
-        means = np.empty(n, dtype=np.float32)
-        field = np.empty(n, dtype=np.float32)
-        unit = np.float32(0)
-        for i in range(n):
-            width[i] = scale[r, column[i]] * step
-            base[i] = scale[r, column[i]] * (low - zero[r, column[i]])
-            means[i] = min(max(weights[r, i], base[i]), base[i] + top * width[i])
-            unit += gram[i, i] * width[i] * width[i] / n
-        _field(gram, weights[r], means, field)
-        for sweep in range(len(temperatures)):
-            heat = unit * temperatures[sweep]
-            for i in range(n):
-                own = gram[i, i]
-                if own <= 0:
-                    continue
-                cold = own * width[i] * width[i] / heat
-                place = (means[i] - field[i] / own - base[i]) / width[i]
-                below = min(max(int(np.floor(place)), 0), top - 1)
-                nearest = min((place - below) * (place - below), (place - below - 1) * (place - below - 1))
-                total = np.float32(0)
-                weighed = np.float32(0)
-                for code in range(max(0, below - 1), min(top, below + 2) + 1):
-                    gap = place - code
-                    likely = np.exp(-min(cold * (gap * gap - nearest), np.float32(60)))
-                    total += likely
-                    weighed += likely * code
-                move = base[i] + width[i] * weighed / total - means[i]
-                if abs(move) > _STILL * width[i]:
-                    means[i] += move
-                    row = gram[i]
-                    for j in range(n):
-                        field[j] += move * row[j]
-        for i in range(n):
-            codes[r, i] = low + step * min(max(int(np.rint((means[i] - base[i]) / width[i])), 0), top)
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)
