@@ -21,7 +21,7 @@ __all__ = ["Annealing", "anneal_codes", "graduation"]
 _PARTNERS = 8
 #: κ of the mean fields rises with these powers of the time, one after the other; slowly at first is what pays.
 _POWERS = (2.0, 3.0, 1.5, 4.0)
-#: Multiply-adds that a layer is worth, and what one sweep of a mean field, one of the heat bath and one pass over pairs cost,
+#: Multiply-adds that a layer is worth, and what a sweep of a mean field, one of the heat bath and a pass over pairs cost,
 #: in products of the weights with the Gram matrix, made one row at a time (a mean field's are made in blocks).
 _MOST_PRODUCTS, _FIELD_COST, _SWEEP_COST, _PAIR_COST = 1e11, 0.2, 0.4, 8.0
 #: Sweeps below which a mean field finds nothing.
