@@ -1,8 +1,8 @@
 """Simulated quantum devices as dimod samplers: annealer, QAOA, Grover search; and what they would cost.
 
 Everything is computed on all 2ⁿ amplitudes (Grover's search on the plane it lives in), so that success probabilities,
-gaps and entanglement are exact, and n ends where the memory does. Circuits and gate counts need ``annealnet[quantum]`` (Qiskit), the
-samplers do not.
+gaps and entanglement are exact, and n ends where the memory does. Circuits and gate counts need
+``annealnet[quantum]`` (Qiskit), the samplers do not.
 """
 
 from annealnet.samplers.quantum.adiabatic import AdiabaticSampler

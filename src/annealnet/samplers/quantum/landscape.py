@@ -40,8 +40,8 @@ def check_memory(qubits: int, bytes_per_state: int = BYTES_PER_STATE) -> None:
     free = float(os.sysconf("SC_AVPHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     if needed > _SHARE * free:
         raise ValueError(
-            f"{qubits} qubits are too many: their 2^{qubits} amplitudes take {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are "
-            "free: give fewer bits, or take AnnealingSampler, which simulates no amplitudes"
+            f"{qubits} qubits are too many: their 2^{qubits} amplitudes take {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB "
+            "are free: give fewer bits, or take AnnealingSampler, which simulates no amplitudes"
         )
 
 
