@@ -13,12 +13,14 @@ from annealnet.samplers import AdiabaticSampler, QAOASampler
 from annealnet.selection import NeuronSelectionClassifier, RandomNetwork, load_masked
 from annealnet.selection.draws import normals, signs, words
 from annealnet.selection.edge_popup import EdgePopup, edge_popup
+from annealnet.selection.refining import _change, refine_masks
 
 SCOPES = [
     {"select": "weights", "scope": "global"},
     {"select": "weights", "scope": "neuronwise", "kept": 0.25},
     {"select": "weights", "scope": "layerwise", "width": 24, "depth": 2},
     {"select": "weights", "scope": "layerwise", "width": 24, "teacher": "trained"},
+    {"select": "weights", "scope": "layerwise", "refine": 20},
     {"select": "weights", "scope": "adjacent", "neighbours": 1},
     {"select": "neurons", "scope": "global", "kept": 10},
     {"select": "neurons", "scope": "global", "width": 5, "depth": 2, "order": 2},
@@ -83,6 +85,43 @@ def test_wider_networks_hold_better_subnetworks(data):
     assert scores[-1] > 0.93
 
 
+def test_annealing_on_the_loss_lowers_it_and_helps(data):
+    plain, refined = (fitted(data, scope="layerwise", refine=sweeps, width=64) for sweeps in (0, 40))
+
+    def loss(model) -> float:
+        targets = np.where(np.arange(10) == data[1][:, None], 1.0, -1.0)
+        return float(((model.network_.scores(data[0]) - targets) ** 2).sum(axis=1).mean())
+
+    assert loss(refined) < 0.7 * loss(plain)
+    assert refined.score(data[2], data[3]) > plain.score(data[2], data[3])
+
+
+def test_annealing_on_the_loss_is_near_the_best_of_all_masks():
+    rng = np.random.default_rng(0)
+    network, x = RandomNetwork(0, 3, (2,), 2), rng.normal(size=(25, 3)).astype(np.float32)
+    targets = np.where(np.arange(2) == rng.integers(2, size=25)[:, None], 1.0, -1.0).astype(np.float32)
+    start = (np.ones((2, 3), dtype=bool), np.ones((2, 2), dtype=bool))
+
+    def loss(first, last) -> float:
+        h = network.features(x, 0, first).astype(np.float64)
+        a = h - h.mean(axis=0)
+        y = targets - targets.mean(axis=0)
+        scores = a @ (network.readout() * last).T
+        size = (scores**2).sum()
+        gain = (scores * y).sum() / size if size > 0 else 0.0
+        return float(((gain * scores - y) ** 2).sum() / len(x))
+
+    bits = (np.arange(1 << 10)[:, None] >> np.arange(10)) & 1
+    every = [loss(b[:6].reshape(2, 3), b[6:].reshape(2, 2)) for b in bits.astype(bool)]
+    found = min(loss(*refine_masks(network, x, targets, *start, 200, seed)) for seed in range(8))
+    assert found <= np.quantile(every, 0.05)
+    assert found < loss(*start)
+    z, along = rng.normal(size=(2, 25)).astype(np.float32)
+    h, moved = np.maximum(z, 0), np.maximum(z + 0.3 * x[:, 0], 0)
+    expected = (along @ (moved - h), (moved - h) @ (moved - h))
+    assert np.allclose(_change(z, h, x[:, 0].copy(), np.float32(0.3), along), expected, rtol=1e-4)
+
+
 def test_counts_are_kept(data):
     weights = fitted(data, kept=7).network_.readout
     assert weights.sum(axis=1).tolist() == [7] * 10
@@ -111,6 +150,9 @@ def test_any_sampler_selects(sampler, scope, data):
         ({"scope": "adjacent", "neighbours": 48}, "neighbours"),
         ({"scope": "adjacent", "kept": 0.5}, "kept"),
         ({"teacher": "kind"}, "teacher"),
+        ({"refine": 5, "kept": 0.5}, "kept"),
+        ({"refine": 5, "depth": 2}, "refine"),
+        ({"refine": 5, "select": "neurons"}, "refine"),
         ({"ridge": -1.0}, "ridge"),
         ({"image_shape": (1, 8, 9)}, "image_shape"),
         ({"select": "neurons", "width": 60, "sampler": AdiabaticSampler()}, "60 qubits"),

@@ -40,6 +40,8 @@ class NeuronSelectionClassifier(NetworkClassifier):
         order: of the Walsh expansion, for all neurons of several layers at once.
         teacher: of hidden weights under «layerwise»: «random» class codes, or a «trained» network of the same shape (that
             one does take gradients); None is «random» for weights under «layerwise»; else hidden layers stay whole.
+        refine: sweeps of annealing on the squared loss itself, over the weights of both layers at once, from where the
+            energies' answers stand (select «weights», one dense hidden layer, ``kept`` open): no QUBO, and no gradient.
         image_shape: (C, H, W) for a convolutional first layer.
         sampler: any dimod sampler; None for the native one.
         num_reads: answers asked of the sampler, ranked by training errors.
@@ -80,6 +82,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         balance: float = 0.0,
         order: int | None = None,
         teacher: Teacher | None = None,
+        refine: int = 0,
         image_shape: tuple[int, int, int] | None = None,
         sampler: dimod.Sampler | None = None,
         num_reads: int = 4,
@@ -97,6 +100,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         self.balance = balance
         self.order = order
         self.teacher = teacher
+        self.refine = refine
         self.image_shape = image_shape
         self.sampler = sampler
         self.num_reads = num_reads
@@ -122,6 +126,8 @@ class NeuronSelectionClassifier(NetworkClassifier):
             raise ValueError(f"depth={self.depth!r} must be a whole number of at least 1")
         if self.teacher not in (None, "random", "trained"):
             raise ValueError(f"teacher={self.teacher!r} is not known: there are random and trained")
+        if self.refine < 0 or (self.refine and (self.select != "weights" or self.scope == "adjacent" or self.depth != 1)):
+            raise ValueError(f"refine={self.refine!r} is for select='weights', depth=1, and no adjacent scope: else leave 0")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         network = RandomNetwork(
             seed, x.shape[1], (self.width,) * int(self.depth), len(self.classes_), self.weights, self.image_shape
@@ -131,7 +137,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         task = Task(
             network, (x - np.float32(shift)) * np.float32(scale), shift, scale, codes,
             Effort(self.sampler, self.num_reads, self.num_sweeps, seed), self.kept, self.ridge, self.balance,
-            self.neighbours, self.order, self.teacher,
+            self.neighbours, self.order, self.teacher, int(self.refine),
         )  # fmt: skip
         found = SELECTIONS[key](task)
         self.network_, self.energy_, self.error_ = found.small, found.energy, found.error

@@ -119,7 +119,7 @@ class RandomNetwork:
             tidy = active[:, :, : height // POOL * POOL, : width // POOL * POOL]
             blocks = tidy.reshape(samples, filters, height // POOL, POOL, width // POOL, POOL)
             return np.ascontiguousarray(blocks.mean(axis=(3, 5)).reshape(samples, -1))
-        return active
+        return np.asarray(active)
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values."""

@@ -15,6 +15,7 @@ from annealnet.selection.formulations import ReadoutProblem, class_targets, kept
 from annealnet.selection.layers import Teacher, random_teacher, select_hidden_weights, trained_teacher
 from annealnet.selection.masked import MaskedNetwork
 from annealnet.selection.networks import RandomNetwork
+from annealnet.selection.refining import refine_masks
 from annealnet.selection.solving import Effort, choose_gain, sample_masks
 from annealnet.selection.walsh import MAX_ENUMERATED, WalshPolynomial
 
@@ -41,6 +42,7 @@ class Task:
         neighbours: K of adjacent selection.
         order: of the Walsh expansion, or None.
         teacher: of hidden layers, or None where they keep all weights.
+        refine: sweeps of annealing on the loss itself, over the weights of both layers.
     """
 
     network: RandomNetwork
@@ -55,6 +57,7 @@ class Task:
     neighbours: int
     order: int | None
     teacher: Teacher | None
+    refine: int = 0
 
     @property
     def targets(self) -> np.ndarray:
@@ -133,7 +136,21 @@ def readout_weights(task: Task) -> Selected:
     energy_of = partial(problem.weight_energy, weights)
     gain = choose_gain(energy_of, problem.typical_weight(), replace(task.effort, reads=1), count)
     masks, energy = sample_masks(energy_of(gain), task.effort, count)
-    return finished(task, problem, masks, energy, _open(depth), hidden, features, per_class=True)
+    found = finished(task, problem, masks, energy, _open(depth), hidden, features, per_class=True)
+    return _refined(task, found) if task.refine else found
+
+
+def _refined(task: Task, found: Selected) -> Selected:
+    """The weights of both layers annealed on the loss itself, from where the energies' answers stand."""
+    network, small = task.network, found.small
+    assert small.readout is not None
+    if task.kept is not None:
+        raise ValueError("kept with refine is not supported: its single flips change the number; leave one of them out")
+    first = small.hidden[0] if small.hidden[0] is not None else np.ones((network.widths[0], network.fan_in(0)), dtype=bool)
+    first, last = refine_masks(network, task.x, task.targets, first, small.readout, task.refine, task.effort.seed)
+    features = _features(task, (first,))
+    problem = ReadoutProblem.of(features, task.targets, task.ridge, task.balance)
+    return finished(task, problem, last[None], found.energy, _open(1), (first,), features, per_class=True)
 
 
 def _hidden(task: Task) -> tuple[np.ndarray | None, ...]:
