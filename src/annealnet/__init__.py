@@ -17,14 +17,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import compression, datasets, energy, report, samplers
+    from annealnet import compression, datasets, energy, report, samplers, selection
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
 
 __all__ = [
     "Budget",
     "CompressionPlan",
+    "NeuronSelectionClassifier",
     "__version__",
     "compress",
     "compression",
@@ -34,12 +36,14 @@ __all__ = [
     "quantize",
     "report",
     "samplers",
+    "selection",
 ]
 
-_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers"})
+_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers", "selection"})
 _HOMES = {
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
+    "NeuronSelectionClassifier": "annealnet.selection",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
     "quantize": "annealnet.compression",

@@ -1,8 +1,8 @@
 """Annealing on the loss itself, over the masks of both layers at once: no QUBO, but cheap to follow bit by bit.
 
-Turning a weight of hidden neuron j on or off changes that neuron's outputs alone. With the residuals R of all outputs kept up
-to date, its price is 2 r·Δh + |v|² Δh·Δh over the samples, with v the neuron's readout weights and r = Σ_d v_d R_d: one pass
-over the samples per proposal, no gradient, no expansion.
+Turning a weight of hidden neuron j on or off changes that neuron's outputs alone. With the residuals R of all outputs kept
+up to date, its price is 2 r·Δh + |v|² Δh·Δh over the samples, with v the neuron's readout weights and r = Σ_d v_d R_d: one
+pass over the samples per proposal, no gradient, no expansion.
 """
 
 from __future__ import annotations

@@ -161,8 +161,8 @@ def _locality(data: Flat, seeds: int, say: Say) -> list[Table | Chart]:
         "QAOA success", "quality", "accuracy of the optimum", "exact, ms",
     )  # fmt: skip
     note = (
-        "Gates and depth of one layer on a heavy-hex device (CZ, RZ, √X), after routing; success after an anneal of 20 ħ over "
-        "the largest coupling and after QAOA with 3 layers; exact: enumeration (global) or dynamic programming (adjacent)."
+        "Gates and depth of one layer on a heavy-hex device (CZ, RZ, √X), after routing; success after an anneal of 20 ħ "
+        "over the largest coupling and after QAOA with 3 layers; exact: enumeration or, adjacent, dynamic programming."
     )
     kinds = list(dict.fromkeys(name for _, name in found))
     curves = tuple(
@@ -202,8 +202,8 @@ def _grover(data: Flat, say: Say) -> list[Table | Chart]:
         "annealing, flips tried", "dynamic programming, steps",
     )  # fmt: skip
     note = (
-        "Calls until the minimum is held. A call to Grover's oracle evaluates the whole loss on a superposition, an annealer's "
-        "flip reads one number. Dynamic programming is for the adjacent formulation, K = 2, which it solves exactly."
+        "Calls until the minimum is held. A call to Grover's oracle evaluates the whole loss on a superposition, an "
+        "annealer's flip reads one number. Dynamic programming solves the adjacent formulation, K = 2, exactly."
     )
     sizes = list(rows)
     curves = tuple(
