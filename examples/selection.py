@@ -45,4 +45,5 @@ print(model.to_torch())
 
 # 7. A simulated quantum annealer in place of the classical one: any dimod sampler fits, as far as its qubits reach.
 tiny = an.NeuronSelectionClassifier(width=14, select="neurons", sampler=AdiabaticSampler(), random_state=0)
-print(f"14 neurons, chosen by a simulated quantum annealer: {tiny.fit(x_train, split.y_train).score(x_test, split.y_test):.1%}")
+tiny.fit(x_train, split.y_train)
+print(f"14 neurons, chosen by a simulated quantum annealer: {tiny.score(x_test, split.y_test):.1%}")
