@@ -164,6 +164,43 @@ def baseline_scores(width: int, splits: list[Flat], epochs: int = 100) -> Iterat
         yield scored(f"edge-popup, both layers, {epochs} epochs of gradients", popup)
 
 
+@dataclass(frozen=True, eq=False)
+class _OneOutput:
+    """Which of N random neurons one output reads, on a question with two answers: is the label in the upper half?
+
+    Attributes:
+        problem: of that output.
+        weights: ±1 ``(1, N)``.
+        test: features of the held-out samples.
+        upper: their answers.
+    """
+
+    problem: ReadoutProblem
+    weights: np.ndarray
+    test: np.ndarray
+    upper: np.ndarray
+
+    @classmethod
+    def of(cls, data: Flat, bits: int, seed: int) -> _OneOutput:
+        middle = (int(data.y_train.max()) + 1) // 2
+        halves = Flat(data.x_train, (data.y_train >= middle).astype(int), data.x_test, data.y_test >= middle)
+        readout = _Readout.of(halves, bits, seed)
+        targets = class_targets(halves.y_train, 2)[:, 1:]
+        return cls(ReadoutProblem.of(readout.train, targets), readout.network.readout()[1:], readout.test, halves.y_test)
+
+    def accuracy(self, mask: np.ndarray) -> float:
+        """Of a mask ``(N,)``, with its best gain and intercept, on held-out samples."""
+        masked = self.weights * mask
+        weights = self.problem.best_gain(masked) * masked
+        scores = self.test @ weights[0] + self.problem.intercept(weights)[0]
+        return float(((scores > 0) == self.upper).mean())
+
+    def gain(self, seed: int) -> float:
+        """Of least energy."""
+        effort = Effort(reads=4, sweeps=200, seed=seed)
+        return choose_gain(partial(self.problem.weight_energy, self.weights), self.problem.typical_weight(), effort, None)
+
+
 @dataclass(frozen=True)
 class LocalityRow:
     """One formulation of one selection of N neurons, on every machine.
@@ -195,37 +232,37 @@ class LocalityRow:
 
 
 def locality_rows(
-    sizes: tuple[int, ...], data: Flat, seed: int, anneal_time: float = 20.0, layers: int = 3,
+    sizes: tuple[int, ...], data: Flat, seed: int, anneal_time: float = 50.0, layers: int = 3,
     neighbours: tuple[int, ...] = (1, 2, 3),
 ) -> Iterator[LocalityRow]:  # fmt: skip
-    """Neuron masks of N random neurons: one global energy against windows of K + 1 neighbours, on the same devices."""
+    """Which of N random neurons one output reads: a global energy against windows of K + 1 neighbours, on the same devices.
+
+    The output has to say whether a label is in the upper half: a question that so few neurons can nearly answer.
+    """
     from annealnet.samplers import ExactSampler
 
     for bits in sizes:
-        readout = _Readout.of(data, bits, seed)
-        weights = readout.network.readout()
-        whole = readout.problem.of_neurons(weights)
-        ones = np.ones((1, bits))
-        effort = Effort(reads=4, sweeps=200, seed=seed)
-        gain = choose_gain(partial(whole.weight_energy, ones), whole.typical_weight(), effort, None)
-        dense = whole.weight_energy(ones, gain).rows()[0]
+        case = _OneOutput.of(data, bits, seed)
+        gain = case.gain(seed)
+        dense = case.problem.weight_energy(case.weights, gain).rows()[0]
         began = time.perf_counter()
         best = ExactSampler().sample_energy(dense).record.sample[0]
-        yield _locality("global", dense, best, time.perf_counter() - began, readout, data, anneal_time, layers)
+        yield _locality("global", dense, best, time.perf_counter() - began, case, anneal_time, layers)
         for k in neighbours:
-            chain = adjacent_readout(readout.problem, weights, gain * np.sqrt(bits / (k + 1)), k)
+            chain = adjacent_readout(case.problem, case.weights, gain * np.sqrt(bits / (k + 1)), k)
             began = time.perf_counter()
             best, _ = chain.optimum()
             seconds = time.perf_counter() - began
-            yield _locality(f"adjacent, K = {k}", chain.to_energy(), best, seconds, readout, data, anneal_time, layers)
+            yield _locality(f"adjacent, K = {k}", chain.to_energy(), best, seconds, case, anneal_time, layers)
 
 
 def _locality(
-    name: str, energy: Energy, best: np.ndarray, seconds: float, readout: _Readout, data: Flat, anneal_time: float,
-    layers: int,
+    name: str, energy: Energy, best: np.ndarray, seconds: float, case: _OneOutput, anneal_time: float, layers: int
 ) -> LocalityRow:  # fmt: skip
     land = Landscape.of(energy)
-    annealed = AdiabaticSampler().sample_energy(energy, anneal_time=anneal_time, entropy_points=20, seed=0)
+    annealed = AdiabaticSampler().sample_energy(
+        energy, anneal_time=anneal_time, steps=max(100, int(10 * anneal_time)), entropy_points=20, seed=0
+    )
     qaoa = QAOASampler().sample_energy(energy, depth=layers, seed=0, iterations=30)
     cost = count_resources(layered_circuit(land, np.array([0.5]), np.array([0.5])), "heavy_hex")
     high, low = (v * land.unit + land.mean for v in (float(land.energies.max()), float(land.energies.min())))
@@ -233,19 +270,18 @@ def _locality(
         len(best), name, land.num_qubits, int(np.count_nonzero(land.couplings)), cost.two_qubit_gates, cost.depth,
         max(value for _, value in annealed.info["entropy"]), annealed.info["success_probability"],
         qaoa.info["success_probability"], (high - annealed.info["expectation"]) / (high - low),
-        readout.masked_accuracy(best, readout.test, data.y_test), seconds,
+        case.accuracy(best), seconds,
     )  # fmt: skip
 
 
 def grover_rows(sizes: tuple[int, ...], data: Flat, seed: int, runs: int = 50) -> Iterator[tuple[int, dict[str, float]]]:
-    """Oracle calls to find the best neuron mask: Grover against classical counts of energy evaluations."""
+    """Oracle calls to find the best mask of one output: Grover against classical counts."""
     for bits in sizes:
-        readout = _Readout.of(data, bits, seed)
-        weights = readout.network.readout()
-        energy = readout.problem.neuron_energy(weights, readout.problem.typical_weight()).rows()[0]
+        case = _OneOutput.of(data, bits, seed)
+        energy = case.problem.weight_energy(case.weights, case.gain(seed))
         answer = GroverSampler().sample_energy(energy, num_reads=runs, seed=seed)
         least = float(answer.first.energy)
-        sweeps = _sweeps_to(readout.problem.neuron_energy(weights, readout.problem.typical_weight()), least)
+        sweeps = _sweeps_to(energy, least)
         yield bits, {
             "calls": float(np.mean(answer.info["calls_to_best"])), "bound": durr_hoyer_bound(bits) / 2,
             "root": 2.0 ** (bits / 2), "success": float(answer.info["success"]), "random": 2.0 ** (bits - 1),

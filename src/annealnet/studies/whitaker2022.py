@@ -161,7 +161,7 @@ def _locality(data: Flat, seeds: int, say: Say) -> list[Table | Chart]:
         "QAOA success", "quality", "accuracy of the optimum", "exact, ms",
     )  # fmt: skip
     note = (
-        "Gates and depth of one layer on a heavy-hex device (CZ, RZ, √X), after routing; success after an anneal of 20 ħ "
+        "Gates and depth of one layer on a heavy-hex device (CZ, RZ, √X), after routing; success after an anneal of 50 ħ "
         "over the largest coupling and after QAOA with 3 layers; exact: enumeration or, adjacent, dynamic programming."
     )
     kinds = list(dict.fromkeys(name for _, name in found))
