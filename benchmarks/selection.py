@@ -72,9 +72,10 @@ def _small(options: argparse.Namespace) -> Iterator[str]:
         "weights of both layers, trained teacher, open": {"scope": "layerwise", "teacher": "trained"},
         "weights of both layers, random teacher, Gaussian, open": {"scope": "layerwise", "weights": "kaiming"},
         "weights of both layers, then annealed on the loss": {"scope": "layerwise", "refine": 100},
-        "the same, Gaussian": {"scope": "layerwise", "refine": 100, "weights": "kaiming"},
+        "both layers, then annealed on the loss, Gaussian": {"scope": "layerwise", "refine": 100, "weights": "kaiming"},
+        "weights of the readout, 64 random 3 × 3 filters": {"image_shape": (1, 8, 8), "width": 64},
     }.items():
-        yield _line(selection_scores(name, splits, width=256, **settings))
+        yield _line(selection_scores(name, splits, **{"width": 256, **settings}))
     for score in baseline_scores(256, splits, epochs=100):
         yield _line(score)
 
@@ -153,13 +154,14 @@ def _quantum(options: argparse.Namespace) -> Iterator[str]:
     slope = _best(lambda: expected_cost_and_gradient(large, angles))
     yield f"| the same with all 20 derivatives | {slope:.2f} s | – | – | – |"
     script = (
-        "import resource, numpy as np\n"
+        "import numpy as np\n"
         "from annealnet.energy import DenseEnergy\n"
         "from annealnet.samplers.quantum import AdiabaticSampler\n"
         "def run(n):\n"
         "    energy = DenseEnergy(np.random.default_rng(0).normal(size=(n, n)))\n"
         "    AdiabaticSampler().sample_energy(energy, steps=5, seed=0)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "    peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "    return int(peak.split()[1]) / 1024\n"
         "run(14); print(run(14), run(20))\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

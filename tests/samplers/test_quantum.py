@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -313,21 +314,23 @@ def test_too_many_qubits_are_refused_with_the_memory_they_need(sampler):
         sampler.sample_energy(SparseEnergy([0], [1], [1.0], np.zeros(60)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
 def test_twenty_qubits_take_less_than_200_megabytes():
     script = (
-        "import resource, numpy as np\n"
+        "import numpy as np\n"
         "from annealnet.energy import DenseEnergy\n"
         "from annealnet.samplers.quantum import AdiabaticSampler\n"
         "rng = np.random.default_rng(0)\n"
         "def run(n):\n"
         "    AdiabaticSampler().sample_energy(DenseEnergy(rng.normal(size=(n, n))), steps=3, seed=0)\n"
-        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "    peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "    return int(peak.split()[1]) / 1024\n"
         "run(14)\n"
         "print(run(14), run(20))\n"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     before, after = map(float, answer.stdout.split())
-    assert after - before < 200
+    assert 24 < after - before < 200  # the state and the energies alone are 25 MB
 
 
 def test_resources_count_what_a_device_needs():
@@ -345,6 +348,8 @@ def test_resources_count_what_a_device_needs():
     assert counts["dense", "full"].two_qubit_gates == 30
     assert counts["dense", "line"].two_qubit_gates > 30
     assert counts["dense", "heavy_hex"].depth > counts["chain", "heavy_hex"].depth
+    plain = layered_circuit(dense, one, one).count_ops()
+    assert dense.logical_gates(1) == {"two_qubit": plain["rzz"], "one_qubit": plain["h"] + plain["rz"] + plain["rx"]}
     with pytest.raises(ValueError, match="topology"):
         count_resources(layered_circuit(chain, one, one), "torus")
 

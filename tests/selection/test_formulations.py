@@ -26,6 +26,7 @@ from annealnet.selection import (
 )
 from annealnet.selection.formulations import kept_count, with_count
 from annealnet.selection.solving import Effort, choose_gain, sample_masks
+from annealnet.testing import conformance
 
 
 def every_mask(n: int) -> np.ndarray:
@@ -106,6 +107,11 @@ def test_the_native_sampler_finds_the_ground_state(width, rows, seed, counted):
     assert value == pytest.approx(least, abs=1e-5)
     if counted:
         assert (masks.sum(axis=2) == count).all()
+
+
+def test_the_native_sampler_conforms():
+    findings = conformance(SharedGramSampler(), leave_out=("time_limits_hold",))
+    assert [finding for finding in findings if finding.passed is False] == []
 
 
 def test_counts_are_those_of_the_general_sampler():

@@ -78,8 +78,8 @@ class AdiabaticSampler(NativeSampler):
             seed: of the measurements; the evolution is deterministic.
 
         Returns:
-            Samples; ``info`` has success_probability (exact), expectation, steps, anneal_time, qubits, entropy (pairs of s
-            and bits), timing and certificate.
+            Samples; ``info`` has success_probability (exact), expectation, steps, anneal_time, qubits, logical_gates (of the
+            same steps on a gate machine), entropy (pairs of s and bits), timing and certificate.
 
         Raises:
             ValueError: with more qubits than memory, a bad schedule, or a reverse anneal without a state.
@@ -98,7 +98,7 @@ class AdiabaticSampler(NativeSampler):
         evolve_layers(state, landscape.energies, np.array([plan.last]), np.array([0.0]))
         info: dict[str, Any] = {
             "success_probability": success_probability(state, landscape), "steps": count, "anneal_time": path.duration,
-            "entropy": entropy,
+            "entropy": entropy, "logical_gates": landscape.logical_gates(count),
         }  # fmt: skip
         return measured(type(self).__name__, request, landscape, probabilities(state), info)
 

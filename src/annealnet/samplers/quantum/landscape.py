@@ -110,6 +110,14 @@ class Landscape:
         """Indices of the states of least energy (within 10⁻⁹ of the unit)."""
         return np.flatnonzero(self.energies <= self.energies.min() + 1e-9)
 
+    def logical_gates(self, layers: int) -> dict[str, int]:
+        """Gates of so many layers (Trotter steps, QAOA layers) where all qubits are neighbours: RZZ; H, RZ and RX.
+
+        What a device needs after routing, in its own gates, :func:`.resources.count_resources` says.
+        """
+        singles = self.num_qubits + layers * (self.num_qubits + int(np.count_nonzero(self.fields)))
+        return {"two_qubit": layers * int(np.count_nonzero(self.couplings)), "one_qubit": singles}
+
     def states(self, codes: np.ndarray, variables: int | None = None) -> np.ndarray:
         """int8 ``(codes, variables)`` bits of indices."""
         return ((np.asarray(codes)[:, None] >> np.arange(variables or self.num_qubits)) & 1).astype(np.int8)

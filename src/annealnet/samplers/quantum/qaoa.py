@@ -148,7 +148,7 @@ class QAOASampler(NativeSampler):
 
         Returns:
             Samples; ``info`` has angles, success_probability (exact), expectation, evaluations (gradients on all amplitudes;
-            a device would need shots for each), entropy of the middle cut, qubits, timing and certificate.
+            a device would need shots for each), entropy of the middle cut, qubits, logical_gates, timing and certificate.
 
         Raises:
             ValueError: with more qubits than memory, or a parameter out of range.
@@ -163,6 +163,7 @@ class QAOASampler(NativeSampler):
             "success_probability": success_probability(state, landscape),
             "angles": {"gammas": chosen.gammas.tolist(), "betas": chosen.betas.tolist()},
             "evaluations": evaluations,
+            "logical_gates": landscape.logical_gates(chosen.depth),
             "entropy": entanglement_entropy(state, n // 2) if n > 1 else 0.0,
         }
         return measured(type(self).__name__, request, landscape, probabilities(state), info)
