@@ -1,6 +1,7 @@
 """Neuron selection and simulated quantum devices beside what a user would take instead, in one run.
 
-python -m benchmarks.selection [--part digits,small,mnist,quantum,grover,locality] [--seeds 5] [--mnist ../shared/data/mnist]
+python -m benchmarks.selection [--part digits,small,mnist,mnist-small,quantum,grover,locality] [--seeds 5]
+    [--mnist ../shared/data/mnist]
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from annealnet.samplers.quantum import (
     trotter_circuit,
 )
 from annealnet.samplers.quantum.angles import field_size
-from annealnet.studies.selection_tables import Score, baseline_scores, flat, locality_rows, selection_scores
+from annealnet.studies.selection_tables import LocalityRow, Score, baseline_scores, flat, locality_rows, selection_scores
 from annealnet.studies.whitaker2022 import mnist_split
 from benchmarks.parts import run_parts
 
@@ -94,13 +95,26 @@ def _mnist(options: argparse.Namespace) -> Iterator[str]:
             yield _line(selection_scores(f"{select}, {kind}", splits, width=4096, select=select, weights=kind))
     for score in baseline_scores(4096, splits, epochs=0):
         yield _line(score)
+
+
+def _mnist_small(options: argparse.Namespace) -> Iterator[str]:
+    """Point 1: 256 neurons on MNIST's test images, beside edge-popup."""
+    if not options.mnist.exists():
+        yield f"MNIST: left out, {options.mnist} is not there"
+        return
+    splits = [mnist_split(options.mnist, seed) for seed in range(min(options.seeds, options.mnist_seeds))]
+    yield f"MNIST, 8 000 / 2 000 of the test images, {len(splits)} seeds, width 256:"
+    yield ""
+    yield from _HEAD
+    yield _line(selection_scores("weights of the readout", splits, width=256))
+    yield _line(selection_scores("weights of both layers, random teacher", splits, width=256, scope="layerwise"))
     yield _line(
         selection_scores(
-            "weights of both layers, then annealed on the loss, width 256", splits, width=256, scope="layerwise", refine=20
+            "both layers, then annealed on the loss, 20 sweeps", splits, width=256, scope="layerwise", refine=20
         )
     )
     *_, popup = baseline_scores(256, splits, epochs=20)
-    yield _line(popup).replace("edge-popup", "edge-popup, width 256")
+    yield _line(popup)
 
 
 def _best(work: Callable[[], object], times: int = 3) -> float:
@@ -192,24 +206,35 @@ def _locality(options: argparse.Namespace) -> Iterator[str]:
     data = flat(digits(0))
     yield "| N | formulation | couplings | CZ gates | depth | peak entropy | adiabatic | QAOA | quality | accuracy | ms |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
-    rows = [row for seed in range(options.locality_seeds) for row in locality_rows((8, 12, 16, 20), data, seed)]
-    for key in dict.fromkeys((row.bits, row.formulation) for row in rows):
-        same = [row for row in rows if (row.bits, row.formulation) == key]
-
-        def told(name: str, digits: int, same: list[object] = same) -> str:  # type: ignore[assignment]
-            values = [getattr(row, name) for row in same]
-            return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
-
-        first = same[0]
-        cells = [
-            f"{first.bits} | {first.formulation} | {first.couplings}", told("two_qubit_gates", 0), told("depth", 0),
-            told("peak_entropy", 2), told("adiabatic", 2), told("qaoa", 3), told("quality", 3), told("accuracy", 3),
-            f"{1e3 * float(np.mean([row.exact_seconds for row in same])):.2f}",
-        ]  # fmt: skip
-        yield "| " + " | ".join(cells) + " |"
+    for size in (8, 12, 16, 20):
+        rows = [row for seed in range(options.locality_seeds) for row in locality_rows((size,), data, seed)]
+        for name in dict.fromkeys(row.formulation for row in rows):
+            yield _locality_line([row for row in rows if row.formulation == name])
 
 
-_PARTS = {"digits": _digits, "small": _small, "mnist": _mnist, "quantum": _quantum, "grover": _grover, "locality": _locality}
+def _locality_line(rows: list[LocalityRow]) -> str:
+    def told(name: str, digits: int) -> str:
+        values = [getattr(row, name) for row in rows]
+        return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+
+    first = rows[0]
+    cells = [
+        f"{first.bits} | {first.formulation} | {first.couplings}", told("two_qubit_gates", 0), told("depth", 0),
+        told("peak_entropy", 3), told("adiabatic", 2), told("qaoa", 3), told("quality", 3), told("accuracy", 3),
+        f"{1e3 * float(np.mean([row.exact_seconds for row in rows])):.2f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+_PARTS = {
+    "digits": _digits,
+    "small": _small,
+    "mnist": _mnist,
+    "mnist-small": _mnist_small,
+    "quantum": _quantum,
+    "grover": _grover,
+    "locality": _locality,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, SharedGramEnergy
 from annealnet.samplers import AnnealingSampler, ExactSampler, SharedGramSampler
+from annealnet.samplers.shared import _Rows
 from annealnet.selection import (
     AdjacentNK,
     EchoStateReservoir,
@@ -125,6 +126,22 @@ def test_counts_are_those_of_the_general_sampler():
     assert ours.first.energy == pytest.approx(general.first.energy, rel=1e-6)
     with pytest.raises(ValueError, match="row"):
         SharedGramSampler().sample_energy(ConstrainedEnergy(energy, [Cardinality(range(20), 3)]))
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_where_chunks_of_the_schedule_end_changes_nothing(counted):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 30))
+    energy = SharedGramEnergy(x.T @ x, rng.choice([-1.0, 1.0], (3, 30)), 20 * rng.normal(size=(3, 30)))
+    found = []
+    for chunk in (1, 4, 20):
+        rows = _Rows(energy, np.full(3, 9) if counted else None, 2, 5, None)
+        schedule = np.geomspace(*rows.betas(), 20)
+        for first in range(0, 20, chunk):
+            rows.sweep(schedule[first : first + chunk])
+        found.append(rows.finished())
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
 
 
 def test_other_samplers_get_the_rows_and_keep_the_counts():

@@ -36,17 +36,20 @@ def _change(z: np.ndarray, h: np.ndarray, x: np.ndarray, step: float, along: np.
 
 @numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
 def _take(
-    z: np.ndarray, h: np.ndarray, x: np.ndarray, step: float, along: np.ndarray, rest: np.ndarray, v: np.ndarray
-) -> None:
+    z: np.ndarray, h: np.ndarray, x: np.ndarray, step: float, along: np.ndarray, rest: np.ndarray, v: np.ndarray,
+    moved: np.ndarray,
+) -> None:  # fmt: skip
     size = np.float32((v * v).sum())
     for s in range(z.shape[0]):
         z[s] += step * x[s]
-        moved = max(z[s], np.float32(0.0)) - h[s]
-        h[s] += moved
-        along[s] += size * moved
-        for d in range(v.shape[0]):
-            if v[d] != 0.0:
-                rest[d, s] += v[d] * moved
+        moved[s] = max(z[s], np.float32(0.0)) - h[s]
+        h[s] += moved[s]
+        along[s] += size * moved[s]
+    for d in range(v.shape[0]):
+        if v[d] != 0.0:
+            row = rest[d]
+            for s in range(z.shape[0]):
+                row[s] += v[d] * moved[s]
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
@@ -69,7 +72,7 @@ def _sweep(
     classes, width = signs.shape
     samples = np.float32(x.shape[1])
     v = np.empty(classes, dtype=np.float32)
-    along = np.empty(x.shape[1], dtype=np.float32)
+    along, moved = np.empty(x.shape[1], dtype=np.float32), np.empty(x.shape[1], dtype=np.float32)
     for j in range(width):
         for d in range(classes):
             step = -signs[d, j] if last[d, j] else signs[d, j]
@@ -90,7 +93,7 @@ def _sweep(
             product, square = _change(z[j], h[j], x[i], step, along)
             if _accepted((np.float32(2.0) * product + size * square) / samples, beta, state):
                 first[j, i] = not first[j, i]
-                _take(z[j], h[j], x[i], step, along, rest, v)
+                _take(z[j], h[j], x[i], step, along, rest, v, moved)
 
 
 def refine_masks(

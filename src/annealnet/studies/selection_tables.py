@@ -260,10 +260,11 @@ def _locality(
     name: str, energy: Energy, best: np.ndarray, seconds: float, case: _OneOutput, anneal_time: float, layers: int
 ) -> LocalityRow:  # fmt: skip
     land = Landscape.of(energy)
+    points = 20 if land.num_qubits <= 16 else 8  # of 2²⁰ amplitudes each takes a second
     annealed = AdiabaticSampler().sample_energy(
-        energy, anneal_time=anneal_time, steps=max(100, int(10 * anneal_time)), entropy_points=20, seed=0
+        energy, anneal_time=anneal_time, steps=max(100, int(10 * anneal_time)), entropy_points=points, seed=0
     )
-    qaoa = QAOASampler().sample_energy(energy, depth=layers, seed=0, iterations=30)
+    qaoa = QAOASampler().sample_energy(energy, depth=layers, seed=0, iterations=20)
     cost = count_resources(layered_circuit(land, np.array([0.5]), np.array([0.5])), "heavy_hex")
     high, low = (v * land.unit + land.mean for v in (float(land.energies.max()), float(land.energies.min())))
     return LocalityRow(

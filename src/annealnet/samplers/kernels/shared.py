@@ -73,12 +73,13 @@ def swap_rows(
     """Sweeps of swaps: a bit that is on goes off, one that is off goes on; every row keeps its number of ones."""
     rows, width = states.shape
     for r in numba.prange(rows):
-        on, off = np.flatnonzero(states[r] == 1), np.flatnonzero(states[r] == 0)
-        if len(on) == 0 or len(off) == 0:
-            continue
         stream, f, s, a = random[r], fields[r], signs[r], alone[r]
         for k in range(betas.shape[1]):
             beta = np.float32(betas[r, k])
+            # listed anew for every sweep, so that where a chunk of the schedule ends does not change the answer
+            on, off = np.flatnonzero(states[r] == 1), np.flatnonzero(states[r] == 0)
+            if len(on) == 0 or len(off) == 0:
+                break
             for _ in range(width):
                 stream = next_state(stream)
                 p = below(stream, len(on))
