@@ -73,9 +73,9 @@ def run_study(out: Path, data: Path | None, seeds: int, say: Callable[[str], Non
     report = StudyReport(
         "Neuron selection, global and local (Whitaker 2022)",
         "Subnetworks of random networks, found without training a weight. The formulations are our reconstruction; the "
-        "paper gives no figures. Local selection makes the quantum device's work easy, because it makes it an easy problem: "
-        "dynamic programming solves it exactly, and the subnetworks it finds are worse than those of the global energy, "
-        "which a classical annealer finds in seconds at widths no simulated device reaches.",
+        "paper gives no figures. Local selection saves a quantum device most of its gates and nearly all entanglement; "
+        "dynamic programming solves it exactly, without a device. The subnetworks it finds are worse than those of the "
+        "global energy, which a classical annealer finds in seconds at widths no simulated device reaches.",
         tuple(parts),
         {"data": "digits, 75/25", "seeds": seeds},
     )
