@@ -17,17 +17,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import compression, datasets, energy, report, samplers, selection
+    from annealnet import binary, compression, datasets, energy, report, samplers, selection
+    from annealnet.binary.classifier import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
     from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
 
 __all__ = [
+    "BinaryNetworkClassifier",
     "Budget",
     "CompressionPlan",
     "NeuronSelectionClassifier",
     "__version__",
+    "binary",
     "compress",
     "compression",
     "datasets",
@@ -39,8 +42,9 @@ __all__ = [
     "selection",
 ]
 
-_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers", "selection"})
+_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "report", "samplers", "selection"})
 _HOMES = {
+    "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
     "NeuronSelectionClassifier": "annealnet.selection",
