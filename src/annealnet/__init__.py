@@ -17,9 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import binary, compression, datasets, energy, report, samplers
+    from annealnet import binary, compression, datasets, energy, report, samplers, selection
     from annealnet.binary.classifier import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
 
@@ -27,6 +28,7 @@ __all__ = [
     "BinaryNetworkClassifier",
     "Budget",
     "CompressionPlan",
+    "NeuronSelectionClassifier",
     "__version__",
     "binary",
     "compress",
@@ -37,13 +39,15 @@ __all__ = [
     "quantize",
     "report",
     "samplers",
+    "selection",
 ]
 
-_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "report", "samplers"})
+_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "report", "samplers", "selection"})
 _HOMES = {
     "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
+    "NeuronSelectionClassifier": "annealnet.selection",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
     "quantize": "annealnet.compression",

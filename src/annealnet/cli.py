@@ -154,7 +154,8 @@ def solve(
     reads: Annotated[int, typer.Option(help="Independent anneals.", min=1)] = 32,
     sweeps: Annotated[int | None, typer.Option(help="Sweeps per read; without it the sampler's own number.", min=1)] = None,
     sampler: Annotated[
-        str, typer.Option(help="auto, annealing, tempering, recombination, bifurcation, tabu or exact.")
+        str,
+        typer.Option(help="auto, annealing, tempering, recombination, bifurcation, tabu, exact, adiabatic, qaoa, grover."),
     ] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds; alone, the search is stretched to fill them.")] = None,
     exact: Annotated[bool, typer.Option(help="Same as --sampler exact: enumerate and prove the optimum.")] = False,
@@ -166,14 +167,15 @@ def solve(
 ) -> None:
     """Minimise an energy from a file: its least energy found, the bits, and the certificate."""
     from annealnet.energy import Certificate, read_energy
-    from annealnet.samplers import NATIVE, DistributedSampler
+    from annealnet.samplers import NATIVE, QUANTUM, DistributedSampler
 
     chosen = "exact" if exact else sampler
-    if chosen not in NATIVE:
-        raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(NATIVE)}")
+    known = {**NATIVE, **QUANTUM}
+    if chosen not in known:
+        raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(known)}")
     energy, labels = read_energy(file)
     workers = _workers(backend, jobs, address)
-    solver = NATIVE[chosen]() if workers is None else DistributedSampler(NATIVE[chosen](), workers)
+    solver = known[chosen]() if workers is None else DistributedSampler(known[chosen](), workers)
     asked = {"num_reads": reads, "num_sweeps": sweeps, "seed": seed, "time_limit": time_limit}
     answer = solver.sample_energy(energy, **{name: value for name, value in asked.items() if name in solver.parameters})
     best = answer.first

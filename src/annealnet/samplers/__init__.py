@@ -14,12 +14,16 @@ from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
 from annealnet.samplers.native import NativeSampler
+from annealnet.samplers.quantum import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.recombination import RecombinationSampler
+from annealnet.samplers.shared import SharedGramSampler
 from annealnet.samplers.tabu import TabuSampler
 from annealnet.samplers.tempering import TemperingSampler
 
 __all__ = [
     "NATIVE",
+    "QUANTUM",
+    "AdiabaticSampler",
     "AnnealingSampler",
     "AutoSampler",
     "BifurcationSampler",
@@ -29,11 +33,14 @@ __all__ = [
     "EmbeddedSampler",
     "ExactSampler",
     "Fit",
+    "GroverSampler",
     "NativeSampler",
     "PrefixBlock",
+    "QAOASampler",
     "RecombinationSampler",
     "RetryComposite",
     "SamplerEntry",
+    "SharedGramSampler",
     "TabuSampler",
     "TemperingSampler",
     "TiledSampler",
@@ -57,6 +64,13 @@ NATIVE: dict[str, Callable[[], NativeSampler]] = {
     "exact": ExactSampler,
 }
 
+#: Simulated quantum devices by the name the command line takes.
+QUANTUM: dict[str, Callable[[], NativeSampler]] = {
+    "adiabatic": AdiabaticSampler,
+    "qaoa": QAOASampler,
+    "grover": GroverSampler,
+}
+
 
 class SamplerEntry(NamedTuple):
     """One line of the list of samplers."""
@@ -75,7 +89,7 @@ def available() -> list[SamplerEntry]:
     """
     ours = [
         SamplerEntry(type(own).__name__, own.properties["description"], "nothing")
-        for own in (make() for make in NATIVE.values())
+        for own in (make() for make in (*NATIVE.values(), *QUANTUM.values(), SharedGramSampler))
     ]
     return [
         *ours,
