@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +74,3 @@ def test_mnist_is_read_where_it_is():
     data = mnist_split(folder, 0)
     assert data.x_train.shape == (8000, 784)
     assert data.x_test.shape == (2000, 784)
-
-
-def test_the_example_runs(tmp_path):
-    answer = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "selection.py")], capture_output=True, text=True, cwd=tmp_path, timeout=300
-    )
-    assert answer.returncode == 0, answer.stderr
-    assert "held out" in answer.stdout
