@@ -74,7 +74,8 @@ class AdiabaticSampler(NativeSampler):
             steps: of the integration; None takes 20 per unit of time, at least 100.
             anneal_schedule: points (t, s) instead: pauses, quenches, reverse anneals.
             initial_states: ``(1, n)`` or ``(n,)`` of 0 and 1, where the schedule begins at s = 1.
-            entropy_points: how many times on the way the entanglement entropy of the middle cut is measured.
+            entropy_points: how many times on the way the entanglement entropy of the middle cut is measured (after a step's
+                mixing, before its second half turn of C: an error of the order of a step).
             seed: of the measurements; the evolution is deterministic.
 
         Returns:
