@@ -17,7 +17,7 @@ from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, Packed
 from annealnet.binary.coding import coding_of
 from annealnet.binary.module import to_module
 from annealnet.binary.straight_through import train_straight_through
-from annealnet.datasets import Split, digits, read_idx, split, subset
+from annealnet.datasets import Split, digits, open_data, subset
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch
 from benchmarks.parts import run_parts
 
@@ -44,9 +44,8 @@ def digit_split(seed: int, per_class: int | None = None) -> Split:
 
 def mnist_split(seed: int) -> Split:
     """8 000 / 2 000 of the images there are."""
-    pixels = read_idx(DATA / "mnist" / "t10k-images-idx3-ubyte.gz").reshape(10_000, -1).astype(np.float32) / 255
-    labels = read_idx(DATA / "mnist" / "t10k-labels-idx1-ubyte.gz").astype(np.int64)
-    return split(pixels, labels, 0.2, seed)
+    part = open_data(DATA / "mnist", seed, test_share=0.2)
+    return Split(part.x_train.reshape(8000, -1), part.y_train, part.x_test.reshape(2000, -1), part.y_test)
 
 
 def row(
