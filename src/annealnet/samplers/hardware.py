@@ -63,9 +63,9 @@ def find_embedding(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph, seed
 
     n = bqm.num_variables
     pairs = [(u, v) for u, v, _ in bqm.iter_quadratic()]
-    found: Embedding = {}
+    found: Embedding = _biclique(bqm, target)
     dense = len(pairs) > _CLIQUE_DENSITY * n * (n - 1) / 2
-    if not dense:
+    if not found and not dense:
         sources = [*pairs, *((v, v) for v in bqm.variables)]
         found = minorminer.find_embedding(sources, list(target.edges), random_seed=seed)
     if not found:
@@ -77,6 +77,22 @@ def find_embedding(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph, seed
             "solve it in blocks, take samplers.hybrid(), or AnnealingSampler, which needs no embedding"
         )
     return {v: tuple(chain) for v, chain in found.items()}
+
+
+def _biclique(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph) -> Embedding:
+    """Chains of a complete bipartite model of two layers, which have a regular embedding; nothing for other models."""
+    from minorminer import busclique
+
+    first = next(iter(bqm.variables), None)
+    right = set() if first is None else set(bqm.adj[first])
+    left = set(bqm.variables) - right
+    if min(len(left), len(right)) < 2 or any(set(bqm.adj[v]) != right for v in left):
+        return {}
+    if bqm.num_interactions != len(left) * len(right):
+        return {}
+    names = [*sorted(left, key=str), *sorted(right, key=str)]
+    chains = busclique.busgraph_cache(target).find_biclique_embedding(len(left), len(right))
+    return {v: tuple(chains[i]) for i, v in enumerate(names)} if len(chains) == len(names) else {}
 
 
 class EmbeddedSampler(dimod.ComposedSampler):
