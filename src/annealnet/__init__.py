@@ -17,29 +17,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import compression, datasets, energy, report, samplers
+    from annealnet import compression, datasets, energy, ising, report, samplers
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.ising import IsingNetworkClassifier
 
     __version__: str
 
 __all__ = [
     "Budget",
     "CompressionPlan",
+    "IsingNetworkClassifier",
     "__version__",
     "compress",
     "compression",
     "datasets",
     "energy",
+    "ising",
     "load",
     "quantize",
     "report",
     "samplers",
 ]
 
-_ROOMS = frozenset({"compression", "datasets", "energy", "report", "samplers"})
+_ROOMS = frozenset({"compression", "datasets", "energy", "ising", "report", "samplers"})
 _HOMES = {
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
+    "IsingNetworkClassifier": "annealnet.ising",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
     "quantize": "annealnet.compression",

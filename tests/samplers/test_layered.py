@@ -180,6 +180,27 @@ def test_one_embedding_serves_all_problems_of_a_batch() -> None:
     assert (found.energies.min(1) < 0.5 * exact).all()
 
 
+def test_a_graph_that_cannot_hold_the_layers_says_how_many_chains_they_need() -> None:
+    testing = pytest.importorskip("dwave.system.testing")
+    device = testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[1])
+    with pytest.raises(ValueError, match=r"needs 60 chains of (\d+) qubits") as refused:
+        DimodLayers(EmbeddedSampler(device)).sample_layers(model_of((30, 30), 1, seed=0), COLD)
+    assert "48 qubits" in str(refused.value)
+
+
+def test_complete_layers_get_the_regular_embedding_of_a_biclique() -> None:
+    pytest.importorskip("minorminer")
+    import dwave.graphs
+
+    from annealnet.samplers.hardware import find_embedding
+
+    graph, bqm = dwave.graphs.zephyr_graph(3), model_of((20, 12), 1, seed=0).bqm(0)
+    chains = find_embedding(bqm, graph)
+    used = [qubit for chain in chains.values() for qubit in chain]
+    assert len(used) == len(set(used))
+    assert all(any(graph.has_edge(a, b) for a in chains[u] for b in chains[v]) for u, v in bqm.quadratic)
+
+
 @pytest.mark.parametrize(
     ("work", "words"),
     [

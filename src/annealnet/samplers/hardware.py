@@ -73,10 +73,17 @@ def find_embedding(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph, seed
         found = {v: cliques[i] for i, v in enumerate(bqm.variables)} if len(cliques) == n else {}
     if len(found) < n:
         raise ValueError(
-            f"bqm with {n} bits and {len(pairs)} couplings cannot be embedded into {len(target)} qubits: "
+            f"bqm with {n} bits and {len(pairs)} couplings cannot be embedded into {len(target)} qubits "
+            f"(it needs {n} chains of {_least_qubits(bqm, target)} qubits together at the very least): "
             "solve it in blocks, take samplers.hybrid(), or AnnealingSampler, which needs no embedding"
         )
     return {v: tuple(chain) for v, chain in found.items()}
+
+
+def _least_qubits(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph) -> int:
+    """A lower bound: a chain of L qubits with D neighbours each has at most L (D − 2) + 2 couplers to other chains."""
+    outward = max(1, max(degree for _, degree in target.degree) - 2)
+    return sum(max(1, -(-(bqm.degree(v) - 2) // outward)) for v in bqm.variables)
 
 
 def _biclique(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph) -> Embedding:

@@ -3,4 +3,5 @@
 #: Studies by name: module and function ``(out, data, seeds, say) -> document`` with the key ``text``.
 STUDIES: dict[str, str] = {
     "wang2025": "annealnet.studies.wang2025:run_study",
+    "zhang2025": "annealnet.studies.zhang2025:run_study",
 }

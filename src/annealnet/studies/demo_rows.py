@@ -9,7 +9,7 @@ from importlib import import_module
 __all__ = ["ROWS", "DemoRow", "demo_rows"]
 
 #: One function ``(seed) -> DemoRow`` per job, as ``module:function``.
-ROWS: tuple[str, ...] = ()
+ROWS: tuple[str, ...] = ("annealnet.studies.ising_row:ising_row",)
 
 
 @dataclass(frozen=True)
