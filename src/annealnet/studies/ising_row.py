@@ -28,7 +28,7 @@ def ising_row(seed: int) -> DemoRow:
     seconds = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.npz")
-        np.savez(path, *model.network_.parameters)  # type: ignore[arg-type]
+        np.savez(path, *model.network_.parameters)
         size = os.path.getsize(path)
     accuracy, baseline = model.score(test, wanted), float((answer == wanted).mean())
     return DemoRow("train on an annealer", "64-128-40 Ising", accuracy, "straight-through", baseline, size, seconds)
