@@ -183,13 +183,13 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
     say("(e) Laydevant's protocol")
     x, y = read_mnist(data)
     rules: dict[str, tuple[TrainingRule, LayeredSampler | None, Descent, int, int]] = {
-        "deep states": (DeepStateRule(margin=150.0), None, Descent(0.05, 0.01), 30, 32),
+        "deep states": (DeepStateRule(8, 150.0), None, Descent(0.02, 0.005), 30, 16),
         "equilibrium propagation": (EquilibriumPropagation(5.0), BestOf(LayeredAnnealing(), 10), Descent(0.5, 0.05), 15, 10),
     }
     rows = []
     for name, (rule, sampler, optimiser, epochs, batch) in rules.items():
         found = []
-        for seed in range(splits):
+        for seed in range(100, 100 + splits):  # settings were chosen on splits 0 to 4
             a, b = subset(x, y, 2000, seed)
             began = time.perf_counter()
             model = IsingNetworkClassifier(
@@ -210,7 +210,8 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
         rows.append((name, *accuracy, *rates))
     heads = ("rule", "sampled %", "deployed %", "seconds", "anneals per second", "seconds of 20 µs reads")
     note = (
-        f"{splits} splits of 1 000 training and 1 000 test images; published: 88.8 ± 1.5 % on 100 test images. Equilibrium "
+        f"{splits} splits of 1 000 training and 1 000 test images that no setting was chosen on; published: "
+        "88.8 ± 1.5 % on 100 test images. Equilibrium "
         "propagation here takes batches of 10 and 15 epochs (published: 1 and 50), on our sampler. Reads "
         "are counted without programming and readout, which take a machine far longer."
     )
