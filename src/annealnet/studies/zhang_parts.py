@@ -183,7 +183,7 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
     say("(e) Laydevant's protocol")
     x, y = read_mnist(data)
     rules: dict[str, tuple[TrainingRule, LayeredSampler | None, Descent, int, int]] = {
-        "deep states": (DeepStateRule(8, 150.0), None, Descent(0.02, 0.005), 30, 16),
+        "deep states": (DeepStateRule(4, 60.0), None, Descent(0.02, 0.005), 60, 8),
         "equilibrium propagation": (EquilibriumPropagation(5.0), BestOf(LayeredAnnealing(), 10), Descent(0.5, 0.05), 15, 10),
     }
     rows = []
