@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import annealnet as an
 from annealnet import cli
 from annealnet.architectures import digits_cnn
 
@@ -80,6 +81,43 @@ def test_weights_that_hold_nan_or_do_not_fit(monkeypatch, capsys, tmp_path, weig
     save_file({name: torch.zeros(1)}, weights)
     code, _, error = run(monkeypatch, capsys, *COMPRESS, "--weights", weights, "--size-ratio", "8", "--out", tmp_path)
     assert code == 2
+
+
+QUANTIZE = ("quantize", "--model", "annealnet.architectures:digits_cnn", "--data", "digits", "--samples", "32")
+
+
+def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, weights):
+    out = tmp_path / "out"
+    call = (*QUANTIZE, "--weights", weights, "--bits", "2", "--group", "16", "--no-symmetric", "--out", out, "--json")
+    code, text, _ = run(monkeypatch, capsys, *call)
+    assert code == 0
+    assert json.loads(text)["layers"]
+    assert {"plan.json", "model.safetensors", "model.onnx", "dense.onnx", "report.html"} <= {p.name for p in out.iterdir()}
+    plan = json.loads((out / "plan.json").read_text())
+    assert set(plan["bits"].values()) == {2}
+    first = (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").unlink()  # as if the run had been stopped before it wrote them
+    assert run(monkeypatch, capsys, *call)[0] == 0
+    assert (out / "model.safetensors").read_bytes() == first
+    small = an.load(out, digits_cnn())
+    assert torch.isfinite(small(torch.zeros(1, 1, 8, 8))).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--bits", "9"), "from 1 to 8"),
+        (("--bits", "many"), "--bits='many'"),
+        (("--bits", "lost=4"), "lost"),
+        (("--bits", "a=b"), "--bits='a=b'"),
+        (("--data", "nowhere.csv"), "nowhere.csv"),
+        (("--model", "annealnet.architectures:nothing"), "cannot be imported"),
+    ],
+)
+def test_quantize_refuses_bad_input(monkeypatch, capsys, tmp_path, arguments, words):
+    code, _, error = run(monkeypatch, capsys, *QUANTIZE, "--out", tmp_path, *arguments)
+    assert code == 2
+    assert words in error
 
 
 def test_solve_gives_energy_bits_and_certificate(monkeypatch, capsys, tmp_path):

@@ -17,17 +17,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import compression, datasets, energy, ising, report, samplers
+    from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
+    from annealnet.binary.classifier import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
     from annealnet.ising import IsingNetworkClassifier
+    from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
 
 __all__ = [
+    "BinaryNetworkClassifier",
     "Budget",
     "CompressionPlan",
     "IsingNetworkClassifier",
+    "NeuronSelectionClassifier",
     "__version__",
+    "binary",
     "compress",
     "compression",
     "datasets",
@@ -37,13 +42,16 @@ __all__ = [
     "quantize",
     "report",
     "samplers",
+    "selection",
 ]
 
-_ROOMS = frozenset({"compression", "datasets", "energy", "ising", "report", "samplers"})
+_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "ising", "report", "samplers", "selection"})
 _HOMES = {
+    "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
     "IsingNetworkClassifier": "annealnet.ising",
+    "NeuronSelectionClassifier": "annealnet.selection",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
     "quantize": "annealnet.compression",

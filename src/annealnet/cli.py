@@ -105,13 +105,57 @@ def compress(
         typer.echo(f"Written to {out}: plan.json, model.safetensors, model.onnx, dense.onnx, report.html")
 
 
+@app.command(
+    epilog="Example:  annealnet quantize --model annealnet.architectures:resnet20 --weights resnet20.safetensors "
+    "--data cifar10/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --bits 4 --group 64 --out out/"
+)
+def quantize(
+    model: Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")],
+    data: Annotated[
+        str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")],
+    weights: Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")] = None,
+    bits: Annotated[
+        str, typer.Option(help="A width 1 to 8 for all layers, or NAME=WIDTH,… (layers not named get 8).")
+    ] = "4",
+    group: Annotated[int | None, typer.Option(help="Weights that share a scale; without it a whole channel.", min=1)] = None,
+    symmetric: Annotated[bool, typer.Option(help="Without or with a zero point beside each scale.")] = True,
+    mean: Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")] = None,
+    std: Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")] = None,
+    samples: Annotated[int, typer.Option(help="Calibration samples; their labels are not used.", min=1)] = 1024,
+    backend: Backend = None,
+    jobs: Jobs = -1,
+    address: Address = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Round a trained network's weights to few bits; an interrupted run goes on when it is started again."""
+    from rich.console import Console
+
+    from annealnet.report import print_report
+    from annealnet.studies.compressing import QuantizeRequest, quantize_files
+
+    request = QuantizeRequest(
+        model, data, out, _widths(bits), group, symmetric, _numbers("mean", mean), _numbers("std", std), samples, seed,
+        _workers(backend, jobs, address),
+    )  # fmt: skip
+    report = quantize_files(_load_network(model, weights), request, _say(as_json))
+    if as_json:
+        typer.echo(report.to_json())
+    else:
+        print_report(report, Console())
+        typer.echo(f"Written to {out}: plan.json, model.safetensors, model.onnx, dense.onnx, report.html")
+
+
 @app.command(epilog="Example:  annealnet solve problem.coo --reads 100 --seed 1 --json")
 def solve(
     file: Annotated[Path, typer.Argument(help="A dimod file (.bqm, .json), .npz, or COO text: «i j value» lines.")],
     reads: Annotated[int, typer.Option(help="Independent anneals.", min=1)] = 32,
     sweeps: Annotated[int | None, typer.Option(help="Sweeps per read; without it the sampler's own number.", min=1)] = None,
     sampler: Annotated[
-        str, typer.Option(help="auto, annealing, tempering, recombination, bifurcation, tabu or exact.")
+        str,
+        typer.Option(help="auto, annealing, tempering, recombination, bifurcation, tabu, exact, adiabatic, qaoa, grover."),
     ] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds; alone, the search is stretched to fill them.")] = None,
     exact: Annotated[bool, typer.Option(help="Same as --sampler exact: enumerate and prove the optimum.")] = False,
@@ -123,14 +167,15 @@ def solve(
 ) -> None:
     """Minimise an energy from a file: its least energy found, the bits, and the certificate."""
     from annealnet.energy import Certificate, read_energy
-    from annealnet.samplers import NATIVE, DistributedSampler
+    from annealnet.samplers import NATIVE, QUANTUM, DistributedSampler
 
     chosen = "exact" if exact else sampler
-    if chosen not in NATIVE:
-        raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(NATIVE)}")
+    known = {**NATIVE, **QUANTUM}
+    if chosen not in known:
+        raise ValueError(f"--sampler={chosen!r} is not known: there are {', '.join(known)}")
     energy, labels = read_energy(file)
     workers = _workers(backend, jobs, address)
-    solver = NATIVE[chosen]() if workers is None else DistributedSampler(NATIVE[chosen](), workers)
+    solver = known[chosen]() if workers is None else DistributedSampler(known[chosen](), workers)
     asked = {"num_reads": reads, "num_sweeps": sweeps, "seed": seed, "time_limit": time_limit}
     answer = solver.sample_energy(energy, **{name: value for name, value in asked.items() if name in solver.parameters})
     best = answer.first
@@ -220,6 +265,16 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name}={text!r} must be numbers with commas between, such as 0.5,0.5,0.5") from None
+
+
+def _widths(text: str) -> int | dict[str, int]:
+    """«4», or «first=4,last=8»."""
+    try:
+        if "=" not in text:
+            return int(text)
+        return {name.strip(): int(width) for name, width in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise ValueError(f"--bits={text!r} must be a width such as 4, or widths by layer such as first=4,last=8") from None
 
 
 def _load_network(factory: str, weights: Path | None) -> nn.Module:

@@ -127,6 +127,33 @@ def test_constant_dead_and_single_samples():
     assert torch.isfinite(constant.model(x)).all()
 
 
+class Words(nn.Module):
+    """An embedding, and linear layers on its mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, 12)
+        self.hidden = nn.Linear(12, 16)
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.relu(self.hidden(self.embedding(tokens).mean(dim=1))))
+
+
+def test_embeddings_are_left_alone_and_the_report_says_so(tmp_path):
+    torch.manual_seed(0)
+    net = Words().eval()
+    tokens = torch.randint(0, 20, (64, 7), generator=torch.Generator().manual_seed(1))
+    small = an.quantize(net, [tokens], 3)
+    assert set(small.plan.bits) == {"hidden", "last"}
+    assert torch.equal(small.model.embedding.weight, net.embedding.weight)
+    assert any("embedding" in text for text in small.report.pinned)
+    assert len(torch.unique(small.grids["hidden"].codes)) <= 7
+    small.save(tmp_path)
+    torch.manual_seed(1)
+    assert torch.equal(an.load(tmp_path, Words())(tokens), small.model(tokens))
+
+
 def test_bad_input_is_refused_before_work():
     net, x = network(), samples(8)
     broken = network()

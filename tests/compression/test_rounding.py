@@ -18,18 +18,22 @@ from annealnet.compression.rounding import (
     GptqRounding,
     Lattice,
     NearestRounding,
+    TorchRows,
     anneal_codes,
     gram_rounding,
     layer_lattices,
     lower_bounds,
     row_energy,
     settled_lattices,
+    torch_anneal_codes,
 )
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.scales import refit_scales
 from annealnet.samplers import ExactSampler, Workers
 
+#: Of the search on torch.
+EFFORT = Annealing(fields=2, field_sweeps=40, sweeps=30)
 GRIDS = [Grid(1), Grid(2), Grid(3), Grid(2, symmetric=False), Grid(3, group=2), Grid(2, group=2, symmetric=False)]
 
 
@@ -58,6 +62,16 @@ def least_errors(lattice: Lattice) -> np.ndarray:
     ])  # fmt: skip
 
 
+def check_no_single_step_helps(lattice: Lattice, codes: np.ndarray) -> None:
+    errors, grid = lattice.errors(codes), lattice.grid
+    for i, step in itertools.product(range(codes.shape[1]), (-grid.step, grid.step)):
+        moved = codes.copy()
+        moved[:, i] += step
+        inside = (moved[:, i] >= grid.low) & (moved[:, i] <= grid.high)
+        unit = np.diag(lattice.gram)[i] * (lattice.scale[:, lattice.column[i]] * grid.step) ** 2
+        assert (lattice.errors(moved)[inside] >= (errors - 1e-3 * unit)[inside]).all()
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 5), st.sampled_from(GRIDS), st.integers(0, 10_000))
 def test_annealing_finds_the_best_of_all_codes(n, grid, seed):
@@ -77,12 +91,7 @@ def test_no_row_is_worse_than_gptq_and_no_single_step_helps(n, grid, seed, start
     assert ((codes - grid.low) % grid.step == 0).all()
     assert codes.min() >= grid.low
     assert codes.max() <= grid.high
-    for i, step in itertools.product(range(n), (-grid.step, grid.step)):
-        moved = codes.copy()
-        moved[:, i] += step
-        inside = (moved[:, i] >= grid.low) & (moved[:, i] <= grid.high)
-        scale = np.diag(lattice.gram)[i] * (lattice.scale[:, lattice.column[i]] * grid.step) ** 2
-        assert (lattice.errors(moved)[inside] >= (errors - 1e-3 * scale)[inside]).all()
+    check_no_single_step_helps(lattice, codes)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -243,3 +252,82 @@ def test_bad_input_names_the_argument():
     ):
         with pytest.raises(ValueError, match=word.replace("(", r"\(")):
             call()
+
+
+# The batch search on torch: on the CPU, and on CUDA where there is one.
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.sampled_from(GRIDS), st.integers(0, 10_000), st.sampled_from(["gptq", "nearest"]))
+def test_never_above_the_start_and_no_single_step_helps(n, grid, seed, start):
+    lattice = correlated(n, 4, seed, grid)
+    codes = torch_anneal_codes(lattice, Annealing(1, 20, 20, start=start), seed, device="cpu")
+    begun = gptq_codes(lattice) if start == "gptq" else lattice.nearest()
+    assert (lattice.errors(codes) <= lattice.errors(begun)).all()
+    assert ((codes - grid.low) % grid.step == 0).all()
+    assert codes.min() >= grid.low
+    assert codes.max() <= grid.high
+    check_no_single_step_helps(lattice, codes)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 80), st.sampled_from(GRIDS), st.integers(0, 10_000))
+def test_fields_and_errors_stay_true_through_blocks(n, grid, seed):
+    lattice = correlated(n, 3, seed, grid)
+    rows = TorchRows.of(lattice, torch.device("cpu"))
+    rng = np.random.default_rng(seed)
+    places = torch.from_numpy(rng.integers(0, rows.top + 1, size=(n, 3)).astype(np.float32))
+    target = torch.from_numpy(rng.integers(0, rows.top + 1, size=(n, 3)).astype(np.float32))
+    field = rows.fields(places)
+    rows.sweep(places, field, lambda i, _: target[i])
+    assert torch.equal(places, target)
+    torch.testing.assert_close(field, rows.fields(target), rtol=1e-3, atol=1e-3 * float(rows.fields(target).abs().max()))
+    codes = (grid.low + grid.step * target.T.numpy()).astype(np.int16)
+    gap = lattice.values(codes).astype(np.float64) - lattice.weights
+    np.testing.assert_allclose(rows.errors(target), np.einsum("ri,ij,rj->r", gap, lattice.gram, gap), rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 4), st.integers(0, 10_000))
+def test_small_rows_reach_the_best_of_all_codes_nearly_always(n, seed):
+    lattice = correlated(n, 12, seed, Grid(2))
+    errors, least = lattice.errors(torch_anneal_codes(lattice, EFFORT, seed, device="cpu")), least_errors(lattice)
+    assert (errors >= least * (1 - 1e-5) - 1e-7).all()
+    assert (errors <= least * (1 + 1e-4) + 1e-6).mean() >= 0.75
+
+
+def test_seeds_repeat_and_wide_layers_gain_as_much_as_on_compiled_rows():
+    lattice = correlated(150, 20, 1, Grid(3))
+    first, second = (torch_anneal_codes(lattice, EFFORT, 5, device="cpu") for _ in range(2))
+    assert np.array_equal(first, second)
+    compiled = lattice.errors(anneal_codes(lattice, EFFORT, 5)).sum()
+    assert lattice.errors(first).sum() < 1.05 * compiled
+    assert lattice.errors(first).sum() < 0.95 * lattice.errors(gptq_codes(lattice)).sum()
+
+
+def rounded_on(device: str) -> None:
+    lattice = correlated(70, 9, 2, Grid(3, group=32))
+    weight, gram = torch.from_numpy(lattice.weights), torch.from_numpy(lattice.gram)[None]
+    there = AnnealedRounding(32, effort=EFFORT, device=device)(weight, 3, gram)
+    assert there.grid == Grid(3, 32)
+    here = AnnealedRounding(32, effort=EFFORT)(weight, 3, gram)
+    errors = []
+    for grid in (there, here):
+        gap = (dequantize(grid) - weight).double()
+        errors.append(float((gap @ gram[0].double() * gap).sum()))
+    assert errors[0] < 1.1 * errors[1]
+
+
+def test_layers_are_rounded_on_a_device_of_choice():
+    rounded_on("cpu")
+    with pytest.raises(ValueError, match="device='abacus'"):
+        AnnealedRounding(device="abacus")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_layers_are_rounded_on_cuda():
+    rounded_on("cuda")
+    lattice = correlated(100, 50, 3, Grid(4))
+    codes = torch_anneal_codes(lattice, EFFORT, 0, device="cuda")
+    assert (lattice.errors(codes) <= lattice.errors(gptq_codes(lattice))).all()
+    check_no_single_step_helps(lattice, codes)

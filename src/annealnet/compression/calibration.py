@@ -20,7 +20,7 @@ class Calibration:
     """Samples in memory.
 
     Attributes:
-        x: float32 ``(samples, …)``.
+        x: float32 ``(samples, …)``, or int32 or int64 where a network reads tokens.
         y: int64 ``(samples,)`` or None where no labels were given.
     """
 
@@ -61,7 +61,7 @@ def read_batches(data: Iterable[Any], argument: str = "data", samples: int | Non
             raise ValueError(f"{argument}: batch {number} holds NaN or infinite values: clean the inputs first")
         if y is not None and len(y) != len(x):
             raise ValueError(f"{argument}: batch {number} has {len(x)} samples and {len(y)} labels: give one label each")
-        xs.append(x.float())
+        xs.append(x if x.dtype in (torch.int32, torch.int64) else x.float())  # whole numbers are tokens of an embedding
         if y is not None:
             ys.append(torch.as_tensor(y).long())
         seen += len(x)

@@ -153,6 +153,8 @@ def _left_out(labeller: Labeller) -> list[Pinned]:
                 if f"{name}.".startswith(f"{path}."):
                     reason = f"it is inside {path!r}, whose forward cannot be traced"
             found.append(Pinned(name, f"stays dense: {reason}"))
+        elif isinstance(module, nn.Embedding):
+            found.append(Pinned(name, "stays dense: it is an embedding"))
     return found
 
 

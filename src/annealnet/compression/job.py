@@ -21,9 +21,9 @@ from annealnet.compression.finetune import FineTuning, fine_tune
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
 from annealnet.compression.plan import CompressionPlan
 from annealnet.compression.problem import WIDTHS, prepare
-from annealnet.compression.result import CompressedNetwork, LayerChange, Measured, Report, measure
+from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding
-from annealnet.compression.sensitivity import Sensitivity, answer_divergence
+from annealnet.compression.sensitivity import Sensitivity
 from annealnet.compression.storage import dense_bytes
 from annealnet.energy import Certificate
 
@@ -180,25 +180,13 @@ def finish(
 ) -> CompressedNetwork:
     """Measures a built plan on the calibration data and puts everything that is known about it together."""
     x, y = calibration.x, calibration.y
-    answers, loss, accuracy = measure(problem.dense, x, y)
     graph, space = problem.graph, problem.space
-    dense = Measured(dense_bytes(model), graph.macs(), loss, accuracy, 0.0, len(x))
-    small_answers, small_loss, small_accuracy = measure(built.model, x, y)
-    small = Measured(
-        space.bytes(built.keep, built.bits), graph.macs(built.keep), small_loss, small_accuracy,
-        answer_divergence(answers, small_answers), len(x),
-    )  # fmt: skip
-    everything = np.ones(graph.num_units, dtype=bool)
+    costs = (dense_bytes(model), graph.macs()), (space.bytes(built.keep, built.bits), graph.macs(built.keep))
+    dense, small = measure_both(problem.dense, built.model, x, y, costs)
     layers = tuple(
-        LayerChange(
-            layer.name, layer.kind, len(layer.out_units), int(graph.keep_for(layer, built.keep)[0].sum()),
-            built.bits[layer.name], 4 * graph.weights(layer, everything) + 4 * len(layer.out_units) * layer.stores_bias,
-            space.layer_bytes(layer.name, built.keep, built.bits[layer.name]),
-            graph.weights(layer, everything) * graph.output_shapes[layer.name],
-            graph.weights(layer, built.keep) * graph.output_shapes[layer.name],
-        )
-        for layer in graph.layers
-    )  # fmt: skip
+        layer_change(graph, name, built.keep, bits, space.layer_bytes(name, built.keep, bits))
+        for name, bits in ((layer.name, built.bits[layer.name]) for layer in graph.layers)
+    )
     report = Report(
         dense, small, layers, proposed.certificate,
         tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),

@@ -15,9 +15,8 @@ from annealnet.compression.graph import NetworkGraph, trace
 from annealnet.compression.grids import Grid
 from annealnet.compression.norms import fold_batch_norms
 from annealnet.compression.plan import CompressionPlan
-from annealnet.compression.result import CompressedNetwork, LayerChange, Measured, Report, measure
+from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding
-from annealnet.compression.sensitivity import answer_divergence
 from annealnet.compression.settled import SettledLayers
 from annealnet.compression.storage import dense_bytes, file_bytes
 
@@ -97,14 +96,9 @@ def quantize(
     small = fold_batch_norms(dense, graph)
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
     x, y = calibration.x, calibration.y
-    logits, loss, accuracy = measure(dense, x, y)
-    small_logits, small_loss, small_accuracy = measure(small, x, y)
-    before = Measured(dense_bytes(model), graph.macs(), loss, accuracy, 0.0, len(x))
-    after = Measured(
-        file_bytes(graph, folded, plan), graph.macs(), small_loss, small_accuracy,
-        answer_divergence(logits, small_logits), len(x),
-    )  # fmt: skip
-    layers = tuple(_change(graph, name, plan) for name in plan.bits)
+    costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
+    before, after = measure_both(dense, small, x, y, costs)
+    layers = tuple(layer_change(graph, name, keep, plan.bits[name], _stored(graph, name, plan)) for name in plan.bits)
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
     }  # fmt: skip
@@ -122,14 +116,9 @@ def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int
     return {name: int(bits.get(name, 8)) for name in names}
 
 
-def _change(graph: NetworkGraph, name: str, plan: CompressionPlan) -> LayerChange:
-    """One layer before and after."""
-    layer = next(layer for layer in graph.layers if layer.name == name)
-    everything = np.ones(graph.num_units, dtype=bool)
-    weights, outputs, grid = graph.weights(layer, everything), len(layer.out_units), plan.grid(name)
+def _stored(graph: NetworkGraph, name: str, plan: CompressionPlan) -> int:
+    """Bytes of a layer: packed codes, scales, zero points and bias."""
+    layer, grid = graph.layer(name), plan.grid(name)
+    weights, outputs = graph.weights(layer, np.ones(graph.num_units, dtype=bool)), len(layer.out_units)
     scales = outputs * grid.groups(weights // outputs)
-    stored = -(-weights * grid.bits // 8) + scales * (2 if grid.symmetric else 3) + 2 * outputs * layer.stores_bias
-    macs = weights * graph.output_shapes[name]
-    return LayerChange(
-        name, layer.kind, outputs, outputs, grid.bits, 4 * weights + 4 * outputs * layer.stores_bias, stored, macs, macs
-    )
+    return -(-weights * grid.bits // 8) + scales * (2 if grid.symmetric else 3) + 2 * outputs * layer.stores_bias

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.graph import NetworkGraph
 from annealnet.compression.grids import Quantized
 from annealnet.compression.onnx_export import export_onnx
 from annealnet.compression.plan import CompressionPlan
+from annealnet.compression.sensitivity import answer_divergence
 from annealnet.compression.storage import save_compressed
 from annealnet.energy import Certificate
 
-__all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report", "measure"]
+__all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report", "layer_change", "measure", "measure_both"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,31 @@ def measure(
         return answers, None, None
     loss = float(nn.functional.cross_entropy(answers, y))
     return answers, loss, float((answers.argmax(1) == y).double().mean())
+
+
+def measure_both(
+    dense: nn.Module, small: nn.Module, x: Tensor, y: Tensor | None, bytes_and_macs: tuple[tuple[int, int], tuple[int, int]]
+) -> tuple[Measured, Measured]:
+    """The dense and the small network on the same samples; their (bytes, multiply-adds) are known to the caller."""
+    answers, loss, accuracy = measure(dense, x, y)
+    small_answers, small_loss, small_accuracy = measure(small, x, y)
+    divergence = answer_divergence(answers, small_answers)
+    return (
+        Measured(*bytes_and_macs[0], loss, accuracy, 0.0, len(x)),
+        Measured(*bytes_and_macs[1], small_loss, small_accuracy, divergence, len(x)),
+    )
+
+
+def layer_change(graph: NetworkGraph, name: str, keep: np.ndarray, bits: int, stored: int) -> LayerChange:
+    """One layer before and after: the units that ``keep`` leaves, at ``bits``, in ``stored`` bytes."""
+    layer = graph.layer(name)
+    everything = np.ones(graph.num_units, dtype=bool)
+    before, after = graph.weights(layer, everything), graph.weights(layer, keep)
+    outputs, positions = len(layer.out_units), graph.output_shapes[name]
+    return LayerChange(
+        name, layer.kind, outputs, int(graph.keep_for(layer, keep)[0].sum()), bits,
+        4 * before + 4 * outputs * layer.stores_bias, stored, before * positions, after * positions,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,16 @@ from annealnet.samplers.layered import BestOf, LayeredAnnealing, LayeredModel, L
 from annealnet.samplers.layered_dimod import DimodLayers
 from annealnet.samplers.layered_exact import EnumeratedLayers, QuantumLayers
 from annealnet.samplers.native import NativeSampler
+from annealnet.samplers.quantum import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.recombination import RecombinationSampler
+from annealnet.samplers.shared import SharedGramSampler
 from annealnet.samplers.tabu import TabuSampler
 from annealnet.samplers.tempering import TemperingSampler
 
 __all__ = [
     "NATIVE",
+    "QUANTUM",
+    "AdiabaticSampler",
     "AnnealingSampler",
     "AutoSampler",
     "BestOf",
@@ -35,17 +39,20 @@ __all__ = [
     "EnumeratedLayers",
     "ExactSampler",
     "Fit",
+    "GroverSampler",
     "LayeredAnnealing",
     "LayeredModel",
     "LayeredReads",
     "LayeredSampler",
     "NativeSampler",
     "PrefixBlock",
+    "QAOASampler",
     "QuantumLayers",
     "RecombinationSampler",
     "RetryComposite",
     "SamplerEntry",
     "Schedule",
+    "SharedGramSampler",
     "TabuSampler",
     "TemperingSampler",
     "TiledSampler",
@@ -69,6 +76,13 @@ NATIVE: dict[str, Callable[[], NativeSampler]] = {
     "exact": ExactSampler,
 }
 
+#: Simulated quantum devices by the name the command line takes.
+QUANTUM: dict[str, Callable[[], NativeSampler]] = {
+    "adiabatic": AdiabaticSampler,
+    "qaoa": QAOASampler,
+    "grover": GroverSampler,
+}
+
 
 class SamplerEntry(NamedTuple):
     """One line of the list of samplers."""
@@ -87,7 +101,7 @@ def available() -> list[SamplerEntry]:
     """
     ours = [
         SamplerEntry(type(own).__name__, own.properties["description"], "nothing")
-        for own in (make() for make in NATIVE.values())
+        for own in (make() for make in (*NATIVE.values(), *QUANTUM.values(), SharedGramSampler))
     ]
     return [
         *ours,

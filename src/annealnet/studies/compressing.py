@@ -1,15 +1,15 @@
-"""`annealnet compress`: files in, files and a report out."""
+"""`annealnet compress` and `annealnet quantize`: files in, files and a report out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from annealnet.compression import Budget, FineTuning, compress
+from annealnet.compression import Budget, FineTuning, compress, quantize
 from annealnet.compression.calibration import Calibration
 from annealnet.compression.formulations import Formulation
 from annealnet.compression.onnx_export import export_dense_onnx, onnx_latency
@@ -21,7 +21,7 @@ from annealnet.samplers import AutoSampler, DistributedSampler, Workers
 from annealnet.studies.comparison import FORMULATIONS
 from annealnet.studies.recording import record
 
-__all__ = ["Request", "compress_files", "onnx_pair"]
+__all__ = ["QuantizeRequest", "Request", "compress_files", "onnx_pair", "quantize_files"]
 
 Latency = tuple[float, float, float]
 
@@ -87,11 +87,60 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
         rounding=AnnealedRounding(seed=request.seed, workers=request.workers),
         checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,
     )  # fmt: skip
-    small.save(request.out)
+    return _delivered(small, dense, request.network, test, request.out, say)
+
+
+@dataclass(frozen=True)
+class QuantizeRequest:
+    """What ``annealnet quantize`` was asked for.
+
+    Attributes:
+        network, data, out, mean, std, samples, seed: as of :class:`Request`.
+        bits: a width for all layers, or widths by layer name.
+        group: weights of an output channel that share a scale; None for all of them.
+        symmetric: whether zero points are 0.
+        workers: where rounding runs; None is this process.
+    """
+
+    network: str
+    data: str
+    out: Path
+    bits: int | Mapping[str, int] = 4
+    group: int | None = None
+    symmetric: bool = True
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    samples: int = 1024
+    seed: int = 0
+    workers: Workers | None = None
+
+
+def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[str], None]) -> CompressionReport:
+    """Rounds a network on data from a path and writes plan, tensors, ONNX models and report.html.
+
+    Raises:
+        ValueError: for every kind of bad input, before work starts.
+    """
+    split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
+    x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
+    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    rounding = AnnealedRounding(request.group, request.symmetric, seed=request.seed, workers=request.workers)
+    small = quantize(
+        dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.bits, rounding=rounding, group=request.group,
+        symmetric=request.symmetric, checkpoint=request.out / "checkpoint", seed=request.seed, progress=say,
+    )  # fmt: skip
+    return _delivered(small, dense, request.network, test, request.out, say)
+
+
+def _delivered(
+    small: CompressedNetwork, dense: nn.Module, name: str, test: Calibration, out: Path, say: Callable[[str], None]
+) -> CompressionReport:
+    """Files, both ONNX models and the report of a finished network."""
+    small.save(out)
     say("exporting to ONNX and timing both models")
-    latencies = onnx_pair(request.out, small, dense)
-    report = record(small, request.network, f"{len(test.x)} held-out samples", dense, test, latencies)
-    write_html(report, request.out / "report.html")
+    latencies = onnx_pair(out, small, dense)
+    report = record(small, name, f"{len(test.x)} held-out samples", dense, test, latencies)
+    write_html(report, out / "report.html")
     return report
 
 

@@ -11,6 +11,7 @@ from annealnet.compression.rounding.gram_rounding import (
 from annealnet.compression.rounding.lattice import Lattice, RowEnergy, lower_bounds, row_energy
 from annealnet.compression.rounding.nearest import NearestRounding
 from annealnet.compression.rounding.protocol import Rounding
+from annealnet.compression.rounding.torch_rows import TorchRows, torch_anneal_codes
 
 __all__ = [
     "AdaRounding",
@@ -21,9 +22,11 @@ __all__ = [
     "NearestRounding",
     "Rounding",
     "RowEnergy",
+    "TorchRows",
     "anneal_codes",
     "layer_lattices",
     "lower_bounds",
     "row_energy",
     "settled_lattices",
+    "torch_anneal_codes",
 ]

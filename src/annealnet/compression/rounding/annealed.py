@@ -1,8 +1,8 @@
 """Annealed rounding of a lattice.
 
-GPTQ's answer is where it starts. Mean-field anneals look for better ones from the other side, where nothing is decided yet;
-each row takes its best, is annealed from there in a gentle heat bath, and descends to where no pair of codes helps. Whatever
-a step finds, a row keeps the best it has seen.
+GPTQ's answer is where it starts. Graduated mean fields look for better ones from the other side, where nothing is decided
+yet; each row takes its best, is annealed from there in a gentle heat bath, and descends to where no pair of codes helps.
+Whatever a step finds, a row keeps the best it has seen.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ import numpy as np
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
 
-__all__ = ["Annealing", "anneal_codes"]
+__all__ = ["Annealing", "anneal_codes", "graduation"]
 
 #: Correlated inputs that a weight may move together with.
 _PARTNERS = 8
-#: First and last temperature of the mean-field anneals, in units of a row's mean G_ii s_i².
-_SCHEDULES = ((1.0, 0.07), (0.8, 0.07), (1.3, 0.07), (1.0, 0.05))
-#: Multiply-adds that a layer is worth, and what one sweep of the heat bath and one pass over pairs cost, in products of the
-#: weights with the Gram matrix (a sweep of a mean field costs one).
-_MOST_PRODUCTS, _SWEEP_COST, _PAIR_COST = 1e11, 0.4, 8.0
+#: κ of the mean fields rises with these powers of the time, one after the other; slowly at first is what pays.
+_POWERS = (2.0, 3.0, 1.5, 4.0)
+#: Multiply-adds that a layer is worth, and what a sweep of a mean field, one of the heat bath and a pass over pairs cost,
+#: in products of the weights with the Gram matrix, made one row at a time (a mean field's are made in blocks).
+_MOST_PRODUCTS, _FIELD_COST, _SWEEP_COST, _PAIR_COST = 1e11, 0.2, 0.4, 8.0
+#: Sweeps below which a mean field finds nothing.
+_SHORTEST_FIELD = 20
 Start = Literal["gptq", "nearest"]
 
 
@@ -32,7 +34,7 @@ class Annealing:
     """How hard to try.
 
     Attributes:
-        fields: mean-field anneals, each on a schedule of its own.
+        fields: graduated mean fields, each on a schedule of its own.
         field_sweeps: sweeps of one.
         sweeps: visits of every weight in the heat bath; 0 only descends.
         heat: first temperature, in units of a row's error per weight at the start.
@@ -46,7 +48,7 @@ class Annealing:
     """
 
     fields: int = 4
-    field_sweeps: int = 300
+    field_sweeps: int = 600
     sweeps: int = 800
     heat: float = 2.0
     cold: float = 0.2
@@ -68,19 +70,22 @@ class Annealing:
     def within(self, rows: int, inputs: int) -> Annealing:
         """The same, or as much of it as a layer of this size allows in some ten seconds on two cores.
 
-        Mean fields are given up first (one that is too short is worth nothing), then sweeps of the heat bath, then pairs.
+        A mean field is worth most and comes first, with fewer sweeps if need be; then pairs, then sweeps of the heat bath.
 
         Example:
             >>> Annealing().within(64, 576) == Annealing(), Annealing().within(512, 4608).fields
-            (True, 0)
+            (True, 1)
         """
         left = _MOST_PRODUCTS / max(1, rows * inputs**2)
-        pairs = self.pairs if _PAIR_COST * self.pairs <= 0.5 * left else 0
-        left -= _PAIR_COST * pairs
-        fields = min(self.fields, int(0.75 * left / self.field_sweeps))
-        left -= fields * self.field_sweeps
-        sweeps = min(self.sweeps, max(0, int(left / _SWEEP_COST)))
-        return replace(self, fields=fields, sweeps=sweeps, pairs=pairs)
+        affordable = int(0.75 * left / _FIELD_COST)
+        fields = min(self.fields, max(1, affordable // self.field_sweeps))
+        field_sweeps = min(self.field_sweeps, affordable // max(1, fields))
+        if field_sweeps < min(_SHORTEST_FIELD, self.field_sweeps):
+            fields, field_sweeps = 0, self.field_sweeps
+        left -= _FIELD_COST * fields * field_sweeps
+        pairs = self.pairs if _PAIR_COST * self.pairs <= left else 0
+        sweeps = min(self.sweeps, max(0, int((left - _PAIR_COST * pairs) / _SWEEP_COST)))
+        return replace(self, fields=fields, field_sweeps=field_sweeps, sweeps=sweeps, pairs=pairs)
 
 
 def anneal_codes(
@@ -105,7 +110,8 @@ def anneal_codes(
         >>> bool((lattice.errors(anneal_codes(lattice, Annealing(), 0)) <= lattice.errors(gptq_codes(lattice))).all())
         True
     """
-    from annealnet.compression.rounding.kernels import anneal_rows, descend_pairs, mean_field_rows
+    from annealnet.compression.rounding.graduated import graduate_rows
+    from annealnet.compression.rounding.kernels import anneal_rows, descend_pairs
 
     if start is None:
         start = gptq_codes(lattice) if effort.start == "gptq" else lattice.nearest()
@@ -115,10 +121,8 @@ def anneal_codes(
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
     streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
     for number in range(effort.fields):
-        first, last = _SCHEDULES[number % len(_SCHEDULES)]
-        stretch = 1 + 0.1 * (number // len(_SCHEDULES))
         codes = np.empty_like(best)
-        mean_field_rows(*common, codes, np.geomspace(stretch * first, last, effort.field_sweeps).astype(np.float32))
+        graduate_rows(*common, codes, graduation(effort.field_sweeps, number))
         anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0], 0)
         least = _keep_better(lattice, codes, best, least)
     heats: list[float] = [0.0] + [effort.heat] * (effort.repeats if effort.sweeps else 0)  # descent alone comes first
@@ -133,6 +137,17 @@ def anneal_codes(
         anneal_rows(*common, codes, partners, np.zeros(len(codes), dtype=np.float32), shares[:0], streams[0], 0)
         _keep_better(lattice, codes, best, least)
     return best
+
+
+def graduation(sweeps: int, number: int) -> np.ndarray:
+    """κ of each sweep of the mean field of this number: float32 ``(sweeps,)``, from 0 to 1.
+
+    Example:
+        >>> graduation(3, 0).tolist()
+        [0.0, 0.25, 1.0]
+    """
+    power = _POWERS[number % len(_POWERS)] + 0.25 * (number // len(_POWERS))
+    return np.asarray(np.linspace(0.0 if sweeps > 1 else 1.0, 1.0, sweeps) ** power, dtype=np.float32)
 
 
 def _keep_better(lattice: Lattice, codes: np.ndarray, best: np.ndarray, least: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from annealnet.compression.rounding.gptq import GptqFactor, gptq_codes, gptq_fac
 from annealnet.compression.rounding.lattice import Lattice
 from annealnet.compression.rounding.nearest import NearestRounding, finite_rows, on_grid
 from annealnet.compression.rounding.scales import fit_scales, refit_scales, storable
+from annealnet.compression.rounding.torch_rows import torch_anneal_codes
 from annealnet.samplers import Workers
 
 __all__ = ["AdaRounding", "AnnealedRounding", "GptqRounding", "GramRounding", "layer_lattices", "settled_lattices"]
@@ -159,6 +160,8 @@ class AnnealedRounding(GramRounding):
         rounds: times that scales are refitted and codes annealed again; 0 leaves the scales.
         seed: of the annealing.
         workers: where pieces of a layer's rows are annealed; None is this process. The answer is the same anywhere.
+        device: a torch device on which all rows of a layer are annealed at once (``"cuda"``); None is CUDA where there is
+            one and no workers are given, else the compiled rows of this machine's cores.
 
     Example:
         >>> from annealnet.compression.grids import dequantize
@@ -174,12 +177,18 @@ class AnnealedRounding(GramRounding):
     rounds: int = 2
     seed: int = 0
     workers: Workers | None = field(default=None, repr=False, compare=False)
+    device: str | None = None
 
     def __post_init__(self) -> None:
         if not self.stretches or min(self.stretches) <= 0:
             raise ValueError(f"stretches={self.stretches!r} must hold positive factors, 1.0 among them")
         if self.rounds < 0:
             raise ValueError(f"rounds={self.rounds!r} must not be negative")
+        if self.device is not None:
+            try:
+                torch.device(self.device)
+            except RuntimeError as error:
+                raise ValueError(f"device={self.device!r} is no torch device: give 'cuda', 'cpu' or None") from error
 
     def quick(self) -> AnnealedRounding:
         """GPTQ's codes on the first scales, and single steps down from them."""
@@ -190,21 +199,33 @@ class AnnealedRounding(GramRounding):
         """See :class:`GramRounding`; rows in pieces, over the workers where there are any."""
         factor = gptq_factor(lattice) if self.effort.start == "gptq" else None
         rows = len(lattice.weights)
+        size = _PIECE if self._place() is None else rows
         pieces = [
-            _Rows(lattice.rows(slice(first, first + _PIECE)), factor, number, first, rows)
-            for first in range(0, rows, _PIECE)
+            _Rows(lattice.rows(slice(first, first + size)), factor, number, first, rows) for first in range(0, rows, size)
         ]
         run = self.workers.run if self.workers is not None else lambda work, parts: list(map(work, parts))
         found = run(self._settle_rows, pieces)
         codes = np.concatenate([piece for piece, _ in found])
         return codes, replace(lattice, scale=np.concatenate([scale for _, scale in found]))
 
+    def _place(self) -> str | None:
+        """The torch device in use; None where rows are annealed by compiled code."""
+        if self.device is None and self.workers is None and torch.cuda.is_available():
+            return "cuda"
+        return self.device
+
+    def _codes(self, lattice: Lattice, effort: Annealing, seed: int, codes: np.ndarray, first: int) -> np.ndarray:
+        place = self._place()
+        if place is None:
+            return anneal_codes(lattice, effort, seed, codes, first)
+        return torch_anneal_codes(lattice, effort, seed, codes, place)
+
     def _settle_rows(self, piece: _Rows) -> tuple[np.ndarray, np.ndarray]:
         """Codes and scales of some rows."""
         lattice, codes = self._started(piece.lattice, piece.factor)
         effort = self.effort.within(piece.rows, lattice.weights.shape[1])
         seeds = np.random.SeedSequence([self.seed, piece.number]).generate_state(self.rounds + 1)
-        codes = anneal_codes(lattice, effort, int(seeds[0]), codes, piece.first)
+        codes = self._codes(lattice, effort, int(seeds[0]), codes, piece.first)
         for seed in seeds[1:]:
             errors = lattice.errors(codes)
             fitted = replace(lattice, scale=refit_scales(lattice, codes))
@@ -212,7 +233,7 @@ class AnnealedRounding(GramRounding):
             if not better.any():
                 break
             lattice = replace(lattice, scale=np.where(better[:, None], fitted.scale, lattice.scale))
-            codes = anneal_codes(lattice, effort, int(seed), codes, piece.first)
+            codes = self._codes(lattice, effort, int(seed), codes, piece.first)
         return codes, lattice.scale
 
     def _started(self, lattice: Lattice, factor: GptqFactor | None) -> tuple[Lattice, np.ndarray]:

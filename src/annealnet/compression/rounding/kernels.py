@@ -19,10 +19,10 @@ import numpy as np
 
 from annealnet.samplers.kernels.random import next_state, seeded
 
-__all__ = ["anneal_rows", "descend_pairs", "mean_field_rows"]
+__all__ = ["anneal_rows", "descend_pairs"]
 
-#: A mean that moves by less than this share of a step stays.
-_STILL = np.float32(3e-3)
+# Visits are inlined by name: as calls, their many array arguments cost ten times what they do.
+
 #: Logistic noise, drawn by the upper bits of the row's random stream.
 _NOISE = np.log((np.arange(4096) + 0.5) / (4096 - np.arange(4096) - 0.5)).astype(np.float32)
 
@@ -38,67 +38,66 @@ def _field(gram: np.ndarray, weights: np.ndarray, values: np.ndarray, field: np.
                 field[j] += gap * row[j]
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def mean_field_rows(
-    gram: np.ndarray,
-    weights: np.ndarray,
-    scale: np.ndarray,
-    zero: np.ndarray,
-    column: np.ndarray,
-    levels: np.ndarray,
-    codes: np.ndarray,
-    temperatures: np.ndarray,
-) -> None:
-    """Mean-field annealing: every weight is the mean of its code at a temperature that falls; ``codes`` are overwritten.
+@numba.njit(cache=True, fastmath=True)
+def _begin(
+    gram: np.ndarray, weights: np.ndarray, scale: np.ndarray, zero: np.ndarray, column: np.ndarray, step: int,
+    codes: np.ndarray, width: np.ndarray, stiff: np.ndarray, field: np.ndarray,
+) -> None:  # fmt: skip
+    """Steps s_i, G_ii s_i² and field of one row; also where float32 sums are made anew."""
+    n = len(codes)
+    values = np.empty(n, dtype=np.float32)
+    for i in range(n):
+        width[i] = scale[column[i]] * step
+        values[i] = scale[column[i]] * (codes[i] - zero[column[i]])
+        stiff[i] = gram[i, i] * width[i] * width[i]
+    _field(gram, weights, values, field)
 
-    With the others at their means, code c of weight i has probability ∝ exp(−G_ii s_i² (c − h_i)² / T), h_i the best real
-    code. A mean starts at the weight itself and settles on one code as T falls; it sees the others undecided, as no single
-    state does, which is what stiff directions of many weights need. Only the four codes around h_i count.
 
-    Args:
-        gram, weights, scale, zero, column, levels, codes: as :func:`anneal_rows`.
-        temperatures: float32 ``(sweeps,)``, in units of a row's mean G_ii s_i².
-    """
-    rows, n = weights.shape
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _visit_single(
+    i: int, gram: np.ndarray, levels: np.ndarray, width: np.ndarray, stiff: np.ndarray, field: np.ndarray, codes: np.ndarray,
+    heat: np.float32, noise: np.float32,
+) -> bool:  # fmt: skip
+    """Heat bath of one code between the two points around its best place, a descent at no heat; whether it changed."""
+    low, step = levels[0], levels[2]
+    last = (levels[1] - low) // step - 1  # the upper of two neighbouring points is at most the highest
+    # in steps above the lowest point
+    place = np.float32((codes[i] - low) // step) - field[i] / (gram[i, i] * width[i])
+    below = min(max(int(np.floor(place)), 0), last)
+    share = place - below
+    if heat > 0:
+        share += np.float32(0.5) * heat / stiff[i] * noise
+    code = low + step * (below + (1 if share > 0.5 else 0))
+    if code == codes[i]:
+        return False
+    move = np.float32((code - codes[i]) // step) * width[i]
+    # float32 noise must not make it swing between two equal points
+    if heat <= 0 and 2 * move * field[i] + move * move * gram[i, i] >= -1e-5 * stiff[i]:
+        return False
+    codes[i] = code
+    for j in range(len(field)):
+        field[j] += move * gram[i, j]
+    return True
+
+
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _visit_pair(
+    i: int, j: int, sign: int, gram: np.ndarray, levels: np.ndarray, width: np.ndarray, stiff: np.ndarray, field: np.ndarray,
+    codes: np.ndarray, threshold: np.float32,
+) -> None:  # fmt: skip
+    """Moves weight i by a step, and j by the step that makes up for it, where that costs less than ``threshold``."""
     low, high, step = levels[0], levels[1], levels[2]
-    top = (high - low) // step
-    for r in numba.prange(rows):
-        width = np.empty(n, dtype=np.float32)
-        base = np.empty(n, dtype=np.float32)
-        means = np.empty(n, dtype=np.float32)
-        field = np.empty(n, dtype=np.float32)
-        unit = np.float32(0)
-        for i in range(n):
-            width[i] = scale[r, column[i]] * step
-            base[i] = scale[r, column[i]] * (low - zero[r, column[i]])
-            means[i] = min(max(weights[r, i], base[i]), base[i] + top * width[i])
-            unit += gram[i, i] * width[i] * width[i] / n
-        _field(gram, weights[r], means, field)
-        for sweep in range(len(temperatures)):
-            heat = unit * temperatures[sweep]
-            for i in range(n):
-                own = gram[i, i]
-                if own <= 0:
-                    continue
-                cold = own * width[i] * width[i] / heat
-                place = (means[i] - field[i] / own - base[i]) / width[i]
-                below = min(max(int(np.floor(place)), 0), top - 1)
-                nearest = min((place - below) * (place - below), (place - below - 1) * (place - below - 1))
-                total = np.float32(0)
-                weighed = np.float32(0)
-                for code in range(max(0, below - 1), min(top, below + 2) + 1):
-                    gap = place - code
-                    likely = np.exp(-min(cold * (gap * gap - nearest), np.float32(60)))
-                    total += likely
-                    weighed += likely * code
-                move = base[i] + width[i] * weighed / total - means[i]
-                if abs(move) > _STILL * width[i]:
-                    means[i] += move
-                    row = gram[i]
-                    for j in range(n):
-                        field[j] += move * row[j]
-        for i in range(n):
-            codes[r, i] = low + step * min(max(int(np.rint((means[i] - base[i]) / width[i])), 0), top)
+    other = -sign if gram[i, j] > 0 else sign
+    there, then = codes[i] + sign * step, codes[j] + other * step
+    if not (low <= there <= high and low <= then <= high and stiff[j] > 0):
+        return
+    move, second = sign * width[i], other * width[j]
+    cost = 2 * (move * field[i] + second * field[j] + move * second * gram[i, j]) + stiff[i] + stiff[j]
+    if cost < threshold:
+        codes[i] = there
+        codes[j] = then
+        for k in range(len(field)):
+            field[k] += move * gram[i, k] + second * gram[j, k]
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)
@@ -132,70 +131,48 @@ def anneal_rows(
         first_row: number of the first row, where these are some of a layer's.
     """
     rows, n = weights.shape
-    low, high, step = levels[0], levels[1], levels[2]
-    last = (high - low) // step - 1  # the upper of two neighbouring points is at most the highest
-    many = np.uint64(partners.shape[1])
+    many, annealing = np.uint64(partners.shape[1]), len(shares)
     for r in numba.prange(rows):
         state = seeded(seed, first_row + r)
-        values = np.empty(n, dtype=np.float32)
         width = np.empty(n, dtype=np.float32)
         stiff = np.empty(n, dtype=np.float32)
-        for i in range(n):
-            width[i] = scale[r, column[i]] * step
-            values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
-            stiff[i] = gram[i, i] * width[i] * width[i]
         field = np.empty(n, dtype=np.float32)
-        _field(gram, weights[r], values, field)
-        annealing = len(shares)
+        own = codes[r]
+        _begin(gram, weights[r], scale[r], zero[r], column, levels[2], own, width, stiff, field)
         for sweep in range(annealing + 50):
-            heat = np.float32(0)
-            if sweep < annealing:
-                heat = temperatures[r] * shares[sweep]
+            heat = temperatures[r] * shares[sweep] if sweep < annealing else np.float32(0)
             changed = False
             for i in range(n):
                 if stiff[i] <= 0:
                     continue
-                # in steps above the lowest point
-                place = np.float32((codes[r, i] - low) // step) - field[i] / (gram[i, i] * width[i])
-                below = min(max(int(np.floor(place)), 0), last)
-                share = place - below
                 if heat > 0:
                     state = next_state(state)
-                    share += np.float32(0.5) * heat / stiff[i] * _NOISE[(state >> np.uint64(40)) & np.uint64(4095)]
-                code = low + step * (below + (1 if share > 0.5 else 0))
-                if code != codes[r, i]:
-                    move = np.float32((code - codes[r, i]) // step) * width[i]
-                    # float32 noise must not make it swing between two equal points
-                    if heat > 0 or 2 * move * field[i] + move * move * gram[i, i] < -1e-5 * stiff[i]:
-                        codes[r, i] = code
-                        row = gram[i]
-                        for j in range(n):
-                            field[j] += move * row[j]
-                        changed = True
-                if heat > 0:
+                    _visit_single(
+                        i, gram, levels, width, stiff, field, own, heat, _NOISE[(state >> np.uint64(40)) & np.uint64(4095)]
+                    )
                     state = next_state(state)
                     j = partners[i, ((state >> np.uint64(33)) * many) >> np.uint64(31)]
                     sign = 1 if state & np.uint64(1 << 20) else -1
-                    row = gram[i]
-                    other = -sign if row[j] > 0 else sign
-                    there, then = codes[r, i] + sign * step, codes[r, j] + other * step
-                    if low <= there <= high and low <= then <= high and stiff[j] > 0:
-                        move, second = sign * width[i], other * width[j]
-                        cost = 2 * (move * field[i] + second * field[j] + move * second * row[j]) + stiff[i] + stiff[j]
-                        state = next_state(state)
-                        # logistic noise on the cost: heat bath between staying and going
-                        if cost < heat * _NOISE[(state >> np.uint64(40)) & np.uint64(4095)]:
-                            codes[r, i] = there
-                            codes[r, j] = then
-                            mate = gram[j]
-                            for k in range(n):
-                                field[k] += move * row[k] + second * mate[k]
+                    state = next_state(state)
+                    # logistic noise on the cost: heat bath between staying and going
+                    _visit_pair(
+                        i,
+                        j,
+                        sign,
+                        gram,
+                        levels,
+                        width,
+                        stiff,
+                        field,
+                        own,
+                        heat * _NOISE[(state >> np.uint64(40)) & np.uint64(4095)],
+                    )
+                elif _visit_single(i, gram, levels, width, stiff, field, own, heat, np.float32(0)):
+                    changed = True
             if sweep >= annealing and not changed:
                 break
-            if sweep == annealing - 1 or sweep % 64 == 63:  # float32 sums anew
-                for i in range(n):
-                    values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
-                _field(gram, weights[r], values, field)
+            if sweep == annealing - 1 or sweep % 64 == 63:
+                _begin(gram, weights[r], scale[r], zero[r], column, levels[2], own, width, stiff, field)
 
 
 @numba.njit(cache=True, parallel=True, fastmath=True)
@@ -215,14 +192,11 @@ def descend_pairs(
     rows, n = weights.shape
     low, high, step = levels[0], levels[1], levels[2]
     for r in numba.prange(rows):
-        values = np.empty(n, dtype=np.float32)
         width = np.empty(n, dtype=np.float32)
-        for i in range(n):
-            width[i] = scale[r, column[i]] * step
-            values[i] = scale[r, column[i]] * (codes[r, i] - zero[r, column[i]])
+        stiff = np.empty(n, dtype=np.float32)
         field = np.empty(n, dtype=np.float32)
         gains = np.empty(n, dtype=np.float32)
-        _field(gram, weights[r], values, field)
+        _begin(gram, weights[r], scale[r], zero[r], column, step, codes[r], width, stiff, field)
         for _ in range(rounds):
             changed = False
             for i in range(n):
@@ -232,7 +206,7 @@ def descend_pairs(
                     if not low <= codes[r, i] + sign * step <= high:
                         continue
                     move = sign * width[i]
-                    own = 2 * move * field[i] + move * move * gram[i, i]
+                    own = 2 * move * field[i] + stiff[i]
                     row = gram[i]
                     least = np.float32(0)
                     for j in range(n):
@@ -240,7 +214,7 @@ def descend_pairs(
                         gains[j] = width[j] * (width[j] * gram[j, j] - 2 * abs(slope))
                         least = min(least, gains[j])
                     # own gain alone belongs to single moves; here the partner must pay for it
-                    if own + least >= -1e-4 * width[i] * width[i] * gram[i, i]:
+                    if own + least >= -1e-4 * stiff[i]:
                         continue
                     best, at = np.float32(0), -1
                     for j in range(n):
@@ -248,7 +222,7 @@ def descend_pairs(
                             way = -step if field[j] + move * row[j] > 0 else step
                             if low <= codes[r, j] + way <= high:
                                 best, at = gains[j], j
-                    if at >= 0 and own + best < -1e-4 * width[i] * width[i] * gram[i, i]:
+                    if at >= 0 and own + best < -1e-4 * stiff[i]:
                         other = -width[at] if field[at] + move * row[at] > 0 else width[at]
                         codes[r, i] += sign * step
                         codes[r, at] += step if other > 0 else -step

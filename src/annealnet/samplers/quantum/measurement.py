@@ -1,0 +1,97 @@
+"""Shots from the exact distribution of a final state, scored by the energy itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import dimod
+import numpy as np
+
+from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
+from annealnet.samplers.native import check_whole
+from annealnet.samplers.quantum.landscape import Landscape
+from annealnet.samplers.schedule import Clock
+
+__all__ = ["Request", "answer_of", "measured"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A checked request to a simulated device.
+
+    Attributes:
+        energy: as asked for.
+        reads: states to return.
+        seed: of everything stochastic.
+        clock: running since the request came.
+    """
+
+    energy: Energy | ConstrainedEnergy
+    reads: int
+    seed: int
+    clock: Clock
+
+    @classmethod
+    def of(cls, energy: Energy | ConstrainedEnergy, num_reads: int, seed: int | None) -> Request:
+        """Checks the numbers; None draws a seed.
+
+        Raises:
+            ValueError: when one is out of range.
+        """
+        check_whole("num_reads", num_reads)
+        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
+        if chosen < 0:
+            raise ValueError(f"seed={seed!r} must not be negative")
+        return cls(energy, int(num_reads), chosen, Clock(None))
+
+
+def measured(
+    sampler: str, request: Request, landscape: Landscape, chances: np.ndarray, info: dict[str, Any]
+) -> dimod.SampleSet:
+    """Draws the shots; with constraints, shots that keep them.
+
+    Raises:
+        ValueError: when the chance of keeping the constraints is practically 0.
+    """
+    rng = np.random.default_rng(request.seed)
+    energy, kept = request.energy, 1.0
+    told = {
+        "qubits": landscape.num_qubits,
+        "expectation": float(chances @ landscape.energies) * landscape.unit + landscape.mean,
+    }
+    if isinstance(energy, ConstrainedEnergy) and energy.constraints:
+        chances = chances * _feasible(energy, landscape)
+        kept = float(chances.sum())
+        if kept < 1e-12:
+            raise ValueError(
+                "no shot keeps the constraints: give a longer anneal, or AnnealingSampler, which never breaks them"
+            )
+    ladder = np.cumsum(chances)
+    codes = np.searchsorted(ladder, rng.random(request.reads) * ladder[-1], side="right")
+    codes = np.minimum(codes, len(ladder) - 1)
+    return answer_of(sampler, request, landscape.states(codes, energy.num_variables), {**told, "kept_share": kept, **info})
+
+
+def _feasible(energy: ConstrainedEnergy, landscape: Landscape) -> np.ndarray:
+    """1 for every state whose own bits keep the constraints, float64 ``(2ⁿ,)``."""
+    n = energy.num_variables
+    good = np.empty(1 << n)
+    for first in range(0, 1 << n, 1 << 16):
+        codes = np.arange(first, min(first + (1 << 16), 1 << n))
+        good[first : first + len(codes)] = energy.feasible(landscape.states(codes, n))
+    return np.tile(good, 1 << (landscape.num_qubits - n))
+
+
+def answer_of(sampler: str, request: Request, states: np.ndarray, info: dict[str, Any]) -> dimod.SampleSet:
+    """Samples over variables 0 … n−1, vartype BINARY, lowest first; ``info`` gains timing, seed and certificate."""
+    energies = np.atleast_1d(request.energy.energy(states))
+    order = np.argsort(energies, kind="stable")
+    states, energies = states[order], energies[order]
+    seconds = request.clock.elapsed
+    certificate = Certificate(
+        float(energies[0]), lower_bound(request.energy), False, sampler, request.seed, request.reads, seconds
+    )
+    told = {"timing": {"total": seconds}, "seed": request.seed, "certificate": certificate.to_document(), **info}
+    variables = list(range(states.shape[1]))
+    return dimod.SampleSet.from_samples((states, variables), energy=energies, vartype="BINARY", info=told, sort_labels=False)

@@ -1,0 +1,32 @@
+"""Job 3: subnetworks of random networks, found without gradients (after Whitaker 2022).
+
+A network's weights come from a seed and stay as they are; which of them are there is a mask, and the mask is the lowest
+state of an energy. A selected network is a file of a seed and packed bits.
+"""
+
+from annealnet.selection.adjacent import AdjacentNK, adjacent_readout
+from annealnet.selection.baselines import greedy_backward, greedy_forward, random_masks
+from annealnet.selection.classifier import NeuronSelectionClassifier
+from annealnet.selection.formulations import ReadoutProblem, class_targets, ensemble_energy
+from annealnet.selection.masked import MaskedNetwork, load_masked
+from annealnet.selection.networks import RandomNetwork
+from annealnet.selection.reservoirs import EchoStateReservoir
+from annealnet.selection.walsh import WalshPolynomial, walsh_coefficients
+
+__all__ = [
+    "AdjacentNK",
+    "EchoStateReservoir",
+    "MaskedNetwork",
+    "NeuronSelectionClassifier",
+    "RandomNetwork",
+    "ReadoutProblem",
+    "WalshPolynomial",
+    "adjacent_readout",
+    "class_targets",
+    "ensemble_energy",
+    "greedy_backward",
+    "greedy_forward",
+    "load_masked",
+    "random_masks",
+    "walsh_coefficients",
+]
