@@ -17,9 +17,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from annealnet import binary, compression, datasets, energy, report, samplers, selection
+    from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
     from annealnet.binary.classifier import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.ising import IsingNetworkClassifier
     from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
@@ -28,6 +29,7 @@ __all__ = [
     "BinaryNetworkClassifier",
     "Budget",
     "CompressionPlan",
+    "IsingNetworkClassifier",
     "NeuronSelectionClassifier",
     "__version__",
     "binary",
@@ -35,6 +37,7 @@ __all__ = [
     "compression",
     "datasets",
     "energy",
+    "ising",
     "load",
     "quantize",
     "report",
@@ -42,11 +45,12 @@ __all__ = [
     "selection",
 ]
 
-_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "report", "samplers", "selection"})
+_ROOMS = frozenset({"binary", "compression", "datasets", "energy", "ising", "report", "samplers", "selection"})
 _HOMES = {
     "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
+    "IsingNetworkClassifier": "annealnet.ising",
     "NeuronSelectionClassifier": "annealnet.selection",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",

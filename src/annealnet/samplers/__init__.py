@@ -13,6 +13,9 @@ from annealnet.samplers.distribution import DistributedSampler, Workers
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
+from annealnet.samplers.layered import BestOf, LayeredAnnealing, LayeredModel, LayeredReads, LayeredSampler, Schedule
+from annealnet.samplers.layered_dimod import DimodLayers
+from annealnet.samplers.layered_exact import EnumeratedLayers, QuantumLayers
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.quantum import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.recombination import RecombinationSampler
@@ -26,20 +29,29 @@ __all__ = [
     "AdiabaticSampler",
     "AnnealingSampler",
     "AutoSampler",
+    "BestOf",
     "BifurcationSampler",
     "BlockSampler",
     "CacheComposite",
+    "DimodLayers",
     "DistributedSampler",
     "EmbeddedSampler",
+    "EnumeratedLayers",
     "ExactSampler",
     "Fit",
     "GroverSampler",
+    "LayeredAnnealing",
+    "LayeredModel",
+    "LayeredReads",
+    "LayeredSampler",
     "NativeSampler",
     "PrefixBlock",
     "QAOASampler",
+    "QuantumLayers",
     "RecombinationSampler",
     "RetryComposite",
     "SamplerEntry",
+    "Schedule",
     "SharedGramSampler",
     "TabuSampler",
     "TemperingSampler",

@@ -63,9 +63,9 @@ def find_embedding(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph, seed
 
     n = bqm.num_variables
     pairs = [(u, v) for u, v, _ in bqm.iter_quadratic()]
-    found: Embedding = {}
+    found: Embedding = _biclique(bqm, target)
     dense = len(pairs) > _CLIQUE_DENSITY * n * (n - 1) / 2
-    if not dense:
+    if not found and not dense:
         sources = [*pairs, *((v, v) for v in bqm.variables)]
         found = minorminer.find_embedding(sources, list(target.edges), random_seed=seed)
     if not found:
@@ -73,10 +73,33 @@ def find_embedding(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph, seed
         found = {v: cliques[i] for i, v in enumerate(bqm.variables)} if len(cliques) == n else {}
     if len(found) < n:
         raise ValueError(
-            f"bqm with {n} bits and {len(pairs)} couplings cannot be embedded into {len(target)} qubits: "
+            f"bqm with {n} bits and {len(pairs)} couplings cannot be embedded into {len(target)} qubits "
+            f"(it needs {n} chains of {_least_qubits(bqm, target)} qubits together at the very least): "
             "solve it in blocks, take samplers.hybrid(), or AnnealingSampler, which needs no embedding"
         )
     return {v: tuple(chain) for v, chain in found.items()}
+
+
+def _least_qubits(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph) -> int:
+    """A lower bound: a chain of L qubits with D neighbours each has at most L (D − 2) + 2 couplers to other chains."""
+    outward = max(1, max(degree for _, degree in target.degree) - 2)
+    return sum(max(1, -(-(bqm.degree(v) - 2) // outward)) for v in bqm.variables)
+
+
+def _biclique(bqm: dimod.BinaryQuadraticModel, target: networkx.Graph) -> Embedding:
+    """Chains of a complete bipartite model of two layers, which have a regular embedding; nothing for other models."""
+    from minorminer import busclique
+
+    first = next(iter(bqm.variables), None)
+    right = set() if first is None else set(bqm.adj[first])
+    left = set(bqm.variables) - right
+    if min(len(left), len(right)) < 2 or any(set(bqm.adj[v]) != right for v in left):
+        return {}
+    if bqm.num_interactions != len(left) * len(right):
+        return {}
+    names = [*sorted(left, key=str), *sorted(right, key=str)]
+    chains = busclique.busgraph_cache(target).find_biclique_embedding(len(left), len(right))
+    return {v: tuple(chains[i]) for i, v in enumerate(names)} if len(chains) == len(names) else {}
 
 
 class EmbeddedSampler(dimod.ComposedSampler):

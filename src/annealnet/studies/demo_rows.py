@@ -9,7 +9,11 @@ from importlib import import_module
 __all__ = ["ROWS", "DemoRow", "demo_rows"]
 
 #: One function ``(seed) -> DemoRow`` per job, as ``module:function``.
-ROWS: tuple[str, ...] = ("annealnet.studies.binary_demo:binary_row", "annealnet.studies.whitaker2022:demo_row")
+ROWS: tuple[str, ...] = (
+    "annealnet.studies.binary_demo:binary_row",
+    "annealnet.studies.whitaker2022:demo_row",
+    "annealnet.studies.ising_row:ising_row",
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,159 @@
+"""Networks trained on an annealer, measured: python -m benchmarks.ising [--part digits,sampler,protocol,mnist]"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import dimod
+import numpy as np
+import torch
+
+from annealnet.datasets import digits, subset
+from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier
+from annealnet.samplers import LayeredAnnealing, LayeredModel, Schedule
+from annealnet.studies.sign_backprop import train_sign_network
+from annealnet.studies.zhang_parts import protocol_parts, read_mnist
+from benchmarks.parts import run_parts
+
+
+def _mean(values: Sequence[float], scale: float = 100.0, digits_shown: int = 1) -> str:
+    return f"{scale * np.mean(values):.{digits_shown}f} ± {scale * np.std(values):.{digits_shown}f}"
+
+
+def part_digits(options: argparse.Namespace) -> Iterator[str]:
+    """Digits, 75/25: sampled, deployed, and backpropagation of the same sign network."""
+    sampled, direct, one, baseline, seconds = [], [], [], [], []
+    for seed in range(options.seeds):
+        s = digits(seed)
+        x, test = s.x_train.reshape(-1, 64), s.x_test.reshape(-1, 64)
+        began = time.perf_counter()
+        model = IsingNetworkClassifier(random_state=seed).fit(x, s.y_train)
+        seconds.append(time.perf_counter() - began)
+        sampled.append(model.score_sampled(test, s.y_test))
+        direct.append(model.score(test, s.y_test))
+        with torch.no_grad():
+            one.append(float((model.to_module(0)(torch.from_numpy(test)).argmax(1).numpy() == s.y_test).mean()))
+        start = model._network(x, seed)
+        rival = train_sign_network(start, x, s.y_train, epochs=60, rate=0.01, batch_size=32, seed=seed)
+        with torch.no_grad():
+            answer = rival(torch.from_numpy(start.prepared(test))).argmax(1).numpy()
+        baseline.append(float((answer == s.y_test).mean()))
+    yield f"Digits, 64-256-40, 60 epochs, {options.seeds} seeds, accuracy in percent, mean ± standard deviation:\n"
+    yield "| network | accuracy | seconds |"
+    yield "|---|---|---|"
+    yield f"| annealed, best of 10 reads | {_mean(sampled)} | {_mean(seconds, 1.0)} |"
+    yield f"| deployed, 10 mean-field sweeps | {_mean(direct)} | the same |"
+    yield f"| deployed, one pass of signs | {_mean(one)} | the same |"
+    yield f"| straight-through backpropagation of the sign network | {_mean(baseline)} | – |"
+
+
+def part_sampler(options: argparse.Namespace) -> Iterator[str]:
+    """Spin updates per second on 100 problems of 120 + 40 spins, 10 reads each, ours and peers on the same problems."""
+    import openjij
+    from dwave.samplers import SimulatedAnnealingSampler
+
+    rng = np.random.default_rng(0)
+    model = LayeredModel((0.2 * rng.normal(size=(120, 40)),), (rng.normal(size=(100, 120)), rng.normal(size=(100, 40))))
+    yield "100 problems of 160 spins and 4 800 shared couplings, 10 reads each, β from 0.05 to 10: million spin updates per"
+    yield f"second (median of {options.seeds}), mean of the best energies; one core.\n"
+    yield "| sampler | sweeps | updates, set-up counted | updates, set-up left out | energy |"
+    yield "|---|---|---|---|---|"
+    for sweeps in (20, 100, 1000):
+        work = 100 * 10 * 160 * sweeps / 1e6
+        schedule = Schedule.forward(0.05, 10.0, sweeps)
+        LayeredAnnealing().sample_layers(model, Schedule((1.0,)))
+        found = [LayeredAnnealing().sample_layers(model, schedule, reads=10, seed=seed) for seed in range(options.seeds)]
+        ours = work / float(np.median([reads.seconds for reads in found]))
+        energy = float(np.mean([reads.energies.min(1).mean() for reads in found]))
+        yield f"| **annealnet** | {sweeps} | **{ours:.0f}** | **{ours:.0f}** | {energy:.2f} |"
+        dwave, jij = SimulatedAnnealingSampler(), openjij.SASampler()
+        peers: dict[str, Callable[[dimod.BinaryQuadraticModel], dimod.SampleSet]] = {
+            "dwave-samplers SA": lambda bqm, s=sweeps, d=dwave: d.sample(
+                bqm, num_reads=10, num_sweeps=s, beta_range=(0.05, 10.0), seed=1
+            ),
+            "OpenJij SA": lambda bqm, s=sweeps, o=jij: o.sample(
+                bqm, num_reads=10, num_sweeps=s, beta_min=0.05, beta_max=10.0, seed=1
+            ),
+        }
+        for name, sample in peers.items():
+            building, sampling, energies = 0.0, 0.0, []
+            problems = range(100)
+            for problem in problems:
+                began = time.perf_counter()
+                bqm = model.bqm(problem)
+                built = time.perf_counter()
+                energies.append(float(sample(bqm).first.energy))
+                building, sampling = building + built - began, sampling + time.perf_counter() - built
+            own = work * len(problems) / 100
+            both, alone = own / (building + sampling), own / sampling
+            yield (
+                f"| {name} | {sweeps} | {both:.1f} ({ours / both:.0f}× behind) | {alone:.1f} ({ours / alone:.0f}×) "
+                f"| {np.mean(energies):.2f} |"
+            )
+
+
+def part_protocol(options: argparse.Namespace) -> Iterator[str]:
+    """Laydevant's protocol."""
+    (table,) = protocol_parts(options.data, options.seeds, lambda _: None)
+    yield table.note + "\n"
+    yield table.markdown()
+
+
+def part_mnist(options: argparse.Namespace) -> Iterator[str]:
+    """8 000 training and 2 000 test images beside backpropagation of the same sign network."""
+    x, y = read_mnist(options.data)
+    a, b = subset(x, y, 10_000, 0)
+    train, labels, test, wanted = a[:8000], b[:8000], a[8000:], b[8000:]
+    yield "MNIST (its 10 000 test images), 8 000 for training and 2 000 for the test, 784-256-40, 30 epochs, one core:\n"
+    yield "| training | accuracy % | seconds | peak memory of the process so far, MB |"
+    yield "|---|---|---|---|"
+    model = IsingNetworkClassifier(
+        (256,), rule=DeepStateRule(margin=100.0), optimiser=Adam(0.001), epochs=30, random_state=0
+    )
+    start = model.fit(train[:40], labels[:40])._network(train, 0)  # kernels loaded
+    for rate in (0.001, 0.003, 0.01):
+        began = time.perf_counter()
+        rival = train_sign_network(start, train, labels, epochs=30, rate=rate, batch_size=32, seed=0)
+        seconds = time.perf_counter() - began
+        with torch.no_grad():
+            answer = rival(torch.from_numpy(start.prepared(test))).argmax(1).numpy()
+        accuracy = 100 * float((answer == wanted).mean())
+        yield f"| straight-through, Adam {rate} | {accuracy:.2f} | {seconds:.1f} | {_peak()} |"
+    for name, optimiser in (("Adam 0.001", Adam(0.001)), ("descent 0.05", Descent(0.05, 0.01))):
+        began = time.perf_counter()
+        model.set_params(optimiser=optimiser).fit(train, labels)
+        seconds = time.perf_counter() - began
+        shown = (f"{100 * model.score_sampled(test, wanted):.2f} sampled, {100 * model.score(test, wanted):.2f} deployed",)
+        yield f"| deep states, {name} | {shown[0]} | {seconds:.1f} | {_peak()} |"
+
+
+def _peak() -> str:
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
+
+
+PARTS = {"digits": part_digits, "sampler": part_sampler, "protocol": part_protocol, "mnist": part_mnist}
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """Runs the parts asked for, prints each line as it comes, and returns all of them."""
+    import numba
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", default=",".join(PARTS))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/mnist"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="cores for ours; the peers use one")
+    options = parser.parse_args(arguments)
+    numba.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
+    warnings.simplefilter("ignore")
+    return run_parts(PARTS, options)
+
+
+if __name__ == "__main__":
+    print(main())

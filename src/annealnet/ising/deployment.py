@@ -1,0 +1,90 @@
+"""The trained network on ordinary hardware: one pass of signs, or mean-field sweeps, as a torch module and as ONNX."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from annealnet.ising.network import IsingNetwork
+
+__all__ = ["MeanFieldNetwork", "SignNetwork", "deployed"]
+
+
+class _Deployed(nn.Module):
+    """The network's numbers as buffers; the scores are overlaps of output fields with the codes."""
+
+    def __init__(self, network: IsingNetwork) -> None:
+        super().__init__()
+        centre = np.zeros(len(network.inputs), np.float32) if network.centre is None else network.centre
+        self.most, self.layers = network.limits.field, len(network.sizes)
+        self.register_buffer("inputs", torch.from_numpy(np.float32(network.scale) * network.inputs))
+        offset = network.biases[0] - np.float32(network.scale) * (centre @ network.inputs)
+        self.register_buffer("offset", torch.from_numpy(np.asarray(offset, np.float32)))
+        self.register_buffer("codes", torch.from_numpy(network.codes.T / np.float32(network.codes.shape[1])))
+        for number, (block, bias) in enumerate(zip(network.couplings, network.biases[1:], strict=True)):
+            self.register_buffer(f"coupling{number}", torch.from_numpy(block.copy()))
+            self.register_buffer(f"bias{number + 1}", torch.from_numpy(bias.copy()))
+
+    def fields(self, x: Tensor) -> Tensor:
+        """Fields on the first layer ``(samples, n_1)``."""
+        found: Tensor = x @ self.get_buffer("inputs") + self.get_buffer("offset")
+        return found.clamp(-self.most, self.most)
+
+    def step(self, layer: int, below: Tensor) -> Tensor:
+        """Fields on a layer from the spins below it."""
+        found: Tensor = below @ self.get_buffer(f"coupling{layer - 1}") + self.get_buffer(f"bias{layer}")
+        return found
+
+
+class SignNetwork(_Deployed):
+    """s_1 = sign(W x + b_1), s_{l+1} = sign(J_lᵀ s_l + b_{l+1}): one pass, no feedback; x ``(samples, n_in)`` → scores."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores ``(samples, classes)``."""
+        fields = self.fields(x)
+        for layer in range(1, self.layers):
+            fields = self.step(layer, torch.where(fields < 0, -1.0, 1.0))
+        return torch.matmul(fields, self.get_buffer("codes"))
+
+
+class MeanFieldNetwork(_Deployed):
+    """m_l = tanh β_t(fields from both neighbours), swept through the layers while β_t grows: the anneal without chance.
+
+    Args:
+        network: trained.
+        sweeps: t = 1 … sweeps; a fixed number, so that it unrolls into ONNX.
+        hot, cold: β_1 and β_sweeps, geometric between.
+    """
+
+    def __init__(self, network: IsingNetwork, sweeps: int = 10, hot: float = 0.2, cold: float = 5.0) -> None:
+        super().__init__(network)
+        if sweeps < 1 or not 0 < hot <= cold:
+            raise ValueError(f"sweeps={sweeps}, hot={hot}, cold={cold}: at least 1 sweep, 0 < hot ≤ cold")
+        self.betas = [float(beta) for beta in np.geomspace(hot, cold, sweeps)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores ``(samples, classes)``."""
+        own = self.fields(x)
+        means = [torch.tanh(own * self.betas[0])]
+        for layer in range(1, self.layers):
+            means.append(torch.tanh(self.betas[0] * self.step(layer, means[-1])))
+        fields = self.step(self.layers - 1, means[-2]) if self.layers > 1 else own
+        for beta in self.betas:
+            for layer in range(self.layers):
+                fields = own if layer == 0 else self.step(layer, means[layer - 1])
+                if layer + 1 < self.layers:
+                    fields = fields + means[layer + 1] @ self.get_buffer(f"coupling{layer}").T
+                means[layer] = torch.tanh(beta * fields)
+        return torch.matmul(fields, self.get_buffer("codes"))
+
+
+def deployed(network: IsingNetwork, sweeps: int = 10) -> nn.Module:
+    """The module of a network: mean-field with so many sweeps, or one pass of signs with 0.
+
+    Example:
+        >>> module = deployed(IsingNetwork.create((4, 6), 3), sweeps=0)
+        >>> module(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+    return SignNetwork(network).eval() if sweeps == 0 else MeanFieldNetwork(network, sweeps).eval()

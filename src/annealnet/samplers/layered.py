@@ -1,0 +1,315 @@
+"""Layered Ising models that share couplings and differ in fields: the value, and how a batch of them is annealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import dimod
+import numpy as np
+from numpy.typing import NDArray
+
+from annealnet.samplers.native import check_whole
+
+__all__ = [
+    "BestOf",
+    "LayeredAnnealing",
+    "LayeredModel",
+    "LayeredReads",
+    "LayeredSampler",
+    "Schedule",
+]
+
+Floats = NDArray[np.float32]
+Spins = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class LayeredModel:
+    """E_p(s) = −Σ_i h_pi s_i − Σ_l s_lᵀ J_l s_{l+1}: problems p that differ in their fields only.
+
+    The sign is that of neural networks and textbooks of magnetism; dimod counts h and J the other way round.
+
+    Args:
+        couplings: blocks J_l float ``(n_l, n_{l+1})``, L−1 of them.
+        fields: h_l float ``(problems, n_l)``, L of them.
+
+    Raises:
+        ValueError: shapes that do not fit, no problem at all, NaN or infinite numbers.
+
+    Example:
+        >>> model = LayeredModel((np.ones((2, 1)),), (np.zeros((1, 2)), np.array([[0.5]])))
+        >>> model.sizes, model.energy(np.array([[[1, 1, 1], [1, -1, -1]]])).tolist()
+        ((2, 1), [[-2.5, 0.5]])
+    """
+
+    couplings: tuple[Floats, ...]
+    fields: tuple[Floats, ...]
+
+    def __post_init__(self) -> None:
+        blocks = tuple(np.ascontiguousarray(block, dtype=np.float32) for block in self.couplings)
+        fields = tuple(np.ascontiguousarray(block, dtype=np.float32) for block in self.fields)
+        if not fields or len(blocks) != len(fields) - 1:
+            raise ValueError(f"couplings has {len(blocks)} blocks for {len(fields)} layers: give one less than layers")
+        if any(f.ndim != 2 or f.shape[0] != fields[0].shape[0] or not f.size for f in fields):
+            raise ValueError(f"fields have shapes {[f.shape for f in fields]}: give (problems, n_l), at least one problem")
+        for number, block in enumerate(blocks):
+            wanted = (fields[number].shape[1], fields[number + 1].shape[1])
+            if block.shape != wanted:
+                raise ValueError(f"couplings[{number}] has shape {block.shape}: its layers need {wanted}")
+        if not all(np.isfinite(part).all() for part in (*blocks, *fields)):
+            raise ValueError("couplings or fields hold NaN or infinite numbers: a learning rate may be too large")
+        object.__setattr__(self, "couplings", blocks)
+        object.__setattr__(self, "fields", fields)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Spins per layer."""
+        return tuple(block.shape[1] for block in self.fields)
+
+    @property
+    def num_problems(self) -> int:
+        """Rows of the fields."""
+        return len(self.fields[0])
+
+    @property
+    def num_variables(self) -> int:
+        """Spins of one problem."""
+        return sum(self.sizes)
+
+    def split(self, states: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Views of ``(…, n)`` by layer."""
+        return tuple(np.split(states, np.cumsum(self.sizes)[:-1], axis=-1))
+
+    def energy(self, states: NDArray[Any]) -> NDArray[np.float64]:
+        """Energies ``(problems, reads)`` of states ±1 ``(problems, reads, n)``."""
+        layers = [layer.astype(np.float32) for layer in self.split(np.asarray(states))]
+        total = np.zeros(np.shape(states)[:2])
+        for layer, fields in zip(layers, self.fields, strict=True):
+            total -= np.einsum("prn,pn->pr", layer, fields)
+        for block, below, above in zip(self.couplings, layers[:-1], layers[1:], strict=True):
+            total -= ((below @ block) * above).sum(-1)
+        return total
+
+    def bqm(self, problem: int) -> dimod.BinaryQuadraticModel:
+        """One problem as dimod writes it, spins 0 … n−1; a coupling of 0 stays in, so that all problems have one graph
+        and one embedding serves all.
+        """
+        fields = np.concatenate([block[problem] for block in self.fields]).astype(np.float64)
+        model = dimod.BinaryQuadraticModel("SPIN")
+        model.add_linear_from_array(-fields)
+        begin = 0
+        for block in self.couplings:
+            below = len(block)
+            rows, columns = np.indices(block.shape).reshape(2, -1)
+            pairs = ((begin + rows).tolist(), (begin + below + columns).tolist())
+            model.add_quadratic_from(zip(*pairs, (-block.ravel().astype(np.float64)).tolist(), strict=True))
+            begin += below
+        return model
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Inverse temperatures of an anneal, in units of one over the energy.
+
+    Args:
+        betas: one per sweep.
+
+    Raises:
+        ValueError: no sweep, or one that is not above 0.
+    """
+
+    betas: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.betas or not all(0 < beta < np.inf for beta in self.betas):
+            raise ValueError(f"betas={self.betas!r} must be numbers above 0, at least one")
+
+    @classmethod
+    def forward(cls, hot: float, cold: float, sweeps: int) -> Schedule:
+        """Geometric from hot to cold.
+
+        Example:
+            >>> Schedule.forward(1.0, 4.0, 3).betas
+            (1.0, 2.0, 4.0)
+        """
+        check_whole("sweeps", sweeps)
+        if not 0 < hot <= cold < np.inf:
+            raise ValueError(f"hot={hot!r}, cold={cold!r} must be 0 < hot ≤ cold")
+        return cls(tuple(np.geomspace(hot, cold, int(sweeps)).round(9).tolist()))
+
+    @classmethod
+    def reverse(cls, cold: float, back: float, sweeps: int) -> Schedule:
+        """From cold back to a warmer ``back`` in the middle and cold again: anneals around a state that is given.
+
+        Example:
+            >>> Schedule.reverse(4.0, 1.0, 5).betas
+            (4.0, 2.0, 1.0, 2.0, 4.0)
+        """
+        half = cls.forward(back, cold, sweeps // 2 + 1).betas
+        return cls((*half[:0:-1], *half))
+
+
+@dataclass(frozen=True)
+class LayeredReads:
+    """What a sampler found.
+
+    Attributes:
+        states: ±1, int8 ``(problems, reads, n)``.
+        energies: float64 ``(problems, reads)``.
+        seconds: taken.
+        weights: share of every read in a mean, float64 ``(problems, reads)``; None counts all alike.
+        info: what the sampler says beside.
+    """
+
+    states: Spins
+    energies: NDArray[np.float64]
+    seconds: float = 0.0
+    weights: NDArray[np.float64] | None = None
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def best(self) -> Spins:
+        """The read of least energy of every problem, ``(problems, n)``."""
+        return np.asarray(self.states[np.arange(len(self.states)), self.energies.argmin(1)])
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """``weights``, or 1/reads where there are none."""
+        return np.full(self.energies.shape, 1 / self.energies.shape[1]) if self.weights is None else self.weights
+
+
+class LayeredSampler(Protocol):
+    """Whatever anneals a batch of problems."""
+
+    def sample_layers(
+        self,
+        model: LayeredModel,
+        schedule: Schedule,
+        *,
+        reads: int = 1,
+        seed: int = 0,
+        starts: Spins | None = None,
+        held: Sequence[bool] | None = None,
+    ) -> LayeredReads:
+        """Anneals every problem ``reads`` times."""
+
+
+class LayeredAnnealing:
+    """Heat-bath annealing of all problems and reads in one call of a compiled kernel.
+
+    A layer is drawn at once, P(s_i = +1) = 1/(1 + exp(−2 β f_i)), f its local fields; a short descent ends the anneal.
+
+    Args:
+        quenches: most sweeps at temperature zero at the end (two or three do after a cold anneal); with 0 the reads are
+            draws at the schedule's last temperature.
+
+    Example:
+        >>> model = LayeredModel((np.ones((3, 2)),), (np.full((4, 3), 0.1), np.zeros((4, 2))))
+        >>> found = LayeredAnnealing().sample_layers(model, Schedule.forward(0.1, 5.0, 50), reads=2, seed=1)
+        >>> found.states.shape, found.energies.min().round(3).item()
+        ((4, 2, 5), -6.3)
+    """
+
+    def __init__(self, quenches: int = 100) -> None:
+        if quenches < 0:
+            raise ValueError(f"quenches={quenches!r} must not be negative")
+        self.quenches = quenches
+
+    def sample_layers(
+        self,
+        model: LayeredModel,
+        schedule: Schedule,
+        *,
+        reads: int = 1,
+        seed: int = 0,
+        starts: Spins | None = None,
+        held: Sequence[bool] | None = None,
+    ) -> LayeredReads:
+        """Anneals every problem ``reads`` times.
+
+        Args:
+            model: the problems.
+            schedule: inverse temperatures.
+            reads: per problem.
+            seed: the same seed gives the same reads, whatever the number of threads.
+            starts: ±1 ``(problems, reads, n)`` to start from (reverse annealing); None draws them.
+            held: layers that never move, one truth value per layer; None holds none.
+
+        Raises:
+            ValueError: ``starts`` or ``held`` of another shape, or layers held without ``starts``.
+        """
+        from annealnet.samplers.kernels.layers import anneal_layers
+
+        began = time.perf_counter()
+        states, free = checked_start(model, reads, seed, starts, held)
+        sizes = np.array(model.sizes, dtype=np.uint64)
+        ends = np.concatenate([[0], np.cumsum(model.sizes)[:-1]]).astype(np.uint64)
+        places = np.concatenate([[0], np.cumsum([block.size for block in model.couplings])[:-1]]).astype(np.uint64)
+        none = np.zeros(1, dtype=np.float32)
+        up = np.concatenate([block.ravel() for block in model.couplings] or [none])
+        down = np.concatenate([block.T.ravel() for block in model.couplings] or [none])
+        outer = np.concatenate(model.fields, axis=1)
+        energies = np.empty(states.shape[:2])
+        stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+        betas = np.array(schedule.betas, dtype=np.float32)
+        anneal_layers(
+            sizes, ends, places, up, down, outer, free, betas, self.quenches, stream,
+            states.reshape(-1, model.num_variables), energies.reshape(-1),
+        )  # fmt: skip
+        return LayeredReads(states, energies, time.perf_counter() - began)
+
+
+def checked_start(
+    model: LayeredModel, reads: int, seed: int, starts: Spins | None, held: Sequence[bool] | None
+) -> tuple[Spins, NDArray[np.bool_]]:
+    """The states to start from, a copy int8 ``(problems, reads, n)``, and which layers are free."""
+    check_whole("reads", reads)
+    if seed < 0:
+        raise ValueError(f"seed={seed!r} must not be negative")
+    shape = (model.num_problems, int(reads), model.num_variables)
+    free = np.ones(len(model.sizes), dtype=bool) if held is None else ~np.asarray(held, dtype=bool)
+    if free.shape != (len(model.sizes),):
+        raise ValueError(f"held={held!r} must have one value for each of the {len(model.sizes)} layers")
+    if starts is None:
+        if not free.all():
+            raise ValueError("held layers need starts: give the states they are held in")
+        rng = np.random.default_rng([seed, 1])
+        return (2 * rng.integers(0, 2, shape, dtype=np.int8) - 1), free
+    if np.shape(starts) != shape or not (np.abs(starts) == 1).all():
+        raise ValueError(f"starts has shape {np.shape(starts)}: give −1 and 1 of shape {shape}")
+    return np.array(starts, dtype=np.int8), free
+
+
+class BestOf:
+    """Keeps the read of least energy out of several: one read per problem comes back for each that was asked for.
+
+    Args:
+        sampler: of the reads.
+        tries: per read that is kept.
+    """
+
+    def __init__(self, sampler: LayeredSampler, tries: int = 10) -> None:
+        check_whole("tries", tries)
+        self.sampler, self.tries = sampler, tries
+
+    def sample_layers(
+        self,
+        model: LayeredModel,
+        schedule: Schedule,
+        *,
+        reads: int = 1,
+        seed: int = 0,
+        starts: Spins | None = None,
+        held: Sequence[bool] | None = None,
+    ) -> LayeredReads:
+        """Anneals every problem ``reads · tries`` times, from ``starts`` (repeated) where they are given."""
+        repeated = None if starts is None else np.repeat(starts, self.tries, axis=1)
+        found = self.sampler.sample_layers(model, schedule, reads=reads * self.tries, seed=seed, starts=repeated, held=held)
+        energies = found.energies.reshape(-1, reads, self.tries)
+        best = energies.argmin(-1)[..., None]
+        states = found.states.reshape(*energies.shape, -1)
+        kept = np.take_along_axis(states, best[..., None], axis=2)[:, :, 0]
+        return LayeredReads(kept, energies.min(-1), found.seconds, info=found.info)

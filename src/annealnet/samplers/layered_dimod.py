@@ -1,0 +1,91 @@
+"""A batch of layered models through any dimod sampler: quantum annealers with one embedding for all, and peers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import dimod
+import numpy as np
+
+from annealnet.samplers.layered import LayeredModel, LayeredReads, Schedule, Spins, checked_start
+
+__all__ = ["DimodLayers"]
+
+
+class DimodLayers:
+    """The same batch through any dimod sampler, one model per problem: D-Wave, :class:`EmbeddedSampler`, OpenJij.
+
+    All problems have one graph, so an :class:`~annealnet.samplers.EmbeddedSampler` embeds once and serves all of them.
+
+    Args:
+        sampler: any dimod sampler.
+        parameters: handed to it with every call (``annealing_time``, ``num_sweeps``, …).
+        noise: standard deviations (of fields, of couplings) of a machine's control errors, as shares of the largest
+            coefficient; Gaussian, new for every problem. 0 where the sampler is the machine itself.
+        reverse: parameters for anneals that start from a state (``anneal_schedule``, ``reinitialize_state``); the sampler
+            must know ``initial_state``.
+
+    Held layers become fields of their neighbours, as on a machine, and are put back into the answer.
+    """
+
+    def __init__(
+        self,
+        sampler: dimod.Sampler,
+        *,
+        noise: tuple[float, float] = (0.0, 0.0),
+        reverse: dict[str, Any] | None = None,
+        **parameters: Any,
+    ) -> None:
+        self.sampler, self.noise, self.reverse, self.parameters = sampler, noise, reverse, parameters
+
+    def sample_layers(
+        self,
+        model: LayeredModel,
+        schedule: Schedule,
+        *,
+        reads: int = 1,
+        seed: int = 0,
+        starts: Spins | None = None,
+        held: Sequence[bool] | None = None,
+    ) -> LayeredReads:
+        """Anneals every problem ``reads`` times; the schedule is the sampler's own (``parameters``).
+
+        Raises:
+            ValueError: starts given where ``reverse`` is not, or as :class:`LayeredAnnealing`.
+        """
+        began = time.perf_counter()
+        states, free = checked_start(model, reads, seed, starts, held)
+        ends = np.cumsum([0, *model.sizes])
+        moving = np.concatenate([np.arange(a, b) for a, b, f in zip(ends[:-1], ends[1:], free, strict=True) if f])
+        rng = np.random.default_rng([seed, 2])
+        infos = []
+        for problem in range(model.num_problems):
+            bqm = model.bqm(problem)
+            disturb(bqm, self.noise, rng)
+            bqm.fix_variables({int(v): int(states[problem, 0, v]) for v in range(ends[-1]) if v not in set(moving)})
+            parameters = dict(self.parameters)
+            if starts is not None and free.all():
+                if self.reverse is None:
+                    raise ValueError("starts were given, but reverse was not: say how the sampler anneals from a state")
+                parameters |= self.reverse
+                parameters["initial_state"] = {int(v): int(states[problem, 0, v]) for v in moving}
+            answer = self.sampler.sample(bqm, num_reads=reads, **parameters)
+            rows = dimod.as_samples(answer)
+            order = [list(rows[1]).index(v) for v in moving.tolist()]
+            found = np.repeat(rows[0], answer.record.num_occurrences, axis=0)[:reads, order]
+            states[problem][:, moving] = found[np.arange(reads) % len(found)]
+            infos.append(dict(answer.info.get("embedding", {})))
+        return LayeredReads(states, model.energy(states), time.perf_counter() - began, info={"embeddings": infos})
+
+
+def disturb(bqm: dimod.BinaryQuadraticModel, noise: tuple[float, float], rng: np.random.Generator) -> None:
+    """Adds Gaussian control errors to a model in place."""
+    if not any(noise):
+        return
+    largest = max([abs(v) for v in (*bqm.linear.values(), *bqm.quadratic.values())], default=0.0)
+    for v in bqm.variables:
+        bqm.add_linear(v, float(rng.normal(0.0, noise[0] * largest)))
+    for u, v in list(bqm.quadratic):
+        bqm.add_quadratic(u, v, float(rng.normal(0.0, noise[1] * largest)))

@@ -1,0 +1,221 @@
+"""Layered anneals: against enumeration, against exact thermal means, and against the promises of their docstrings."""
+
+from __future__ import annotations
+
+import itertools
+
+import dimod
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annealnet.samplers import (
+    BestOf,
+    DimodLayers,
+    EmbeddedSampler,
+    EnumeratedLayers,
+    LayeredAnnealing,
+    LayeredModel,
+    LayeredSampler,
+    QuantumLayers,
+    Schedule,
+)
+from annealnet.samplers.layered_exact import all_states
+from annealnet.samplers.layered_torch import TorchLayeredAnnealing
+
+COLD = Schedule.forward(0.05, 8.0, 60)
+NATIVE: dict[str, LayeredSampler] = {"numba": LayeredAnnealing(), "torch": TorchLayeredAnnealing("cpu")}
+
+
+def model_of(sizes: tuple[int, ...], problems: int, seed: int) -> LayeredModel:
+    rng = np.random.default_rng(seed)
+    blocks = tuple(rng.normal(size=shape) for shape in itertools.pairwise(sizes))
+    return LayeredModel(blocks, tuple(rng.normal(size=(problems, n)) for n in sizes))
+
+
+models = st.builds(
+    model_of, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), st.integers(1, 3), st.integers(0, 10**6)
+)
+
+
+@given(models)
+@settings(max_examples=25)
+def test_both_faces_have_the_same_energy(model: LayeredModel) -> None:
+    states = np.repeat(all_states(model.num_variables)[None], model.num_problems, 0)
+    for problem in range(model.num_problems):
+        bqm = model.bqm(problem)
+        assert bqm.num_interactions == sum(block.size for block in model.couplings)
+        np.testing.assert_allclose(model.energy(states)[problem], bqm.energies(states[problem]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@given(models, st.integers(0, 1000))
+@settings(max_examples=15)
+def test_anneals_find_the_ground_states_of_small_models(name: str, model: LayeredModel, seed: int) -> None:
+    found = NATIVE[name].sample_layers(model, COLD, reads=40, seed=seed)
+    np.testing.assert_allclose(found.energies, model.energy(found.states), atol=1e-3)
+    np.testing.assert_allclose(
+        found.energies.min(1), EnumeratedLayers().sample_layers(model, COLD).energies.min(1), atol=1e-3
+    )
+    assert (model.energy(found.best[:, None])[:, 0] <= found.energies.min(1) + 1e-3).all()
+
+
+@pytest.mark.parametrize("sampler", [LayeredAnnealing(quenches=0), TorchLayeredAnnealing("cpu", quenches=0)])
+def test_long_runs_at_one_temperature_draw_from_the_boltzmann_distribution(sampler: LayeredSampler) -> None:
+    model, schedule = model_of((3, 2, 2), 2, seed=4), Schedule((0.4,) * 30)
+    exact = EnumeratedLayers().sample_layers(model, schedule)
+    drawn = sampler.sample_layers(model, schedule, reads=40_000, seed=0)
+    wanted = np.einsum("pr,pri->pi", exact.shares, exact.states)
+    np.testing.assert_allclose(drawn.states.mean(1), wanted, atol=0.025)  # five standard errors
+    pairs = np.einsum("pr,pri,prj->pij", exact.shares, exact.states, exact.states)
+    drawn_pairs = np.einsum("pri,prj->pij", *[drawn.states.astype(np.float64)] * 2) / drawn.states.shape[1]
+    np.testing.assert_allclose(drawn_pairs, pairs, atol=0.025)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@given(models, st.data())
+@settings(max_examples=15)
+def test_held_layers_never_move(name: str, model: LayeredModel, data: st.DataObject) -> None:
+    held = data.draw(st.lists(st.booleans(), min_size=len(model.sizes), max_size=len(model.sizes)))
+    rng = np.random.default_rng(0)
+    starts = rng.choice(np.array([-1, 1], np.int8), (model.num_problems, 3, model.num_variables))
+    found = NATIVE[name].sample_layers(model, COLD, reads=3, seed=1, starts=starts, held=held)
+    fixed = np.repeat(held, model.sizes)
+    assert (found.states[..., fixed] == starts[..., fixed]).all()
+    assert set(np.unique(found.states)) <= {-1, 1}
+
+
+def test_the_same_seed_gives_the_same_reads_whatever_the_number_of_threads() -> None:
+    model = model_of((20, 10), 5, seed=0)
+    first = LayeredAnnealing().sample_layers(model, COLD, reads=4, seed=3)
+    threads = numba.get_num_threads()
+    numba.set_num_threads(min(2, numba.config.NUMBA_NUM_THREADS))
+    second = LayeredAnnealing().sample_layers(model, COLD, reads=4, seed=3)
+    numba.set_num_threads(threads)
+    assert (first.states == second.states).all()
+    hot = Schedule((1e-6,))
+    other = LayeredAnnealing(quenches=0).sample_layers(model, hot, reads=4, seed=4).states
+    assert (LayeredAnnealing(quenches=0).sample_layers(model, hot, reads=4, seed=3).states != other).any()
+
+
+def test_a_cold_reverse_anneal_stays_where_it_starts_and_a_hot_one_leaves() -> None:
+    model = LayeredModel((np.full((12, 8), 0.5),), (np.zeros((1, 12)), np.zeros((1, 8))))
+    starts = np.ones((1, 50, 20), np.int8)
+    stay = LayeredAnnealing().sample_layers(model, Schedule.reverse(20.0, 10.0, 9), reads=50, starts=starts)
+    leave = LayeredAnnealing().sample_layers(model, Schedule.reverse(20.0, 1e-3, 9), reads=50, starts=starts)
+    assert (stay.states == 1).all()
+    assert 0.2 < (leave.states[..., 0] == 1).mean() < 0.8
+
+
+def test_the_best_of_several_is_never_worse() -> None:
+    model = model_of((10, 8), 4, seed=2)
+    quick = Schedule((0.5,) * 2)
+    single = LayeredAnnealing(0).sample_layers(model, quick, reads=20, seed=0)
+    best = BestOf(LayeredAnnealing(0), 10).sample_layers(model, quick, reads=2, seed=0)
+    assert best.states.shape == (4, 2, 18)
+    np.testing.assert_allclose(best.energies.min(1), single.energies.min(1), atol=1e-4)
+    np.testing.assert_allclose(best.energies, model.energy(best.states), atol=1e-3)
+
+
+def test_a_slow_quantum_anneal_ends_in_the_ground_state_and_a_sudden_one_does_not() -> None:
+    model = model_of((3, 3), 3, seed=5)
+    ground = EnumeratedLayers().sample_layers(model, COLD).energies.min(1, keepdims=True)
+    shares = [
+        (QuantumLayers(duration, 800).sample_layers(model, COLD, reads=400).energies < ground + 1e-4).mean()
+        for duration in (0.01, 200.0)
+    ]
+    assert shares[0] < 0.1
+    assert shares[1] > 0.9
+
+
+class Counting(dimod.Sampler):
+    """Exact, and remembers what it was asked for."""
+
+    parameters = None
+    properties = None
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, object]] = []
+
+    def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: object) -> dimod.SampleSet:
+        self.calls.append({"bqm": bqm, **parameters})
+        return dimod.ExactSolver().sample(bqm).truncate(3)
+
+
+def test_any_dimod_sampler_serves_and_held_layers_are_fields_for_it() -> None:
+    model, device = model_of((3, 2, 2), 2, seed=1), Counting()
+    starts = np.ones((2, 3, 7), np.int8)
+    found = DimodLayers(device).sample_layers(model, COLD, reads=3, starts=starts, held=(False, False, True))
+    exact = EnumeratedLayers().sample_layers(model, COLD, reads=3, starts=starts, held=(False, False, True))
+    np.testing.assert_allclose(found.energies.min(1), exact.energies.min(1), atol=1e-4)
+    assert (found.states[..., 5:] == 1).all()
+    assert {len(call["bqm"].variables) for call in device.calls} == {5}  # type: ignore[attr-defined]
+    reverse = DimodLayers(device, reverse={"anneal_schedule": [[0, 1], [1, 0.5], [2, 1]]})
+    reverse.sample_layers(model, COLD, reads=3, starts=starts)
+    assert device.calls[-1]["initial_state"] == dict.fromkeys(range(7), 1)
+    with pytest.raises(ValueError, match="reverse was not"):
+        DimodLayers(device).sample_layers(model, COLD, reads=3, starts=starts)
+
+
+def test_control_errors_change_what_the_device_sees_and_not_what_is_reported() -> None:
+    model, device = model_of((3, 2), 40, seed=1), Counting()
+    found = DimodLayers(device, noise=(0.1, 0.05)).sample_layers(model, COLD, reads=3)
+    largest = [max(abs(v) for v in (*model.bqm(p).linear.values(), *model.bqm(p).quadratic.values())) for p in range(40)]
+    errors = [(call["bqm"].linear[v] + model.fields[v // 3][p, v % 3]) / largest[p]  # type: ignore[attr-defined]
+              for p, call in enumerate(device.calls) for v in range(5)]  # fmt: skip
+    assert 0.07 < np.std(errors) < 0.13
+    np.testing.assert_allclose(found.energies, model.energy(found.states))
+
+
+def test_one_embedding_serves_all_problems_of_a_batch() -> None:
+    testing = pytest.importorskip("dwave.system.testing")
+    sampler = EmbeddedSampler(testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[2]))
+    model = model_of((6, 4), 3, seed=0)
+    found = DimodLayers(sampler).sample_layers(model, COLD, reads=20)
+    assert [info["reused"] for info in found.info["embeddings"]] == [False, True, True]
+    np.testing.assert_allclose(found.energies, model.energy(found.states))
+    exact = EnumeratedLayers().sample_layers(model, COLD).energies.min(1)
+    assert (found.energies.min(1) < 0.5 * exact).all()
+
+
+def test_a_graph_that_cannot_hold_the_layers_says_how_many_chains_they_need() -> None:
+    testing = pytest.importorskip("dwave.system.testing")
+    device = testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[1])
+    with pytest.raises(ValueError, match=r"needs 60 chains of (\d+) qubits") as refused:
+        DimodLayers(EmbeddedSampler(device)).sample_layers(model_of((30, 30), 1, seed=0), COLD)
+    assert "48 qubits" in str(refused.value)
+
+
+def test_complete_layers_get_the_regular_embedding_of_a_biclique() -> None:
+    pytest.importorskip("minorminer")
+    import dwave.graphs
+
+    from annealnet.samplers.hardware import find_embedding
+
+    graph, bqm = dwave.graphs.zephyr_graph(3), model_of((20, 12), 1, seed=0).bqm(0)
+    chains = find_embedding(bqm, graph)
+    used = [qubit for chain in chains.values() for qubit in chain]
+    assert len(used) == len(set(used))
+    assert all(any(graph.has_edge(a, b) for a in chains[u] for b in chains[v]) for u, v in bqm.quadratic)
+
+
+@pytest.mark.parametrize(
+    ("work", "words"),
+    [
+        (lambda: LayeredModel((np.ones((2, 2)),), (np.ones((1, 2)), np.ones((1, 3)))), "couplings"),
+        (lambda: LayeredModel((), (np.ones((0, 2)),)), "at least one problem"),
+        (lambda: LayeredModel((), (np.full((1, 2), np.nan),)), "NaN"),
+        (lambda: Schedule(()), "betas"),
+        (lambda: Schedule.forward(2.0, 1.0, 3), "hot"),
+        (lambda: LayeredAnnealing(-1), "quenches"),
+        (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, reads=0), "reads"),
+        (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, held=(True,)), "need starts"),
+        (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, starts=np.zeros((1, 1, 2))), "starts"),
+        (lambda: EnumeratedLayers().sample_layers(model_of((9, 9), 1, 0), COLD), "up to 16"),
+    ],
+)
+def test_bad_input_is_refused(work: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        work()  # type: ignore[operator]
