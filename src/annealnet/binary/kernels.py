@@ -26,9 +26,9 @@ from annealnet.binary.losses import (
     hard_changes,
     hard_steps,
     input_change,
-    sample_change,
     soft_changes,
     soft_steps,
+    stepped_changes,
     total_loss,
 )
 from annealnet.samplers.kernels.random import below, next_state, uniform
@@ -134,82 +134,72 @@ def _read_by_signs(flat, layer, u):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def _ripple(flat, w, z, f, layer, u, s, lift, moved, count):  # type: ignore[no-untyped-def]
-    """Which sign units of sample s change when u does: ``moved[:count]`` (u first), ``lift`` their new z minus the old.
+def _ripple(flat, w, z, f, layer, u, drop, lift, steps):  # type: ignore[no-untyped-def]
+    """What follows, in every sample, when unit u's output changes by ``drop[u]``; all loops run along the samples.
 
-    ``lift`` is zeroed here for every later unit.
+    Filled for the later sign units: ``drop`` ``(H, N)``, the changes of their outputs (−2 f or 0), and ``lift`` ``(H, N)``,
+    those of their pre-activations; and ``steps`` ``(C, N)``, the changes of the class scores.
     """
-    moved[0], count = u, 1
-    for m in range(layer + 1, len(flat.layer_start) - 2):
-        begin, end = flat.layer_start[m], flat.layer_start[m + 1]
-        lift[begin:end] = 0
-        for k in range(count):
-            place = flat.place[m, moved[k]]
-            if place >= 0:
-                step = -2 * f[moved[k], s]
-                for q in range(begin, end):
-                    lift[q] += step * w[flat.row_start[q] + place]
-        for q in range(begin, end):
-            if lift[q] != 0 and (z[q, s] + lift[q] > 0) != (z[q, s] > 0):
-                moved[count] = q
-                count += 1
-    return count
-
-
-@numba.njit(cache=True)
-def _score_steps(flat, w, f, s, moved, count, steps):  # type: ignore[no-untyped-def]
-    """Changes of the class scores of sample s when the units ``moved[:count]`` change their signs."""
+    samples = drop.shape[1]
     steps[:] = 0
-    last = len(flat.layer_start) - 2
-    for k in range(count):
-        place = flat.place[last, moved[k]]
-        if place >= 0:
-            for o in range(flat.codes.shape[1]):
-                step = -2 * f[moved[k], s] * w[flat.row_start[flat.signs + o] + place]
-                for c in range(len(steps)):
-                    steps[c] += flat.codes[c, o] * step
+    for m in range(layer + 1, len(flat.layer_start) - 2):
+        for q in range(flat.layer_start[m], flat.layer_start[m + 1]):
+            lift[q] = 0
+            for v in range(u, flat.layer_start[m]):
+                place = flat.place[m, v]
+                if place >= 0 and (v == u or v >= flat.layer_start[layer + 1]):
+                    weight = np.int16(w[flat.row_start[q] + place])
+                    for s in range(samples):
+                        lift[q, s] += weight * drop[v, s]
+            for s in range(samples):
+                moved = (z[q, s] + lift[q, s] > 0) != (z[q, s] > 0)
+                drop[q, s] = np.int8(-2 * f[q, s]) if moved else np.int8(0)
+    for v in range(u, flat.signs):
+        if v == u or v >= flat.layer_start[layer + 1]:
+            column = _column(flat, w, v)
+            for c in range(len(steps)):
+                if column[c] != 0:
+                    for s in range(samples):
+                        steps[c, s] += column[c] * np.int32(drop[v, s])
 
 
 @numba.njit(cache=True)
-def _deep_changes(flat, w, z, f, t, y, scale, layer, u, d):  # type: ignore[no-untyped-def]
-    """d_s when later layers of signs lie above u: each sample's ripple is followed."""
-    lift, moved = np.zeros(flat.signs, dtype=np.int32), np.empty(flat.signs, dtype=np.int64)
-    steps = np.empty(len(t), dtype=np.int32)
+def _deep_changes(flat, w, z, f, t, e, y, scale, layer, u, deep, work, d):  # type: ignore[no-untyped-def]
+    """d_s when later layers of signs lie above u."""
+    drop, lift, steps = deep
     for s in range(len(y)):
-        count = _ripple(flat, w, z, f, layer, u, s, lift, moved, 0)
-        _score_steps(flat, w, f, s, moved, count, steps)
-        d[s] = sample_change(t, s, y[s], steps, scale)
+        drop[u, s] = -2 * f[u, s]
+    _ripple(flat, w, z, f, layer, u, drop, lift, steps)
+    stepped_changes(t, e, y, steps, scale, work, d)
 
 
 @numba.njit(cache=True)
-def _hand_down(flat, w, z, f, t, e, scale, layer, u, changed):  # type: ignore[no-untyped-def]
+def _hand_down(flat, w, z, f, t, e, scale, layer, u, changed, deep):  # type: ignore[no-untyped-def]
     """Follows the changed samples' ripples for good (f and z of u itself are the caller's)."""
-    lift, moved = np.zeros(flat.signs, dtype=np.int32), np.empty(flat.signs, dtype=np.int64)
-    steps = np.empty(len(t), dtype=np.int32)
+    drop, lift, steps = deep
     for s in range(len(changed)):
-        if not changed[s]:
-            continue
-        count = _ripple(flat, w, z, f, layer, u, s, lift, moved, 0)
-        _score_steps(flat, w, f, s, moved, count, steps)
-        for c in range(len(steps)):
-            t[c, s] += steps[c]
-            e[c, s] *= np.float32(np.exp(scale * steps[c]))
-        for m in range(layer + 1, len(flat.layer_start) - 2):
-            for q in range(flat.layer_start[m], flat.layer_start[m + 1]):
-                z[q, s] += lift[q]
-        for k in range(1, count):
-            f[moved[k], s] = -f[moved[k], s]
+        drop[u, s] = -2 * f[u, s] if changed[s] else 0
+    _ripple(flat, w, z, f, layer, u, drop, lift, steps)
+    for q in range(flat.layer_start[layer + 1], flat.signs):
+        for s in range(len(changed)):
+            z[q, s] += lift[q, s]
+            f[q, s] += drop[q, s]
+    for c in range(len(steps)):
+        for s in range(len(changed)):
+            t[c, s] += steps[c, s]
+    if scale > 0:
+        exponentials(t, scale, e)
 
 
 @numba.njit(cache=True)
-def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, random):  # type: ignore[no-untyped-def]
+def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, deep_work, random):  # type: ignore[no-untyped-def]
     """Proposes every weight (and the bias) of one sign unit; gives the random state."""
     samples = x.shape[1]
     d = work[2]
     v = _column(flat, w, u)
     deep = _read_by_signs(flat, layer, u)
     if deep:
-        _deep_changes(flat, w, z, f, t, y, scale, layer, u, d)
+        _deep_changes(flat, w, z, f, t, e, y, scale, layer, u, deep_work, work, d)
     elif scale == 0:
         hard_changes(t, f[u], y, v, d)
     else:
@@ -239,7 +229,7 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
     for s in range(samples):
         changed[s] = (row_z[s] > 0) != (f[u, s] > 0)
     if deep:
-        _hand_down(flat, w, z, f, t, e, scale, layer, u, changed)
+        _hand_down(flat, w, z, f, t, e, scale, layer, u, changed, deep_work)
     else:
         _hand_up(changed, f[u], v, scale, t, e)
     for s in range(samples):
@@ -284,14 +274,14 @@ def _visit_output(flat, x, y, scale, w, f, t, e, o, beta, work, random):  # type
 
 
 @numba.njit(cache=True)
-def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, random):  # type: ignore[no-untyped-def]
+def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, deep_work, random):  # type: ignore[no-untyped-def]
     """Visits every unit once, layer by layer; gives the random state."""
     if scale > 0:
         exponentials(t, scale, e)  # products of float32 drift
     for layer in range(len(flat.layer_start) - 1):
         for u in range(flat.layer_start[layer], flat.layer_start[layer + 1]):
             if u < flat.signs:
-                random = _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, random)
+                random = _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, deep_work, random)
             else:
                 random = _visit_output(flat, x, y, scale, w, f, t, e, u - flat.signs, beta, work, random)
     return random
@@ -301,8 +291,9 @@ def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, random): 
 def _replica(flat, x, y, scale, betas, bias_step, w, b, z, f, t, e, loss, best_w, best_b, random):  # type: ignore[no-untyped-def]
     """All sweeps of one replica; ``loss`` is (last, least) and changed; gives the random state."""
     work = np.empty((4, x.shape[1]), dtype=np.float32)
+    deep_work = (np.zeros(f.shape, dtype=np.int8), np.zeros(z.shape, dtype=np.int16), np.zeros(t.shape, dtype=np.int32))
     for beta in betas:
-        random = _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, random)
+        random = _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, deep_work, random)
         loss[0] = total_loss(t, y, scale)
         if loss[0] < loss[1]:
             loss[1] = loss[0]

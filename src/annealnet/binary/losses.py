@@ -17,6 +17,7 @@ __all__ = [
     "sample_change",
     "soft_changes",
     "soft_steps",
+    "stepped_changes",
     "total_loss",
     "wrong_answer",
 ]
@@ -136,6 +137,36 @@ def hard_changes(t, f, y, v, d):  # type: ignore[no-untyped-def]
                 wrong = np.float32(1)
                 break
         d[s] = wrong - wrong_answer(t, s, y[s])
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def stepped_changes(t, e, y, steps, scale, work, d):  # type: ignore[no-untyped-def]
+    """d_s: change of the loss when class scores change by any whole numbers ``steps`` ``(C, N)``."""
+    classes, samples = steps.shape
+    if scale == 0:
+        change = np.empty(classes, dtype=np.int32)
+        for s in range(samples):
+            for c in range(classes):
+                change[c] = steps[c, s]
+            d[s] = sample_change(t, s, y[s], change, scale)
+        return
+    widest = 0
+    for c in range(classes):
+        for s in range(samples):
+            widest = max(widest, abs(steps[c, s]))
+    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
+    before, after = work[0], work[1]
+    before[:] = 0
+    after[:] = 0
+    for c in range(classes):
+        for s in range(samples):
+            before[s] += e[c, s]
+            after[s] += e[c, s] * table[steps[c, s] + widest]
+    for s in range(samples):
+        after[s] = after[s] / before[s]
+    logarithms(after, after.view(np.int32), d)
+    for s in range(samples):
+        d[s] -= np.float32(scale * steps[y[s], s])
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})

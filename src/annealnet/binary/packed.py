@@ -20,6 +20,9 @@ from annealnet.binary.network import BinaryNetwork
 
 __all__ = ["PackedNetwork"]
 
+#: Words of work below which one thread is faster.
+_WORTH_THREADS = 200_000
+
 
 @intrinsic
 def _popcount(typing_context, word):  # type: ignore[no-untyped-def]
@@ -47,52 +50,87 @@ def _pack_row(row, planes, words, out):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, inline="always")
-def _dot_bits(w, f, words, n):  # type: ignore[no-untyped-def]
-    """w · f for ±1 vectors of n bits."""
-    differ = 0
+def _differing(rows, at, packed, begin, words):  # type: ignore[no-untyped-def]
+    """Bits in which two runs of words differ."""
+    found = 0
     for k in range(words):
-        differ += _popcount(w[k] ^ f[k])
-    return n - 2 * differ
-
-
-@numba.njit(cache=True, inline="always")
-def _dot_planes(w, planes, words, ones):  # type: ignore[no-untyped-def]
-    """w · x for an input in eight planes; ``ones`` is Σ_i w_i."""
-    found = -128 * ones
-    for p in range(8):
-        both, all_ = 0, 0
-        for k in range(words):
-            both += _popcount(w[k] & planes[p * words + k])
-            all_ += _popcount(planes[p * words + k])
-        found += (2 * both - all_) << p
+        found += _popcount(rows[at + k] ^ packed[begin + k])
     return found
 
 
-@numba.njit(cache=True, parallel=True)
-def _infer(x, planes, sizes, words, offsets, sources, source_start, rows, row_start, row_words, ones, bias, scores):  # type: ignore[no-untyped-def]
-    """Outputs of the last layer for every sample, ``(N, n_L)`` int32."""
+@numba.njit(cache=True, inline="always")
+def _planes_dot(rows, at, packed, words):  # type: ignore[no-untyped-def]
+    """Σ_p 2^p (2 popcount(w ∧ x_p) − popcount(x_p)) for an input in eight planes."""
+    found = 0
+    for p in range(8):
+        both, every = 0, 0
+        for k in range(words):
+            plane = packed[p * words + k]
+            both += _popcount(rows[at + k] & plane)
+            every += _popcount(plane)
+        found += (2 * both - every) << p
+    return found
+
+
+@numba.njit(cache=True)
+def _answer(x, planes, sizes, words, offsets, sources, source_start, rows, row_start, row_words, ones, bias, packed, scores):  # type: ignore[no-untyped-def]
+    """Outputs of the last layer for one sample; ``packed`` has room for the layers below, each on words of its own."""
     depth = len(sizes) - 1
-    for part in numba.prange(scores.shape[0]):
-        packed = np.zeros(offsets[depth], dtype=np.uint64)  # the outputs of layers 0 … L−1, each on its own words
-        _pack_row(x[part], planes, words[0], packed)
-        neuron = 0
-        for m in range(1, depth + 1):
-            for j in range(sizes[m]):
-                w = rows[row_start[m - 1] + j * row_words[m - 1] :]
-                z, at = bias[neuron], 0
-                for k in range(source_start[m - 1], source_start[m]):
-                    source = sources[k]
-                    f = packed[offsets[source] :]
-                    if source == 0 and planes == 8:
-                        z += _dot_planes(w[at:], f, words[0], ones[neuron])
-                    else:
-                        z += _dot_bits(w[at:], f, words[source], sizes[source])
-                    at += words[source]
-                neuron += 1
-                if m < depth:
-                    packed[offsets[m] + (j >> 6)] |= np.uint64(z > 0) << np.uint64(j & 63)
+    packed[:] = 0
+    _pack_row(x, planes, words[0], packed)
+    neuron = 0
+    for m in range(1, depth + 1):
+        for j in range(sizes[m]):
+            at = row_start[m - 1] + j * row_words[m - 1]
+            z = bias[neuron]
+            for k in range(source_start[m - 1], source_start[m]):
+                source = sources[k]
+                if source == 0 and planes == 8:
+                    z += _planes_dot(rows, at, packed, words[0]) - 128 * ones[neuron]
                 else:
-                    scores[part, j] = z
+                    z += sizes[source] - 2 * _differing(rows, at, packed, offsets[source], words[source])
+                at += words[source]
+            neuron += 1
+            if m < depth:
+                packed[offsets[m] + (j >> 6)] |= np.uint64(z > 0) << np.uint64(j & 63)
+            else:
+                scores[j] = z
+
+
+@numba.njit(cache=True)
+def _infer(x, planes, sizes, words, offsets, sources, source_start, rows, row_start, row_words, ones, bias, scores):  # type: ignore[no-untyped-def]
+    """Outputs for every sample, ``(N, n_L)`` int32."""
+    packed = np.zeros(offsets[-1], dtype=np.uint64)
+    for s in range(len(scores)):
+        _answer(
+            x[s],
+            planes,
+            sizes,
+            words,
+            offsets,
+            sources,
+            source_start,
+            rows,
+            row_start,
+            row_words,
+            ones,
+            bias,
+            packed,
+            scores[s],
+        )
+
+
+@numba.njit(cache=True, parallel=True)
+def _infer_in_parallel(  # type: ignore[no-untyped-def]
+    x, pieces, planes, sizes, words, offsets, sources, source_start, rows, row_start, row_words, ones, bias, scores
+):
+    """The same, ``pieces`` runs of samples over threads."""
+    for part in numba.prange(pieces):
+        begin, end = part * len(x) // pieces, (part + 1) * len(x) // pieces
+        _infer(
+            x[begin:end], planes, sizes, words, offsets, sources, source_start, rows, row_start, row_words, ones, bias,
+            scores[begin:end],
+        )  # fmt: skip
 
 
 class PackedNetwork:
@@ -150,10 +188,13 @@ class PackedNetwork:
         if x.ndim != 2 or x.shape[1] != self._sizes[0] or x.dtype != np.int8:
             raise ValueError(f"x is {x.dtype} of shape {x.shape}: give int8 of shape (samples, {self._sizes[0]})")
         found = np.empty((len(x), self._sizes[-1]), dtype=np.int32)
-        _infer(
-            np.ascontiguousarray(x), self.planes, self._sizes, self._words, self._offsets, self._sources, self._source_start,
-            self._rows, self._row_start, self._row_words, self._ones, self._bias, found,
-        )  # fmt: skip
+        inputs = np.ascontiguousarray(x)
+        told = (self.planes, self._sizes, self._words, self._offsets, self._sources, self._source_start, self._rows,
+                self._row_start, self._row_words, self._ones, self._bias, found)  # fmt: skip
+        if len(x) * len(self._rows) < _WORTH_THREADS:  # waking threads costs more than the work
+            _infer(inputs, *told)
+        else:
+            _infer_in_parallel(inputs, 4 * numba.get_num_threads(), *told)
         return np.asarray(found @ self._codes.T)
 
     def predict(self, x: NDArray[np.int8]) -> NDArray[Any]:
