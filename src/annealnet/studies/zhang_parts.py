@@ -210,8 +210,8 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
         rows.append((name, *accuracy, *rates))
     heads = ("rule", "sampled %", "deployed %", "seconds", "anneals per second", "seconds of 20 µs reads")
     note = (
-        f"{splits} splits of 1 000 training and 1 000 test images drawn from the same 10 000 images as those of tuning; published: "
-        "88.8 ± 1.5 % on 100 test images. Equilibrium "
+        f"{splits} splits of 1 000 training and 1 000 test images, drawn from the same 10 000 images "
+        "as those of tuning; published: 88.8 ± 1.5 % on 100 test images. Equilibrium "
         "propagation here takes batches of 10 and 15 epochs (published: 1 and 50), on our sampler. Reads "
         "are counted without programming and readout, which take a machine far longer."
     )
