@@ -105,7 +105,7 @@ def vote_over_batches(
     queue = np.empty(0, dtype=np.int64)
     for number in range(rounds):
         if len(queue) < batch_size:
-            queue = np.concatenate([queue, rng.permutation(len(x))])
+            queue = rng.permutation(len(x))  # no sample twice in a batch
         chosen, queue = queue[:batch_size], queue[batch_size:]
         mean = votes / max(1, number)
         # −pull · v̄ (2q − 1) over bits q: the constant is left out, so that energies stay errors
@@ -117,10 +117,7 @@ def vote_over_batches(
                 raise
             break
         say(found)
-        free = np.concatenate(
-            [found.network.flat_weights, found.network.flat_biases if shape.bias else np.empty(0, np.int16)]
-        )
-        votes += free * (1 - found.errors / len(chosen))
+        votes += _free_signs(found.network) * (1 - found.errors / len(chosen))
         voted = training.decode((votes > 0).astype(np.uint8))[0]
         for network in (found.network, voted):
             errors = network.errors(x, y)
@@ -151,12 +148,17 @@ def dropout_rounds(
     rng = np.random.default_rng(seed)
     best = best_of(formulation.energy(shape, codes, x, y), sampler, x, y, seed, **parameters)
     for number in range(1, rounds):
-        held = np.concatenate([best.network.flat_weights, best.network.flat_biases if shape.bias else np.empty(0, np.int16)])
+        held = _free_signs(best.network)
         fields = np.where(rng.random(len(held)) < share, 0.0, -2 * hold * held)
         training = formulation.energy(shape, codes, x, y, fields=fields)
         found = best_of(training, sampler, x, y, seed + number, **parameters)
         best = min(best, found, key=lambda one: one.errors)
     return best.network
+
+
+def _free_signs(network: BinaryNetwork) -> NDArray[np.float64]:
+    """Weights, and biases where there are any, in the order of an energy's free bits."""
+    return np.concatenate([network.flat_weights, *network.biases]).astype(np.float64)
 
 
 def _check_rounds(batch_size: int, rounds: int, samples: int) -> None:
