@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import dimod
 import numba
@@ -29,14 +30,25 @@ COLD = Schedule.forward(0.05, 8.0, 60)
 NATIVE: dict[str, LayeredSampler] = {"numba": LayeredAnnealing(), "torch": TorchLayeredAnnealing("cpu")}
 
 
-def model_of(sizes: tuple[int, ...], problems: int, seed: int) -> LayeredModel:
+def model_of(sizes: tuple[int, ...], problems: int, seed: int, coupled: Sequence[bool] = ()) -> LayeredModel:
+    """Gaussian numbers; layers that are ``coupled`` have couplings inside."""
     rng = np.random.default_rng(seed)
     blocks = tuple(rng.normal(size=shape) for shape in itertools.pairwise(sizes))
-    return LayeredModel(blocks, tuple(rng.normal(size=(problems, n)) for n in sizes))
+    fields = tuple(rng.normal(size=(problems, n)) for n in sizes)
+    upper = [np.triu(rng.normal(size=(n, n)), 1) for n in sizes] if coupled else []
+    inner = tuple(block + block.T if chosen else None for block, chosen in zip(upper, coupled, strict=True))
+    return LayeredModel(blocks, fields, inner)
+
+
+def model_from(layers: list[tuple[int, bool]], problems: int, seed: int) -> LayeredModel:
+    return model_of(tuple(n for n, _ in layers), problems, seed, [chosen for _, chosen in layers])
 
 
 models = st.builds(
-    model_of, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), st.integers(1, 3), st.integers(0, 10**6)
+    model_from,
+    st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=3),
+    st.integers(1, 3),
+    st.integers(0, 10**6),
 )
 
 
@@ -46,7 +58,8 @@ def test_both_faces_have_the_same_energy(model: LayeredModel) -> None:
     states = np.repeat(all_states(model.num_variables)[None], model.num_problems, 0)
     for problem in range(model.num_problems):
         bqm = model.bqm(problem)
-        assert bqm.num_interactions == sum(block.size for block in model.couplings)
+        inside = sum(len(block) * (len(block) - 1) // 2 for block in model.inner if block is not None)
+        assert bqm.num_interactions == sum(block.size for block in model.couplings) + inside
         np.testing.assert_allclose(model.energy(states)[problem], bqm.energies(states[problem]), atol=1e-4)
 
 
@@ -62,9 +75,12 @@ def test_anneals_find_the_ground_states_of_small_models(name: str, model: Layere
     assert (model.energy(found.best[:, None])[:, 0] <= found.energies.min(1) + 1e-3).all()
 
 
+@pytest.mark.parametrize("coupled", [(), (True, False, True)])
 @pytest.mark.parametrize("sampler", [LayeredAnnealing(quenches=0), TorchLayeredAnnealing("cpu", quenches=0)])
-def test_long_runs_at_one_temperature_draw_from_the_boltzmann_distribution(sampler: LayeredSampler) -> None:
-    model, schedule = model_of((3, 2, 2), 2, seed=4), Schedule((0.4,) * 30)
+def test_long_runs_at_one_temperature_draw_from_the_boltzmann_distribution(
+    sampler: LayeredSampler, coupled: tuple[bool, ...]
+) -> None:
+    model, schedule = model_of((3, 2, 2), 2, 4, coupled), Schedule((0.4,) * 30)
     exact = EnumeratedLayers().sample_layers(model, schedule)
     drawn = sampler.sample_layers(model, schedule, reads=40_000, seed=0)
     wanted = np.einsum("pr,pri->pi", exact.shares, exact.states)
@@ -72,6 +88,26 @@ def test_long_runs_at_one_temperature_draw_from_the_boltzmann_distribution(sampl
     pairs = np.einsum("pr,pri,prj->pij", exact.shares, exact.states, exact.states)
     drawn_pairs = np.einsum("pri,prj->pij", *[drawn.states.astype(np.float64)] * 2) / drawn.states.shape[1]
     np.testing.assert_allclose(drawn_pairs, pairs, atol=0.025)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_couplings_of_zero_inside_layers_change_not_a_bit(name: str) -> None:
+    without = model_of((40, 23, 9), 4, seed=6)
+    zeros = LayeredModel(without.couplings, without.fields, tuple(np.zeros((n, n)) for n in without.sizes))
+    one, two = (NATIVE[name].sample_layers(model, COLD, reads=3, seed=2) for model in (without, zeros))
+    assert (one.states == two.states).all()
+    assert (one.energies == two.energies).all()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_layer_that_only_couples_inside_is_a_ferromagnet_or_a_frustrated_one(name: str) -> None:
+    # twelve spins, all pairs at ±1: E = −½((Σs)² − 12) has its least value −66, and +½((Σs)² − 12) has −6 where Σs = 0
+    pairs = np.ones((12, 12)) - np.eye(12)
+    for sign, least, total in ((1.0, -66.0, 12), (-1.0, -6.0, 0)):
+        model = LayeredModel((), (np.zeros((1, 12)),), (sign * pairs,))
+        found = NATIVE[name].sample_layers(model, COLD, reads=10, seed=0)
+        np.testing.assert_allclose(found.energies, least, atol=1e-3)
+        assert (np.abs(found.states.sum(-1)) == total).all()
 
 
 @pytest.mark.parametrize("name", NATIVE)
@@ -144,8 +180,9 @@ class Counting(dimod.Sampler):
         return dimod.ExactSolver().sample(bqm).truncate(3)
 
 
-def test_any_dimod_sampler_serves_and_held_layers_are_fields_for_it() -> None:
-    model, device = model_of((3, 2, 2), 2, seed=1), Counting()
+@pytest.mark.parametrize("coupled", [(), (True, True, True)])
+def test_any_dimod_sampler_serves_and_held_layers_are_fields_for_it(coupled: tuple[bool, ...]) -> None:
+    model, device = model_of((3, 2, 2), 2, 1, coupled), Counting()
     starts = np.ones((2, 3, 7), np.int8)
     found = DimodLayers(device).sample_layers(model, COLD, reads=3, starts=starts, held=(False, False, True))
     exact = EnumeratedLayers().sample_layers(model, COLD, reads=3, starts=starts, held=(False, False, True))
@@ -169,10 +206,11 @@ def test_control_errors_change_what_the_device_sees_and_not_what_is_reported() -
     np.testing.assert_allclose(found.energies, model.energy(found.states))
 
 
-def test_one_embedding_serves_all_problems_of_a_batch() -> None:
+@pytest.mark.parametrize("coupled", [(), (True, False)])
+def test_one_embedding_serves_all_problems_of_a_batch(coupled: tuple[bool, ...]) -> None:
     testing = pytest.importorskip("dwave.system.testing")
     sampler = EmbeddedSampler(testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[2]))
-    model = model_of((6, 4), 3, seed=0)
+    model = model_of((6, 4), 3, 0, coupled)
     found = DimodLayers(sampler).sample_layers(model, COLD, reads=20)
     assert [info["reused"] for info in found.info["embeddings"]] == [False, True, True]
     np.testing.assert_allclose(found.energies, model.energy(found.states))
@@ -207,6 +245,11 @@ def test_complete_layers_get_the_regular_embedding_of_a_biclique() -> None:
         (lambda: LayeredModel((np.ones((2, 2)),), (np.ones((1, 2)), np.ones((1, 3)))), "couplings"),
         (lambda: LayeredModel((), (np.ones((0, 2)),)), "at least one problem"),
         (lambda: LayeredModel((), (np.full((1, 2), np.nan),)), "NaN"),
+        (lambda: LayeredModel((), (np.ones((1, 2)),), (None, None)), "inner has 2 entries"),
+        (lambda: LayeredModel((), (np.ones((1, 2)),), (np.zeros((3, 3)),)), r"inner\[0\] has shape"),
+        (lambda: LayeredModel((), (np.ones((1, 2)),), (np.array([[0, 1], [2, 0]]),)), "symmetric"),
+        (lambda: LayeredModel((), (np.ones((1, 2)),), (np.eye(2),)), "diagonal of 0"),
+        (lambda: LayeredModel((), (np.ones((1, 1)),), (np.full((1, 1), np.nan),)), "NaN"),
         (lambda: Schedule(()), "betas"),
         (lambda: Schedule.forward(2.0, 1.0, 3), "hot"),
         (lambda: LayeredAnnealing(-1), "quenches"),

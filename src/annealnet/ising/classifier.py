@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from annealnet.estimators import NetworkClassifier
 from annealnet.exporting import export_module_onnx
-from annealnet.ising.deployment import deployed
+from annealnet.ising.deployment import check_deployable, deployed
 from annealnet.ising.network import Floats, IsingNetwork, Limits
 from annealnet.ising.optimisers import Adam, Optimiser
 from annealnet.ising.phases import Phases
@@ -34,6 +34,8 @@ class IsingNetworkClassifier(NetworkClassifier):
     Args:
         hidden: spins of each hidden layer.
         spins_per_class: output spins of each class.
+        hidden_couplings: whether the spins of every hidden layer couple to each other too (K starts at 0 and is learned);
+            needs ``sweeps`` of at least 1.
         rule: of training; None takes :class:`DeepStateRule`.
         sampler: anneals the batches; None takes our native one. Any dimod sampler serves in
             :class:`~annealnet.samplers.DimodLayers`.
@@ -82,6 +84,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         checkpoint: str | Path | None = None,
         progress: Callable[[EpochRecord], None] | None = None,
         random_state: int | np.random.RandomState | None = None,
+        hidden_couplings: bool = False,
     ) -> None:
         self.hidden = hidden
         self.spins_per_class = spins_per_class
@@ -97,6 +100,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         self.checkpoint = checkpoint
         self.progress = progress
         self.random_state = random_state
+        self.hidden_couplings = hidden_couplings
 
     def fit(self, X: Any, y: Any) -> IsingNetworkClassifier:
         """Trains ``epochs`` epochs.
@@ -114,6 +118,7 @@ class IsingNetworkClassifier(NetworkClassifier):
             network = self.network_
         else:
             network = self._network(x, seed)
+        check_deployable(network, self.sweeps)
         state = training.run(network, x, codes)
         self._state, self.network_, self.history_ = state, state.network, state.history
         self._deploy()
@@ -137,7 +142,10 @@ class IsingNetworkClassifier(NetworkClassifier):
             raise ValueError(f"y holds {strange!r}, which is none of the classes {self.classes_.tolist()}")
         training = replace(self._training(self._seed()), decay=False)
         if first:
-            self._state = training.start(self._network(x, self._seed()))
+            network = self._network(x, self._seed())
+            check_deployable(network, self.sweeps)
+            self._state = training.start(network)
+        check_deployable(self._state.network, self.sweeps)
         state = training.epoch(self._state, x, self._state.network.targets(places.astype(np.int64)))
         self._state, self.network_, self.history_ = replace(state, stopped=""), state.network, state.history
         self._deploy()
@@ -192,7 +200,7 @@ class IsingNetworkClassifier(NetworkClassifier):
     def _network(self, x: Floats, seed: int) -> IsingNetwork:
         network = IsingNetwork.create(
             (x.shape[1], *self.hidden), len(self.classes_), spins_per_class=self.spins_per_class, seed=seed,
-            limits=Limits(*self.limits),
+            limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
         )  # fmt: skip
         centre = x.mean(0, dtype=np.float64)
         spread = float(np.sqrt(np.mean((x - centre) ** 2)))

@@ -25,6 +25,10 @@ class _Deployed(nn.Module):
         for number, (block, bias) in enumerate(zip(network.couplings, network.biases[1:], strict=True)):
             self.register_buffer(f"coupling{number}", torch.from_numpy(block.copy()))
             self.register_buffer(f"bias{number + 1}", torch.from_numpy(bias.copy()))
+        self.coupled = [block is not None for block in network.inner]
+        for number, inside in enumerate(network.inner):
+            if inside is not None:
+                self.register_buffer(f"inner{number}", torch.from_numpy(inside.copy()))
 
     def fields(self, x: Tensor) -> Tensor:
         """Fields on the first layer ``(samples, n_1)``."""
@@ -38,7 +42,15 @@ class _Deployed(nn.Module):
 
 
 class SignNetwork(_Deployed):
-    """s_1 = sign(W x + b_1), s_{l+1} = sign(J_lᵀ s_l + b_{l+1}): one pass, no feedback; x ``(samples, n_in)`` → scores."""
+    """s_1 = sign(W x + b_1), s_{l+1} = sign(J_lᵀ s_l + b_{l+1}): one pass, no feedback; x ``(samples, n_in)`` → scores.
+
+    Raises:
+        ValueError: a network with couplings inside layers, which one pass cannot follow.
+    """
+
+    def __init__(self, network: IsingNetwork) -> None:
+        check_deployable(network, 0)
+        super().__init__(network)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores ``(samples, classes)``."""
@@ -50,6 +62,9 @@ class SignNetwork(_Deployed):
 
 class MeanFieldNetwork(_Deployed):
     """m_l = tanh β_t(fields from both neighbours), swept through the layers while β_t grows: the anneal without chance.
+
+    In a layer with couplings inside, the fields hold K_l m_l too, and its means move half of the way: all of them at once
+    and the whole way, they may swing for ever.
 
     Args:
         network: trained.
@@ -75,12 +90,28 @@ class MeanFieldNetwork(_Deployed):
                 fields = own if layer == 0 else self.step(layer, means[layer - 1])
                 if layer + 1 < self.layers:
                     fields = fields + means[layer + 1] @ self.get_buffer(f"coupling{layer}").T
-                means[layer] = torch.tanh(beta * fields)
+                if self.coupled[layer]:
+                    fields = fields + means[layer] @ self.get_buffer(f"inner{layer}")
+                    means[layer] = 0.5 * (means[layer] + torch.tanh(beta * fields))
+                else:
+                    means[layer] = torch.tanh(beta * fields)
         return torch.matmul(fields, self.get_buffer("codes"))
+
+
+def check_deployable(network: IsingNetwork, sweeps: int) -> None:
+    """Refuses one pass of signs for a network whose spins couple inside layers."""
+    if sweeps == 0 and network.inner_blocks:
+        raise ValueError(
+            "sweeps=0 is one pass of signs, which cannot follow couplings inside layers: give sweeps of at least 1, or "
+            "train without such couplings"
+        )
 
 
 def deployed(network: IsingNetwork, sweeps: int = 10) -> nn.Module:
     """The module of a network: mean-field with so many sweeps, or one pass of signs with 0.
+
+    Raises:
+        ValueError: one pass of signs for a network with couplings inside layers.
 
     Example:
         >>> module = deployed(IsingNetwork.create((4, 6), 3), sweeps=0)

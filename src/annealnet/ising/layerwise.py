@@ -16,9 +16,14 @@ __all__ = ["signs_at", "targets_at", "train_windows", "window_of"]
 
 
 def signs_at(network: IsingNetwork, x: NDArray[Any], layer: int) -> Floats:
-    """What a window's first layer sees: the prepared inputs for layer 0, else the feed-forward signs of layer − 1."""
+    """What a window's first layer sees: the prepared inputs for layer 0, else the feed-forward signs of layer − 1.
+
+    Raises:
+        ValueError: couplings inside the layers that are passed, which signs cannot follow.
+    """
     if layer == 0:
         return network.prepared(x)
+    _check_frozen(network, range(layer))
     fields = network.model(x).fields[0]
     for block, bias in zip(network.couplings[: layer - 1], network.biases[1:], strict=False):
         fields = np.where(fields < 0, -1, 1).astype(np.float32) @ block + bias
@@ -30,7 +35,11 @@ def targets_at(network: IsingNetwork, x: NDArray[Any], targets: Floats, layer: i
 
     t_l = sign(J_l t_{l+1} + fields from the feed-forward signs below): the state of least energy of layer l between its
     neighbours, from the output downwards.
+
+    Raises:
+        ValueError: couplings inside the layers that are passed, whose least energy is not a matter of signs.
     """
+    _check_frozen(network, range(layer, len(network.sizes) - 1))
     wanted = targets
     for below in range(len(network.sizes) - 2, layer - 1, -1):
         if below == 0:
@@ -40,6 +49,15 @@ def targets_at(network: IsingNetwork, x: NDArray[Any], targets: Floats, layer: i
         fields = own + wanted @ network.couplings[below].T
         wanted = np.where(fields < 0, np.float32(-1), np.float32(1))
     return wanted
+
+
+def _check_frozen(network: IsingNetwork, layers: range) -> None:
+    coupled = [layer for layer in layers if network.inner[layer] is not None]
+    if coupled:
+        raise ValueError(
+            f"layers {coupled} are frozen and have couplings inside, which signs cannot follow: train all layers at once "
+            "with Training, or create the network with inner=False"
+        )
 
 
 def window_of(network: IsingNetwork, first: int, last: int) -> IsingNetwork:
@@ -61,6 +79,8 @@ def window_of(network: IsingNetwork, first: int, last: int) -> IsingNetwork:
         centre=None,  # the window's inputs come prepared
         scale=1.0,
         patterns=patterns,
+        inner=network.inner[first : last + 1],
+        inner_patterns=None if network.inner_patterns is None else network.inner_patterns[first : last + 1],
     )
 
 
@@ -69,7 +89,10 @@ def _put_back(network: IsingNetwork, window: IsingNetwork, first: int) -> IsingN
     biases = list(network.biases)
     blocks[first : first + len(window.couplings) + 1] = [window.inputs, *window.couplings]
     biases[first : first + len(window.biases)] = window.biases
-    return network.with_parameters([*blocks, *biases])
+    inner = list(network.inner)
+    inner[first : first + len(window.inner)] = window.inner
+    whole = replace(network, inner=tuple(inner))
+    return whole.with_parameters([*blocks, *biases, *whole.inner_blocks])
 
 
 def train_windows(
@@ -95,6 +118,9 @@ def train_windows(
 
     Returns:
         The network, and the records of all windows in order.
+
+    Raises:
+        ValueError: windows or sweeps out of range, or couplings inside layers that would be frozen.
     """
     depth = len(network.sizes)
     if not 1 <= window <= depth or sweeps < 1:

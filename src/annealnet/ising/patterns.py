@@ -66,6 +66,25 @@ class Pattern:
                     spin += 1
         return cls(groups)
 
+    def check_symmetric(self) -> None:
+        """For couplings inside a layer: spins i, j and j, i are one pair, and no spin couples to itself.
+
+        Raises:
+            ValueError: a block that is not square, a coupling of a spin to itself, a pair that exists one way only, or
+                groups that are not groups any more when rows and columns change places.
+        """
+        groups = self.groups
+        if groups.shape[0] != groups.shape[1] or (np.diagonal(groups) >= 0).any():
+            raise ValueError(f"groups has shape {groups.shape}: inside a layer give (n, n) with −1 on the diagonal")
+        exists = groups >= 0
+        if (exists != exists.T).any():
+            raise ValueError(
+                "groups couples a pair of spins one way only: inside a layer give both groups[i, j] and groups[j, i]"
+            )
+        pairs = np.unique(np.stack([groups[exists], groups.T[exists]]), axis=1)
+        if pairs.shape[1] != len(np.unique(groups[exists])):
+            raise ValueError("groups shares couplings that their transpose does not: inside a layer give symmetric groups")
+
     def project(self, block: NDArray[Any]) -> NDArray[np.float32]:
         """The block with couplings that do not exist at 0 and shared ones at their mean."""
         exists = self.groups >= 0

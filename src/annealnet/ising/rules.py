@@ -20,7 +20,7 @@ class Direction:
     """What one batch says.
 
     Attributes:
-        steps: uphill directions of W, J_1 …, b_1 …, means over the batch.
+        steps: uphill directions of W, J_1 …, b_1 …, and the K_l that exist, means over the batch.
         wrong: share of samples that gave cause to learn.
         anneals: reads taken.
     """
@@ -40,7 +40,9 @@ class TrainingRule(Protocol):
 def contrast(
     network: IsingNetwork, x: Floats, terms: list[tuple[NDArray[np.int8], NDArray[np.float64]]]
 ) -> tuple[Floats, ...]:
-    """Σ over terms, samples and reads of weight · ∂(−E)/∂(W, J, b): moments of states, over the number of samples.
+    """Σ over terms, samples and reads of weight · ∂(−E)/∂(W, J, b, K): moments of states, over the number of samples.
+
+    That of K_l is s_l s_lᵀ off the diagonal: K_ij and K_ji are one coupling, and each holds its slope.
 
     Args:
         network: whose energy.
@@ -50,6 +52,7 @@ def contrast(
     prepared = network.prepared(x)
     cuts = np.cumsum(network.sizes)[:-1]
     totals = [np.zeros_like(part) for part in network.parameters]
+    coupled = [number for number, block in enumerate(network.inner) if block is not None]
     for states, weights in terms:
         kept = np.abs(weights).sum(1) > 0
         if not kept.any():
@@ -62,6 +65,11 @@ def contrast(
             totals[1 + number] += below.reshape(-1, below.shape[-1]).T @ above.reshape(-1, above.shape[-1])
         for number, layer in enumerate(weighted):
             totals[len(layers) + number] += layer.sum((0, 1))
+        for place, number in enumerate(coupled, 2 * len(layers)):
+            flat = (block.reshape(-1, network.sizes[number]) for block in (weighted[number], layers[number]))
+            totals[place] += next(flat).T @ next(flat)
+    for total in totals[2 * len(network.sizes) :]:
+        np.fill_diagonal(total, 0.0)
     return tuple(totals)
 
 

@@ -174,6 +174,10 @@ class Training:
     def _fingerprint(self, network: IsingNetwork, x: Floats, targets: Floats) -> str:
         told = repr((self.rule, self.phases.forward, self.phases.reverse, self.optimiser, self.epochs, self.batch_size))
         digest = hashlib.sha256(told.encode() + repr((self.decay, self.seed, network.sizes, network.limits)).encode())
+        if network.inner_blocks:  # nothing is added without them: checkpoints of such networks stay valid
+            digest.update(repr([block is not None for block in network.inner]).encode())
+            for pattern in network.inner_patterns or ():
+                digest.update(b"all" if pattern is None else pattern.groups.tobytes())
         for part in (*network.parameters, x, targets):
             digest.update(np.ascontiguousarray(part).tobytes())
         return digest.hexdigest()
@@ -183,7 +187,7 @@ def _diverged(network: IsingNetwork, moved: tuple[Floats, ...]) -> str:
     """Why these parameters are no network any more, or ""."""
     if not all(np.isfinite(part).all() for part in moved):
         return "the parameters are not finite, lower the learning rate"
-    blocks = moved[1 : 1 + len(network.couplings)]
+    blocks = (*moved[1 : 1 + len(network.couplings)], *moved[2 * len(network.sizes) :])
     count = sum(block.size for block in blocks)
     saturated = sum(int((np.abs(block) >= network.limits.coupling).sum()) for block in blocks)
     if count and saturated > _SATURATED * count:

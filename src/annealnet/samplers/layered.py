@@ -28,16 +28,19 @@ Spins = NDArray[np.int8]
 
 @dataclass(frozen=True)
 class LayeredModel:
-    """E_p(s) = −Σ_i h_pi s_i − Σ_l s_lᵀ J_l s_{l+1}: problems p that differ in their fields only.
+    """E_p(s) = −Σ_i h_pi s_i − Σ_l s_lᵀ J_l s_{l+1} − ½ Σ_l s_lᵀ K_l s_l: problems p that differ in their fields only.
 
     The sign is that of neural networks and textbooks of magnetism; dimod counts h and J the other way round.
 
     Args:
         couplings: blocks J_l float ``(n_l, n_{l+1})``, L−1 of them.
         fields: h_l float ``(problems, n_l)``, L of them.
+        inner: K_l float ``(n_l, n_l)`` inside the layers, symmetric with a diagonal of 0, or None for a layer without; L
+            of them, or none at all.
 
     Raises:
-        ValueError: shapes that do not fit, no problem at all, NaN or infinite numbers.
+        ValueError: shapes that do not fit, no problem at all, NaN or infinite numbers, a block in ``inner`` that is not
+            symmetric or couples a spin to itself.
 
     Example:
         >>> model = LayeredModel((np.ones((2, 1)),), (np.zeros((1, 2)), np.array([[0.5]])))
@@ -47,6 +50,7 @@ class LayeredModel:
 
     couplings: tuple[Floats, ...]
     fields: tuple[Floats, ...]
+    inner: tuple[Floats | None, ...] = ()
 
     def __post_init__(self) -> None:
         blocks = tuple(np.ascontiguousarray(block, dtype=np.float32) for block in self.couplings)
@@ -63,6 +67,7 @@ class LayeredModel:
             raise ValueError("couplings or fields hold NaN or infinite numbers: a learning rate may be too large")
         object.__setattr__(self, "couplings", blocks)
         object.__setattr__(self, "fields", fields)
+        object.__setattr__(self, "inner", checked_inner(self.inner, self.sizes))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -91,6 +96,9 @@ class LayeredModel:
             total -= np.einsum("prn,pn->pr", layer, fields)
         for block, below, above in zip(self.couplings, layers[:-1], layers[1:], strict=True):
             total -= ((below @ block) * above).sum(-1)
+        for inside, layer in zip(self.inner, layers, strict=True):
+            if inside is not None:
+                total -= 0.5 * ((layer @ inside) * layer).sum(-1)
         return total
 
     def bqm(self, problem: int) -> dimod.BinaryQuadraticModel:
@@ -107,7 +115,42 @@ class LayeredModel:
             pairs = ((begin + rows).tolist(), (begin + below + columns).tolist())
             model.add_quadratic_from(zip(*pairs, (-block.ravel().astype(np.float64)).tolist(), strict=True))
             begin += below
+        for first, inside in zip(np.cumsum([0, *self.sizes[:-1]]), self.inner, strict=True):
+            if inside is not None:
+                rows, columns = np.triu_indices(len(inside), 1)
+                pairs = ((first + rows).tolist(), (first + columns).tolist())
+                model.add_quadratic_from(zip(*pairs, (-inside[rows, columns].astype(np.float64)).tolist(), strict=True))
         return model
+
+
+def checked_inner(inner: Sequence[NDArray[Any] | None], sizes: Sequence[int]) -> tuple[Floats | None, ...]:
+    """Couplings inside layers as float32, one entry per layer; none at all becomes None for every layer.
+
+    Raises:
+        ValueError: another number of entries, blocks of a wrong shape, not finite, not symmetric, or with a diagonal.
+    """
+    if not len(inner):
+        return (None,) * len(sizes)
+    if len(inner) != len(sizes):
+        raise ValueError(
+            f"inner has {len(inner)} entries for {len(sizes)} layers: give a block or None for each, or none at all"
+        )
+    found: list[Floats | None] = []
+    for number, (given, size) in enumerate(zip(inner, sizes, strict=True)):
+        if given is None:
+            found.append(None)
+            continue
+        block = np.ascontiguousarray(given, dtype=np.float32)
+        if block.shape != (size, size):
+            raise ValueError(f"inner[{number}] has shape {block.shape}: its layer needs {(size, size)}")
+        if not np.isfinite(block).all():
+            raise ValueError(f"inner[{number}] holds NaN or infinite numbers: a learning rate may be too large")
+        if not (block == block.T).all() or np.diagonal(block).any():
+            raise ValueError(
+                f"inner[{number}] must be symmetric with a diagonal of 0: give (K + K.T) / 2 with its diagonal set to 0"
+            )
+        found.append(block)
+    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -200,7 +243,8 @@ class LayeredSampler(Protocol):
 class LayeredAnnealing:
     """Heat-bath annealing of all problems and reads in one call of a compiled kernel.
 
-    A layer is drawn at once, P(s_i = +1) = 1/(1 + exp(−2 β f_i)), f its local fields; a short descent ends the anneal.
+    A layer is drawn at once, P(s_i = +1) = 1/(1 + exp(−2 β f_i)), f its local fields; a short descent ends the anneal. Spins
+    of a layer with couplings inside are drawn one after another, and its fields follow every flip.
 
     Args:
         quenches: most sweeps at temperature zero at the end (two or three do after a cold anneal); with 0 the reads are
@@ -251,13 +295,16 @@ class LayeredAnnealing:
         none = np.zeros(1, dtype=np.float32)
         up = np.concatenate([block.ravel() for block in model.couplings] or [none])
         down = np.concatenate([block.T.ravel() for block in model.couplings] or [none])
+        coupled = np.array([block is not None for block in model.inner])
+        insides = [none if block is None else block.ravel() for block in model.inner]
+        inside = np.concatenate([[0], np.cumsum([len(block) for block in insides])[:-1]]).astype(np.uint64)
         outer = np.concatenate(model.fields, axis=1)
         energies = np.empty(states.shape[:2])
         stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
         betas = np.array(schedule.betas, dtype=np.float32)
         anneal_layers(
-            sizes, ends, places, up, down, outer, free, betas, self.quenches, stream,
-            states.reshape(-1, model.num_variables), energies.reshape(-1),
+            sizes, ends, places, up, down, coupled, inside, np.concatenate(insides), outer, free, betas, self.quenches,
+            stream, states.reshape(-1, model.num_variables), energies.reshape(-1),
         )  # fmt: skip
         return LayeredReads(states, energies, time.perf_counter() - began)
 

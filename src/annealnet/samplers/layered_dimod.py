@@ -27,6 +27,7 @@ class DimodLayers:
         reverse: parameters for anneals that start from a state (``anneal_schedule``, ``reinitialize_state``); the sampler
             must know ``initial_state``.
 
+    Couplings inside layers are couplings like all others; a graph that has them gets no regular embedding of a biclique.
     Held layers become fields of their neighbours, as on a machine, and are put back into the answer.
     """
 

@@ -17,7 +17,8 @@ __all__ = ["TorchLayeredAnnealing"]
 class TorchLayeredAnnealing:
     """As :class:`~annealnet.samplers.LayeredAnnealing`, on a torch device; the same distribution from other random numbers.
 
-    A layer's fields are h + s_{l−1} J_{l−1} + s_{l+1} J_lᵀ over all problems and reads at once.
+    A layer's fields are h + s_{l−1} J_{l−1} + s_{l+1} J_lᵀ over all problems and reads at once. A layer with couplings
+    inside is drawn spin by spin, each over all problems and reads at once: right, but n_l small steps in place of one.
 
     Args:
         device: where; None takes CUDA where there is one.
@@ -53,19 +54,35 @@ class TorchLayeredAnnealing:
         spins = [self._sent(block.reshape(-1, block.shape[-1])) for block in model.split(states)]
         outer = [self._sent(block).repeat_interleave(reads, 0) for block in model.fields]
         blocks = [self._sent(block) for block in model.couplings]
+        inner = [None if block is None else self._sent(block) for block in model.inner]
         for beta in (*schedule.betas, *[0.0] * self.quenches):
             for layer in np.flatnonzero(free).tolist():
-                fields = _local(layer, spins, outer, blocks)
-                if beta:
-                    uniform = torch.rand(fields.shape, generator=generator, device=self.device)
-                    spins[layer] = (uniform < torch.sigmoid(2 * beta * fields)).float().mul_(2).sub_(1)
+                fields, inside = _local(layer, spins, outer, blocks), inner[layer]
+                uniform = torch.rand(fields.shape, generator=generator, device=self.device) if beta else None
+                if inside is None:
+                    spins[layer] = _moved(spins[layer], fields, beta, uniform)
                 else:
-                    spins[layer] = torch.where(fields == 0, spins[layer], torch.sign(fields))
+                    _move_in_turn(spins[layer], torch.addmm(fields, spins[layer], inside), inside, beta, uniform)
         found = torch.cat(spins, 1).to(torch.int8).cpu().numpy().reshape(states.shape)
         return LayeredReads(found, model.energy(found), time.perf_counter() - began)
 
     def _sent(self, block: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32)).to(self.device)
+
+
+def _moved(spins: Tensor, fields: Tensor, beta: float, uniform: Tensor | None) -> Tensor:
+    """Spins drawn at β from ``uniform``, or, without it, turned along their fields."""
+    if uniform is None:
+        return torch.where(fields == 0, spins, torch.sign(fields))
+    return (uniform < torch.sigmoid(2 * beta * fields)).float().mul_(2).sub_(1)
+
+
+def _move_in_turn(spins: Tensor, fields: Tensor, inside: Tensor, beta: float, uniform: Tensor | None) -> None:
+    """As :func:`_moved`, in place and spin by spin, the fields of the layer following each."""
+    for i in range(spins.shape[1]):
+        after = _moved(spins[:, i], fields[:, i], beta, None if uniform is None else uniform[:, i])
+        fields.addr_(after - spins[:, i], inside[i])
+        spins[:, i] = after
 
 
 def _local(layer: int, spins: list[Tensor], outer: list[Tensor], blocks: list[Tensor]) -> Tensor:

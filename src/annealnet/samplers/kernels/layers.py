@@ -1,10 +1,11 @@
 """Heat-bath sweeps of layered Ising models: many problems that share their couplings and differ in their fields.
 
-Spins of one layer do not interact, so a whole layer is drawn at once from its local fields, and the neighbours' fields are
-then mended by the rows of the spins that changed, four rows per pass. Work per sweep and replica: one random number and one
-exponential per spin, and one row of length n_{l±1} per changed spin: half of a full matrix product where every spin is
-free, and almost none where the anneal is cold. Random numbers are hashes of (replica, sweep, layer, spin), so that nothing
-depends on the number of threads.
+Where spins of one layer do not interact, a whole layer is drawn at once from its local fields, and the neighbours' fields
+are then mended by the rows of the spins that changed, four rows per pass. Where they do, they are drawn one after another,
+and a spin that changed mends its own layer's fields by a row of length n_l first. Work per sweep and replica: one random
+number and one exponential per spin, and one row of length n_{l±1} per changed spin: half of a full matrix product where
+every spin is free, and almost none where the anneal is cold. Random numbers are hashes of (replica, sweep, layer, spin), so
+that nothing depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,30 @@ _UNIT = np.float32(1.0 / 16777216.0)
 _ONE, _TWO, _HALF, _SIXTH = np.float32(1.0), np.float32(2.0), np.float32(0.5), np.float32(1.0 / 6.0)
 
 
+@numba.njit(cache=True, fastmath=True, inline="always")
+def _drawn(j: np.uint64, first: np.uint32, second: np.uint32, scaled: np.float32) -> np.float32:
+    """Spin number j from its hash and −2βf."""
+    word = np.uint32(first + np.uint32(np.uint32(j) * np.uint32(0x9E3779B9)))
+    word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
+    word = np.uint32(word * np.uint32(0x85EBCA6B)) ^ second
+    word = np.uint32(word ^ np.uint32(word >> np.uint32(13)))
+    word = np.uint32(word * np.uint32(0xC2B2AE35))
+    word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
+    uniform = np.float32(np.int32(np.uint32(word >> np.uint32(8)))) * _UNIT
+    # exp(y) as (1 + z + z²/2 + z³/6)²⁵⁶ with z = y/256: within 10⁻³ of itself, without a call
+    z = min(max(scaled, -_LIMIT), _LIMIT) * _Z
+    e = _ONE + z * (_ONE + z * (_HALF + z * _SIXTH))
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    e = e * e
+    return _ONE if uniform * (_ONE + e) < _ONE else -_ONE
+
+
 @numba.njit(cache=True, fastmath=True)
 def _draw(
     spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64,
@@ -33,27 +58,51 @@ def _draw(
     first, second = np.uint32(key), np.uint32(key >> np.uint64(32))
     scale = -_TWO * beta
     for j in range(size):
-        word = np.uint32(first + np.uint32(np.uint32(j) * np.uint32(0x9E3779B9)))
-        word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
-        word = np.uint32(word * np.uint32(0x85EBCA6B)) ^ second
-        word = np.uint32(word ^ np.uint32(word >> np.uint32(13)))
-        word = np.uint32(word * np.uint32(0xC2B2AE35))
-        word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
-        uniform = np.float32(np.int32(np.uint32(word >> np.uint32(8)))) * _UNIT
-        # exp(y) as (1 + z + z²/2 + z³/6)²⁵⁶ with z = y/256: within 10⁻³ of itself, without a call
-        z = min(max(scale * fields[begin + j], -_LIMIT), _LIMIT) * _Z
-        e = _ONE + z * (_ONE + z * (_HALF + z * _SIXTH))
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        e = e * e
-        drawn = _ONE if uniform * (_ONE + e) < _ONE else -_ONE
+        drawn = _drawn(j, first, second, scale * fields[begin + j])
         changes[j] = drawn - spins[begin + j]
         spins[begin + j] = drawn
+
+
+@numba.njit(cache=True, fastmath=True)
+def _follow(
+    fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, row: np.uint64, change: np.float32
+) -> None:
+    """fields += change · the row of ``inner`` that begins at ``row``: a layer's own fields after one spin of it changed."""
+    for i in range(size):
+        fields[begin + i] += change * inner[row + i]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _draw_coupled(
+    spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, inside: np.uint64,
+    beta: np.float32, key: np.uint64, changes: np.ndarray,
+) -> None:  # fmt: skip
+    """As :func:`_draw`, spin by spin: each sees what those before it became."""
+    first, second = np.uint32(key), np.uint32(key >> np.uint64(32))
+    scale = -_TWO * beta
+    for j in range(size):
+        drawn = _drawn(j, first, second, scale * fields[begin + j])
+        changes[j] = drawn - spins[begin + j]
+        if changes[j] != np.float32(0.0):
+            spins[begin + j] = drawn
+            _follow(fields, begin, size, inner, inside + j * size, changes[j])
+
+
+@numba.njit(cache=True)
+def _quench_coupled(
+    spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, inside: np.uint64,
+    changes: np.ndarray,
+) -> bool:  # fmt: skip
+    """As :func:`_quench`, spin by spin: no turn can raise the energy."""
+    turned = False
+    for j in range(size):
+        changes[j] = np.float32(0.0)
+        if spins[begin + j] * fields[begin + j] < np.float32(0.0):
+            changes[j] = -_TWO * spins[begin + j]
+            spins[begin + j] += changes[j]
+            _follow(fields, begin, size, inner, inside + j * size, changes[j])
+            turned = True
+    return turned
 
 
 @numba.njit(cache=True)
@@ -109,8 +158,9 @@ def _spread(
 
 @numba.njit(cache=True, parallel=True)
 def anneal_layers(
-    sizes: np.ndarray, ends: np.ndarray, places: np.ndarray, up: np.ndarray, down: np.ndarray, outer: np.ndarray,
-    free: np.ndarray, betas: np.ndarray, quenches: int, seed: np.uint64, states: np.ndarray, energies: np.ndarray,
+    sizes: np.ndarray, ends: np.ndarray, places: np.ndarray, up: np.ndarray, down: np.ndarray, coupled: np.ndarray,
+    inside: np.ndarray, inner: np.ndarray, outer: np.ndarray, free: np.ndarray, betas: np.ndarray, quenches: int,
+    seed: np.uint64, states: np.ndarray, energies: np.ndarray,
 ) -> None:  # fmt: skip
     """Anneals every replica in place.
 
@@ -118,12 +168,14 @@ def anneal_layers(
         sizes: spins per layer int64 ``(L,)``; ``ends``: first spin of each layer ``(L,)``.
         places: where coupling block l begins in ``up`` and ``down`` int64 ``(L−1,)``.
         up: blocks ``(n_l, n_{l+1})``, flat float32; ``down``: their transposes.
+        coupled: which layers have couplings inside, bool ``(L,)``; ``inside``: where their blocks begin in ``inner``
+            ``(L,)``; ``inner``: symmetric blocks ``(n_l, n_l)``, flat float32, one unused number for a layer without.
         outer: fields float32 ``(problems, n)``.
         free: which layers move, bool ``(L,)``.
         betas: one inverse temperature per sweep, float32 ``(sweeps,)``.
         quenches: most sweeps at temperature zero at the end.
         states: int8 ``(problems·reads, n)``, reads of a problem side by side; starts in, ends out.
-        energies: float64 ``(problems·reads,)``, out: −Σ h s − Σ s J s.
+        energies: float64 ``(problems·reads,)``, out: −Σ h s − Σ s J s − ½ Σ s K s.
     """
     replicas, n = states.shape
     layers, reads = sizes.shape[0], states.shape[0] // outer.shape[0]
@@ -135,18 +187,29 @@ def anneal_layers(
         for l in range(layers):
             changes[: sizes[l]] = spins[ends[l] : ends[l] + sizes[l]]
             _spread(l, sizes, ends, places, down, up, fields, changes, changed)
+            if coupled[l]:
+                for j in range(sizes[l]):
+                    _follow(fields, ends[l], sizes[l], inner, inside[l] + j * sizes[l], changes[j])
         stream = seeded(seed, r)
         for sweep in range(betas.shape[0]):
             for l in range(layers):
                 if free[l]:
                     stream = next_state(stream)
                     key = stream * np.uint64(0x2545F4914F6CDD1D)
-                    _draw(spins, fields, ends[l], sizes[l], betas[sweep], key, changes)
+                    if coupled[l]:
+                        _draw_coupled(spins, fields, ends[l], sizes[l], inner, inside[l], betas[sweep], key, changes)
+                    else:
+                        _draw(spins, fields, ends[l], sizes[l], betas[sweep], key, changes)
                     _spread(l, sizes, ends, places, down, up, fields, changes, changed)
         for _ in range(quenches):
             moved = False
             for l in range(layers):
-                if free[l] and _quench(spins, fields, ends[l], sizes[l], changes):
+                turned = False
+                if free[l] and coupled[l]:
+                    turned = _quench_coupled(spins, fields, ends[l], sizes[l], inner, inside[l], changes)
+                elif free[l]:
+                    turned = _quench(spins, fields, ends[l], sizes[l], changes)
+                if turned:
                     moved = True
                     _spread(l, sizes, ends, places, down, up, fields, changes, changed)
             if not moved:
