@@ -159,3 +159,8 @@ def test_bad_settings_and_targets_are_refused() -> None:
         replace(network, limits=Limits(0.01, 1.0))
     with pytest.raises(ValueError, match="x has shape"):
         network.model(np.zeros((2, 5)))
+
+
+def test_a_new_network_fits_a_tight_machine() -> None:
+    network = IsingNetwork.create((20, 8), 2, limits=Limits(coupling=0.05, field=0.5), seed=3)
+    assert max(np.abs(block).max() for block in network.couplings) <= 0.05

@@ -128,7 +128,9 @@ class IsingNetwork:
             raise ValueError(f"sizes={tuple(sizes)!r} must name the inputs and at least one hidden layer, all at least 1")
         codes, rng = class_codes(classes, spins_per_class), np.random.default_rng(seed)
         widths = (*sizes, codes.shape[1])
-        blocks = [rng.normal(0.0, min(0.1, 1 / np.sqrt(a)), (a, b)).astype(np.float32) for a, b in pairwise(widths)]
+        bound = (limits or Limits()).coupling
+        drawn = (rng.normal(0.0, min(0.1 * bound, 1 / np.sqrt(a)), (a, b)) for a, b in pairwise(widths))
+        blocks = [np.clip(block, -bound, bound).astype(np.float32) for block in drawn]
         chosen = tuple(patterns) if patterns is not None else (None,) * len(blocks)
         if len(chosen) != len(blocks):
             raise ValueError(f"patterns has {len(chosen)} entries: give one for each of the {len(blocks)} blocks, or None")
