@@ -17,7 +17,8 @@ from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, Packed
 from annealnet.binary.coding import coding_of
 from annealnet.binary.module import to_module
 from annealnet.binary.straight_through import train_straight_through
-from annealnet.datasets import Split, digits, open_data, subset
+from annealnet.datasets import Split, digits, subset
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch
 from benchmarks.parts import run_parts
 
@@ -40,12 +41,6 @@ def digit_split(seed: int, per_class: int | None = None) -> Split:
     if per_class is not None:
         x, y = subset(x, y, 10 * per_class, seed)
     return Split(x, y, part.x_test.reshape(len(part.x_test), -1), part.y_test)
-
-
-def mnist_split(seed: int) -> Split:
-    """8 000 / 2 000 of the images there are."""
-    part = open_data(DATA / "mnist", seed, test_share=0.2)
-    return Split(part.x_train.reshape(8000, -1), part.y_train, part.x_test.reshape(2000, -1), part.y_test)
 
 
 def row(
@@ -108,7 +103,7 @@ def mnist_part(options: argparse.Namespace) -> Iterator[str]:
     yield f"MNIST, 8 000 / 2 000, test accuracy in percent, {options.mnist_sweeps} sweeps, {options.epochs} epochs\n"
     yield HEAD
     few = argparse.Namespace(**{**vars(options), "seeds": min(options.seeds, options.mnist_seeds)})
-    yield row("784-64-10, 8000", 64, "real (8 bit)", mnist_split, options.mnist_sweeps, few)
+    yield row("784-64-10, 8000", 64, "real (8 bit)", partial(mnist_split, DATA / "mnist"), options.mnist_sweeps, few)
     yield f"\nMost memory of the whole process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB"
 
 

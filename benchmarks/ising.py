@@ -16,8 +16,9 @@ import torch
 from annealnet.datasets import digits, subset
 from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier
 from annealnet.samplers import LayeredAnnealing, LayeredModel, Schedule
+from annealnet.studies.mnist import read_mnist
 from annealnet.studies.sign_backprop import train_sign_network
-from annealnet.studies.zhang_parts import protocol_parts, read_mnist
+from annealnet.studies.zhang_parts import protocol_parts
 from benchmarks.parts import run_parts
 
 

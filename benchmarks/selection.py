@@ -32,8 +32,8 @@ from annealnet.samplers.quantum import (
     trotter_circuit,
 )
 from annealnet.samplers.quantum.angles import field_size
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.selection_tables import LocalityRow, Score, baseline_scores, flat, locality_rows, selection_scores
-from annealnet.studies.whitaker2022 import mnist_split
 from benchmarks.parts import run_parts
 
 _HEAD = ["| method | held-out accuracy, % | kept | bytes | seconds |", "|---|---|---|---|---|"]

@@ -11,8 +11,8 @@ import pytest
 from annealnet.datasets import digits
 from annealnet.studies import STUDIES
 from annealnet.studies.demo_rows import ROWS
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.selection_tables import baseline_scores, flat, grover_rows, locality_rows, selection_scores
-from annealnet.studies.whitaker2022 import mnist_split
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from annealnet.compression.grids import Quantized, dequantize
 from annealnet.compression.rounding import lower_bounds, settled_lattices
 from annealnet.energy import Certificate
+from annealnet.files import replacing
 
 __all__ = ["Rounded", "SettledLayers"]
 
@@ -90,11 +90,8 @@ class SettledLayers:
             "run": self._run, "bits": str(grid.bits), "group": str(grid.group or ""),
             "error": repr(error), "bound": repr(bound),
         }  # fmt: skip
-        self.folder.mkdir(parents=True, exist_ok=True)
-        place = self._place(name)
-        written = place.with_suffix(f".{os.getpid()}")
-        save_file(tensors, str(written), metadata=told)
-        os.replace(written, place)
+        with replacing(self._place(name)) as draft:
+            save_file(tensors, str(draft), metadata=told)
 
     @torch.no_grad()
     def fetch(self, name: str, module: nn.Module) -> Quantized | None:

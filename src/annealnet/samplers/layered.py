@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import dimod
@@ -15,10 +16,12 @@ from annealnet.samplers.native import check_whole
 
 __all__ = [
     "BestOf",
+    "CheckedLayers",
     "LayeredAnnealing",
     "LayeredModel",
     "LayeredReads",
     "LayeredSampler",
+    "LayeredTask",
     "Schedule",
 ]
 
@@ -240,27 +243,28 @@ class LayeredSampler(Protocol):
         """Anneals every problem ``reads`` times."""
 
 
-class LayeredAnnealing:
-    """Heat-bath annealing of all problems and reads in one call of a compiled kernel.
+@dataclass(frozen=True)
+class LayeredTask:
+    """A checked request.
 
-    A layer is drawn at once, P(s_i = +1) = 1/(1 + exp(−2 β f_i)), f its local fields; a short descent ends the anneal. Spins
-    of a layer with couplings inside are drawn one after another, and its fields follow every flip.
-
-    Args:
-        quenches: most sweeps at temperature zero at the end (two or three do after a cold anneal); with 0 the reads are
-            draws at the schedule's last temperature.
-
-    Example:
-        >>> model = LayeredModel((np.ones((3, 2)),), (np.full((4, 3), 0.1), np.zeros((4, 2))))
-        >>> found = LayeredAnnealing().sample_layers(model, Schedule.forward(0.1, 5.0, 50), reads=2, seed=1)
-        >>> found.states.shape, found.energies.min().round(3).item()
-        ((4, 2, 5), -6.3)
+    Attributes:
+        model, schedule, reads, seed: as asked for.
+        states: to start from, int8 ``(problems, reads, n)``, a copy of its own.
+        free: layers that may move, ``(L,)``.
+        started: whether the states were given.
     """
 
-    def __init__(self, quenches: int = 100) -> None:
-        if quenches < 0:
-            raise ValueError(f"quenches={quenches!r} must not be negative")
-        self.quenches = quenches
+    model: LayeredModel
+    schedule: Schedule
+    reads: int
+    seed: int
+    states: Spins
+    free: NDArray[np.bool_]
+    started: bool
+
+
+class CheckedLayers(ABC):
+    """What the layered samplers of this library share: requests are checked and drawn, answers are timed."""
 
     def sample_layers(
         self,
@@ -285,10 +289,42 @@ class LayeredAnnealing:
         Raises:
             ValueError: ``starts`` or ``held`` of another shape, or layers held without ``starts``.
         """
-        from annealnet.samplers.kernels.layers import anneal_layers
-
         began = time.perf_counter()
         states, free = checked_start(model, reads, seed, starts, held)
+        found = self._anneal(LayeredTask(model, schedule, reads, seed, states, free, starts is not None))
+        return replace(found, seconds=time.perf_counter() - began)
+
+    @abstractmethod
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        """The reads; ``task.states`` may be changed in place."""
+
+
+class LayeredAnnealing(CheckedLayers):
+    """Heat-bath annealing of all problems and reads in one call of a compiled kernel.
+
+    A layer is drawn at once, P(s_i = +1) = 1/(1 + exp(−2 β f_i)), f its local fields; a short descent ends the anneal. Spins
+    of a layer with couplings inside are drawn one after another, and its fields follow every flip.
+
+    Args:
+        quenches: most sweeps at temperature zero at the end (two or three do after a cold anneal); with 0 the reads are
+            draws at the schedule's last temperature.
+
+    Example:
+        >>> model = LayeredModel((np.ones((3, 2)),), (np.full((4, 3), 0.1), np.zeros((4, 2))))
+        >>> found = LayeredAnnealing().sample_layers(model, Schedule.forward(0.1, 5.0, 50), reads=2, seed=1)
+        >>> found.states.shape, found.energies.min().round(3).item()
+        ((4, 2, 5), -6.3)
+    """
+
+    def __init__(self, quenches: int = 100) -> None:
+        if quenches < 0:
+            raise ValueError(f"quenches={quenches!r} must not be negative")
+        self.quenches = quenches
+
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        from annealnet.samplers.kernels.layers import anneal_layers
+
+        model, states = task.model, task.states
         sizes = np.array(model.sizes, dtype=np.uint64)
         ends = np.concatenate([[0], np.cumsum(model.sizes)[:-1]]).astype(np.uint64)
         places = np.concatenate([[0], np.cumsum([block.size for block in model.couplings])[:-1]]).astype(np.uint64)
@@ -300,13 +336,13 @@ class LayeredAnnealing:
         inside = np.concatenate([[0], np.cumsum([len(block) for block in insides])[:-1]]).astype(np.uint64)
         outer = np.concatenate(model.fields, axis=1)
         energies = np.empty(states.shape[:2])
-        stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-        betas = np.array(schedule.betas, dtype=np.float32)
+        stream = np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0])
+        betas = np.array(task.schedule.betas, dtype=np.float32)
         anneal_layers(
-            sizes, ends, places, up, down, coupled, inside, np.concatenate(insides), outer, free, betas, self.quenches,
+            sizes, ends, places, up, down, coupled, inside, np.concatenate(insides), outer, task.free, betas, self.quenches,
             stream, states.reshape(-1, model.num_variables), energies.reshape(-1),
         )  # fmt: skip
-        return LayeredReads(states, energies, time.perf_counter() - began)
+        return LayeredReads(states, energies)
 
 
 def checked_start(

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import Any
 
 import dimod
 import numpy as np
 
-from annealnet.samplers.layered import LayeredModel, LayeredReads, Schedule, Spins, checked_start
+from annealnet.samplers.layered import CheckedLayers, LayeredReads, LayeredTask
 
 __all__ = ["DimodLayers"]
 
 
-class DimodLayers:
+class DimodLayers(CheckedLayers):
     """The same batch through any dimod sampler, one model per problem: D-Wave, :class:`EmbeddedSampler`, OpenJij.
 
     All problems have one graph, so an :class:`~annealnet.samplers.EmbeddedSampler` embeds once and serves all of them.
@@ -28,7 +26,8 @@ class DimodLayers:
             must know ``initial_state``.
 
     Couplings inside layers are couplings like all others; a graph that has them gets no regular embedding of a biclique.
-    Held layers become fields of their neighbours, as on a machine, and are put back into the answer.
+    Held layers become fields of their neighbours, as on a machine, and are put back into the answer. The schedule
+    of a call plays no part: anneals follow ``parameters``. Starts are refused where ``reverse`` is not given.
     """
 
     def __init__(
@@ -41,33 +40,18 @@ class DimodLayers:
     ) -> None:
         self.sampler, self.noise, self.reverse, self.parameters = sampler, noise, reverse, parameters
 
-    def sample_layers(
-        self,
-        model: LayeredModel,
-        schedule: Schedule,
-        *,
-        reads: int = 1,
-        seed: int = 0,
-        starts: Spins | None = None,
-        held: Sequence[bool] | None = None,
-    ) -> LayeredReads:
-        """Anneals every problem ``reads`` times; the schedule is the sampler's own (``parameters``).
-
-        Raises:
-            ValueError: starts given where ``reverse`` is not, or as :class:`LayeredAnnealing`.
-        """
-        began = time.perf_counter()
-        states, free = checked_start(model, reads, seed, starts, held)
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        model, reads, states, free = task.model, task.reads, task.states, task.free
         ends = np.cumsum([0, *model.sizes])
         moving = np.concatenate([np.arange(a, b) for a, b, f in zip(ends[:-1], ends[1:], free, strict=True) if f])
-        rng = np.random.default_rng([seed, 2])
+        rng = np.random.default_rng([task.seed, 2])
         infos = []
         for problem in range(model.num_problems):
             bqm = model.bqm(problem)
             disturb(bqm, self.noise, rng)
             bqm.fix_variables({int(v): int(states[problem, 0, v]) for v in range(ends[-1]) if v not in set(moving)})
             parameters = dict(self.parameters)
-            if starts is not None and free.all():
+            if task.started and free.all():
                 if self.reverse is None:
                     raise ValueError("starts were given, but reverse was not: say how the sampler anneals from a state")
                 parameters |= self.reverse
@@ -78,7 +62,7 @@ class DimodLayers:
             found = np.repeat(rows[0], answer.record.num_occurrences, axis=0)[:reads, order]
             states[problem][:, moving] = found[np.arange(reads) % len(found)]
             infos.append(dict(answer.info.get("embedding", {})))
-        return LayeredReads(states, model.energy(states), time.perf_counter() - began, info={"embeddings": infos})
+        return LayeredReads(states, model.energy(states), info={"embeddings": infos})
 
 
 def disturb(bqm: dimod.BinaryQuadraticModel, noise: tuple[float, float], rng: np.random.Generator) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from annealnet.samplers.layered import LayeredModel, LayeredReads, Schedule, Spins, checked_start
+from annealnet.samplers.layered import CheckedLayers, LayeredModel, LayeredReads, LayeredTask, Spins
 
 __all__ = ["EnumeratedLayers", "QuantumLayers"]
 
@@ -36,8 +33,10 @@ def _allowed(model: LayeredModel, starts: Spins, free: NDArray[np.bool_]) -> tup
     return states, energies
 
 
-class EnumeratedLayers:
+class EnumeratedLayers(CheckedLayers):
     """All 2ⁿ states with weights exp(−βE)/Z, β the schedule's last: means over the reads are exact thermal means.
+
+    Every state comes back, whatever ``reads`` is; held layers keep the states of the first read in ``starts``.
 
     Example:
         >>> model = LayeredModel((), (np.array([[1.0]]),))
@@ -46,29 +45,19 @@ class EnumeratedLayers:
         (0.4621, 0.4621)
     """
 
-    def sample_layers(
-        self,
-        model: LayeredModel,
-        schedule: Schedule,
-        *,
-        reads: int = 1,
-        seed: int = 0,
-        starts: Spins | None = None,
-        held: Sequence[bool] | None = None,
-    ) -> LayeredReads:
-        """Every state, whatever ``reads`` is; held layers keep the states of the first read in ``starts``."""
-        began = time.perf_counter()
-        given, free = checked_start(model, reads, seed, starts, held)
-        states, energies = _allowed(model, given, free)
-        weights = np.exp(-schedule.betas[-1] * (energies - energies.min(1, keepdims=True)))
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        states, energies = _allowed(task.model, task.states, task.free)
+        weights = np.exp(-task.schedule.betas[-1] * (energies - energies.min(1, keepdims=True)))
         weights /= weights.sum(1, keepdims=True)
-        return LayeredReads(states, energies, time.perf_counter() - began, weights)
+        return LayeredReads(states, energies, weights=weights)
 
 
-class QuantumLayers:
+class QuantumLayers(CheckedLayers):
     """Quantum annealing by the Schrödinger equation: H(s) = −(1 − s) Γ Σ_i X_i + s E/scale, s from 0 to 1.
 
-    Split-step integration of 2ⁿ amplitudes per problem; reads are measured from the last state.
+    Split-step integration of 2ⁿ amplitudes per problem; every problem is annealed once, and its reads are measured from
+    the last state. The schedule of temperatures plays no part, and starts for free layers are refused: a forward anneal
+    has none.
 
     Args:
         duration: of the anneal, in units of one over the scaled energy; longer is more adiabatic.
@@ -85,31 +74,15 @@ class QuantumLayers:
             raise ValueError(f"duration={duration!r}, steps={steps!r} must be above 0")
         self.duration, self.steps = duration, steps
 
-    def sample_layers(
-        self,
-        model: LayeredModel,
-        schedule: Schedule,
-        *,
-        reads: int = 1,
-        seed: int = 0,
-        starts: Spins | None = None,
-        held: Sequence[bool] | None = None,
-    ) -> LayeredReads:
-        """Anneals every problem once and measures it ``reads`` times; the schedule of temperatures plays no part.
-
-        Raises:
-            ValueError: starts for free layers, which a forward quantum anneal does not have.
-        """
-        began = time.perf_counter()
-        given, free = checked_start(model, reads, seed, starts, held)
-        if starts is not None and free.all():
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        if task.started and task.free.all():
             raise ValueError("starts were given, but a quantum anneal starts from all states at once: hold layers, or none")
-        states, energies = _allowed(model, given, free)
-        chances = self._chances(energies, np.repeat(free, model.sizes))
-        rng = np.random.default_rng([seed, 3])
-        drawn = np.stack([rng.choice(len(row), size=reads, p=row) for row in chances])
+        states, energies = _allowed(task.model, task.states, task.free)
+        chances = self._chances(energies, np.repeat(task.free, task.model.sizes))
+        rng = np.random.default_rng([task.seed, 3])
+        drawn = np.stack([rng.choice(len(row), size=task.reads, p=row) for row in chances])
         rows = np.arange(len(states))[:, None]
-        return LayeredReads(states[rows, drawn], energies[rows, drawn], time.perf_counter() - began)
+        return LayeredReads(states[rows, drawn], energies[rows, drawn])
 
     def _chances(self, energies: NDArray[np.float64], free: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Probabilities of the states after the anneal ``(problems, 2ⁿ)``."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from annealnet.samplers.layered import LayeredModel, LayeredReads, Schedule, Spins, checked_start
+from annealnet.samplers.layered import CheckedLayers, LayeredReads, LayeredTask
 
 __all__ = ["TorchLayeredAnnealing"]
 
 
-class TorchLayeredAnnealing:
+class TorchLayeredAnnealing(CheckedLayers):
     """As :class:`~annealnet.samplers.LayeredAnnealing`, on a torch device; the same distribution from other random numbers.
 
     A layer's fields are h + s_{l−1} J_{l−1} + s_{l+1} J_lᵀ over all problems and reads at once. A layer with couplings
@@ -37,26 +34,15 @@ class TorchLayeredAnnealing:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.quenches = quenches
 
-    def sample_layers(
-        self,
-        model: LayeredModel,
-        schedule: Schedule,
-        *,
-        reads: int = 1,
-        seed: int = 0,
-        starts: Spins | None = None,
-        held: Sequence[bool] | None = None,
-    ) -> LayeredReads:
-        """Anneals every problem ``reads`` times; arguments and errors as :class:`~annealnet.samplers.LayeredAnnealing`."""
-        began = time.perf_counter()
-        states, free = checked_start(model, reads, seed, starts, held)
-        generator = torch.Generator(self.device).manual_seed(seed)
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        model, states = task.model, task.states
+        generator = torch.Generator(self.device).manual_seed(task.seed)
         spins = [self._sent(block.reshape(-1, block.shape[-1])) for block in model.split(states)]
-        outer = [self._sent(block).repeat_interleave(reads, 0) for block in model.fields]
+        outer = [self._sent(block).repeat_interleave(task.reads, 0) for block in model.fields]
         blocks = [self._sent(block) for block in model.couplings]
         inner = [None if block is None else self._sent(block) for block in model.inner]
-        for beta in (*schedule.betas, *[0.0] * self.quenches):
-            for layer in np.flatnonzero(free).tolist():
+        for beta in (*task.schedule.betas, *[0.0] * self.quenches):
+            for layer in np.flatnonzero(task.free).tolist():
                 fields, inside = _local(layer, spins, outer, blocks), inner[layer]
                 uniform = torch.rand(fields.shape, generator=generator, device=self.device) if beta else None
                 if inside is None:
@@ -64,7 +50,7 @@ class TorchLayeredAnnealing:
                 else:
                     _move_in_turn(spins[layer], torch.addmm(fields, spins[layer], inside), inside, beta, uniform)
         found = torch.cat(spins, 1).to(torch.int8).cpu().numpy().reshape(states.shape)
-        return LayeredReads(found, model.energy(found), time.perf_counter() - began)
+        return LayeredReads(found, model.energy(found))
 
     def _sent(self, block: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(block, dtype=np.float32)).to(self.device)

@@ -26,24 +26,14 @@ from annealnet.selection import (
 from annealnet.selection.edge_popup import EdgePopup, edge_popup
 from annealnet.selection.solving import Effort, choose_gain, sample_masks
 
-__all__ = ["Flat", "LocalityRow", "Score", "baseline_scores", "flat", "grover_rows", "locality_rows", "selection_scores"]
+__all__ = ["LocalityRow", "Score", "baseline_scores", "flat", "grover_rows", "locality_rows", "selection_scores"]
 
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Flat:
-    """A split with samples as rows."""
-
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
-def flat(split: Split) -> Flat:
+def flat(split: Split) -> Split:
     """Images ``(N, C, H, W)`` as rows ``(N, features)``."""
-    return Flat(
+    return Split(
         split.x_train.reshape(len(split.x_train), -1),
         split.y_train,
         split.x_test.reshape(len(split.x_test), -1),
@@ -75,7 +65,7 @@ class Score:
         return f"{100 * np.mean(self.accuracies):.2f} ± {100 * np.std(self.accuracies):.2f}"
 
 
-def selection_scores(method: str, splits: list[Flat], **settings: Any) -> Score:
+def selection_scores(method: str, splits: list[Split], **settings: Any) -> Score:
     """Fits a ``NeuronSelectionClassifier`` on every split, the split's number being the seed."""
     accuracies, kept, sizes, seconds = [], [], [], []
     for seed, data in enumerate(splits):
@@ -99,7 +89,7 @@ class _Readout:
     problem: ReadoutProblem
 
     @classmethod
-    def of(cls, data: Flat, width: int, seed: int, ridge: float = 0.01) -> _Readout:
+    def of(cls, data: Split, width: int, seed: int, ridge: float = 0.01) -> _Readout:
         network = RandomNetwork(seed, data.x_train.shape[1], (width,), len(np.unique(data.y_train)))
         shift, scale = data.x_train.mean(), 1 / data.x_train.std()
         train, test = (network.features((x - shift) * scale, 0) for x in (data.x_train, data.x_test))
@@ -117,7 +107,7 @@ class _Readout:
         return self.accuracy(self.problem.best_gain(masked) * masked, features, labels)
 
 
-def baseline_scores(width: int, splits: list[Flat], epochs: int = 100) -> Iterator[Score]:
+def baseline_scores(width: int, splits: list[Split], epochs: int = 100) -> Iterator[Score]:
     """Random masks (the best of 100 by energy), greedy forward selection, ridge regression, edge-popup: one network each.
 
     Args:
@@ -126,7 +116,7 @@ def baseline_scores(width: int, splits: list[Flat], epochs: int = 100) -> Iterat
         epochs: of edge-popup; 0 leaves it out.
     """
 
-    def scored(method: str, fit: Callable[[int, Flat, _Readout], tuple[float, float, float]]) -> Score:
+    def scored(method: str, fit: Callable[[int, Split, _Readout], tuple[float, float, float]]) -> Score:
         found, seconds = [], []
         for seed, data in enumerate(splits):
             readout = _Readout.of(data, width, seed)
@@ -139,20 +129,20 @@ def baseline_scores(width: int, splits: list[Flat], epochs: int = 100) -> Iterat
     def energy_of(readout: _Readout) -> Any:
         return readout.problem.weight_energy(readout.network.readout(), readout.problem.typical_weight())
 
-    def random(seed: int, data: Flat, readout: _Readout) -> tuple[float, float, float]:
+    def random(seed: int, data: Split, readout: _Readout) -> tuple[float, float, float]:
         masks = random_masks((readout.network.classes, width), 0.5, 100, seed)
         best = masks[int(np.argmin(energy_of(readout).energy(masks.reshape(100, -1))))]
         return readout.masked_accuracy(best, readout.test, data.y_test), 0.5, 0.0
 
-    def greedy(seed: int, data: Flat, readout: _Readout) -> tuple[float, float, float]:
+    def greedy(seed: int, data: Split, readout: _Readout) -> tuple[float, float, float]:
         mask = greedy_forward(energy_of(readout))
         return readout.masked_accuracy(mask, readout.test, data.y_test), float(mask.mean()), 0.0
 
-    def ridge(seed: int, data: Flat, readout: _Readout) -> tuple[float, float, float]:
+    def ridge(seed: int, data: Split, readout: _Readout) -> tuple[float, float, float]:
         weights = readout.problem.ridge_readout()
         return readout.accuracy(weights, readout.test, data.y_test), 1.0, 4.0 * weights.size
 
-    def popup(seed: int, data: Flat, readout: _Readout) -> tuple[float, float, float]:
+    def popup(seed: int, data: Split, readout: _Readout) -> tuple[float, float, float]:
         small = edge_popup(readout.network, data.x_train, data.y_train, seed, EdgePopup(epochs=epochs))
         accuracy = float((small.scores(data.x_test).argmax(axis=1) == data.y_test).mean())
         return accuracy, 0.5, float(len(small.to_bytes()))
@@ -181,9 +171,10 @@ class _OneOutput:
     upper: np.ndarray
 
     @classmethod
-    def of(cls, data: Flat, bits: int, seed: int) -> _OneOutput:
+    def of(cls, data: Split, bits: int, seed: int) -> _OneOutput:
         middle = (int(data.y_train.max()) + 1) // 2
-        halves = Flat(data.x_train, (data.y_train >= middle).astype(int), data.x_test, data.y_test >= middle)
+        upper, upper_test = ((labels >= middle).astype(int) for labels in (data.y_train, data.y_test))
+        halves = Split(data.x_train, upper, data.x_test, upper_test)
         readout = _Readout.of(halves, bits, seed)
         targets = class_targets(halves.y_train, 2)[:, 1:]
         return cls(ReadoutProblem.of(readout.train, targets), readout.network.readout()[1:], readout.test, halves.y_test)
@@ -232,7 +223,7 @@ class LocalityRow:
 
 
 def locality_rows(
-    sizes: tuple[int, ...], data: Flat, seed: int, anneal_time: float = 50.0, layers: int = 3,
+    sizes: tuple[int, ...], data: Split, seed: int, anneal_time: float = 50.0, layers: int = 3,
     neighbours: tuple[int, ...] = (1, 2, 3),
 ) -> Iterator[LocalityRow]:  # fmt: skip
     """Which of N random neurons one output reads: a global energy against windows of K + 1 neighbours, on the same devices.
@@ -275,7 +266,7 @@ def _locality(
     )  # fmt: skip
 
 
-def grover_rows(sizes: tuple[int, ...], data: Flat, seed: int, runs: int = 50) -> Iterator[tuple[int, dict[str, float]]]:
+def grover_rows(sizes: tuple[int, ...], data: Split, seed: int, runs: int = 50) -> Iterator[tuple[int, dict[str, float]]]:
     """Oracle calls to find the best mask of one output: Grover against classical counts."""
     for bits in sizes:
         case = _OneOutput.of(data, bits, seed)

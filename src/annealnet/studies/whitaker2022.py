@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.datasets import digits, read_idx, split
+from annealnet.datasets import Split, digits
 from annealnet.report.study import Chart, Series, StudyReport, Table, write_study
 from annealnet.samplers import AdiabaticSampler, ExactSampler, GroverSampler, QAOASampler
 from annealnet.studies.demo_rows import DemoRow
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.selection_tables import (
-    Flat,
     LocalityRow,
     Say,
     Score,
@@ -31,7 +31,7 @@ from annealnet.studies.selection_tables import (
     selection_scores,
 )
 
-__all__ = ["SCOPES", "demo_row", "mnist_split", "run_study"]
+__all__ = ["SCOPES", "demo_row", "run_study"]
 
 #: What is compared at every width.
 SCOPES: dict[str, dict[str, Any]] = {
@@ -45,16 +45,6 @@ SCOPES: dict[str, dict[str, Any]] = {
 }
 _WIDTHS = (64, 256, 1024)
 _SIZES = (8, 12, 16, 20)
-
-
-def mnist_split(folder: Path, seed: int) -> Flat:
-    """8 000 / 2 000 of MNIST's 10 000 test images, pixels in [0, 1].
-
-    Raises:
-        ValueError: when the files are not there.
-    """
-    images, labels = read_idx(folder / "t10k-images-idx3-ubyte.gz", folder / "t10k-labels-idx1-ubyte.gz")
-    return flat(split((images / np.float32(255)).astype(np.float32)[:, None], labels, 0.2, seed))
 
 
 def run_study(out: Path, data: Path | None, seeds: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -88,7 +78,7 @@ def _cells(score: Score) -> tuple[str, ...]:
     return score.method, score.shown, f"{score.kept:.0%}", size, f"{score.seconds:.1f}"
 
 
-def _accuracy(splits: list[Flat], say: Say) -> list[Table | Chart]:
+def _accuracy(splits: list[Split], say: Say) -> list[Table | Chart]:
     rows: list[tuple[str, ...]] = []
     curves: dict[str, list[float]] = {name: [] for name in SCOPES}
     for width in _WIDTHS:
@@ -118,7 +108,7 @@ def _accuracy(splits: list[Flat], say: Say) -> list[Table | Chart]:
     ]  # fmt: skip
 
 
-def _samplers(splits: list[Flat], say: Say) -> Table:
+def _samplers(splits: list[Split], say: Say) -> Table:
     """Twelve neurons, so that every machine can take part."""
     samplers = {
         "native annealing": None, "exact enumeration": ExactSampler(), "adiabatic, simulated": AdiabaticSampler(),
@@ -139,7 +129,7 @@ def _samplers(splits: list[Flat], say: Say) -> Table:
     )  # fmt: skip
 
 
-def _locality(data: Flat, seeds: int, say: Say) -> list[Table | Chart]:
+def _locality(data: Split, seeds: int, say: Say) -> list[Table | Chart]:
     found: dict[tuple[int, str], list[LocalityRow]] = {}
     for seed in range(seeds):
         for row in locality_rows(_SIZES, data, seed):
@@ -188,7 +178,7 @@ def _locality(data: Flat, seeds: int, say: Say) -> list[Table | Chart]:
     ]
 
 
-def _grover(data: Flat, say: Say) -> list[Table | Chart]:
+def _grover(data: Split, say: Say) -> list[Table | Chart]:
     rows = dict(grover_rows(_SIZES, data, 0))
     cells = []
     for bits, row in rows.items():

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from annealnet.datasets import read_idx, subset
+from annealnet.datasets import subset
 from annealnet.ising import (
     Adam,
     DeepStateRule,
@@ -28,6 +27,7 @@ from annealnet.ising.layerwise import train_windows
 from annealnet.ising.observables import Observation, observe
 from annealnet.report.study import Chart, Series, Table
 from annealnet.samplers import BestOf, EnumeratedLayers, LayeredAnnealing, LayeredSampler, Schedule
+from annealnet.studies.mnist import read_mnist
 from annealnet.studies.zhang_scaling import fitted_exponent, prepared_digits
 
 __all__ = ["depth_parts", "expected_queries", "grover_parts", "protocol_parts", "transition_parts"]
@@ -170,12 +170,6 @@ def grover_parts(say: Say, hidden: tuple[int, ...] = (4, 6, 8, 10, 12)) -> tuple
             Series("classical", spins.tolist(), classical_counts), Series("Grover", spins.tolist(), quantum_counts),
         ), log_x=True, log_y=True),
     )  # fmt: skip
-
-
-def read_mnist(data: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """The 10 000 test images, flat in [0, 1], and labels."""
-    images, labels = read_idx(data / "t10k-images-idx3-ubyte.gz", data / "t10k-labels-idx1-ubyte.gz")
-    return (images.reshape(len(images), -1) / 255).astype(np.float32), labels
 
 
 def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
