@@ -75,6 +75,40 @@ def test_anneals_find_the_ground_states_of_small_models(name: str, model: Layere
     assert (model.energy(found.best[:, None])[:, 0] <= found.energies.min(1) + 1e-3).all()
 
 
+wide = st.builds(
+    model_from,
+    st.lists(st.tuples(st.sampled_from([1, 15, 16, 17, 33, 63, 64, 65, 130]), st.booleans()), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(0, 10**6),
+)
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@given(wide, st.integers(0, 1000))
+@settings(max_examples=15)
+def test_layers_of_every_width_end_in_minima_with_the_energies_they_have(name: str, model: LayeredModel, seed: int) -> None:
+    found = NATIVE[name].sample_layers(model, Schedule.forward(0.01, 3.0, 10), reads=2, seed=seed)
+    np.testing.assert_allclose(found.energies, model.energy(found.states), rtol=1e-4, atol=1e-2)
+    for spin in range(model.num_variables):
+        turned = found.states.copy()
+        turned[..., spin] *= -1
+        assert (model.energy(turned) >= model.energy(found.states) - 1e-3).all()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_wide_layers_are_drawn_from_the_boltzmann_distribution(name: str) -> None:
+    """Spins of a free layer without neighbours are independent: P(up) = 1/(1 + exp(−2βh)), each with its own numbers."""
+    fields = np.linspace(-2, 2, 150, dtype=np.float32)[None]
+    model = LayeredModel((), (np.repeat(fields, 4, 0),))
+    sampler = LayeredAnnealing(quenches=0) if name == "numba" else TorchLayeredAnnealing("cpu", quenches=0)
+    spins = sampler.sample_layers(model, Schedule((0.7,) * 3), reads=5000, seed=3).states.reshape(-1, 150)
+    expected = np.tanh(0.7 * fields[0])
+    spread = np.sqrt((1 - expected**2) / len(spins)) + 1e-9
+    assert np.abs((spins.mean(0) - expected) / spread).max() < 4.5
+    together = np.corrcoef(spins.T) - np.eye(150)
+    assert np.abs(together).max() < 6 / np.sqrt(len(spins))
+
+
 @pytest.mark.parametrize("coupled", [(), (True, False, True)])
 @pytest.mark.parametrize("sampler", [LayeredAnnealing(quenches=0), TorchLayeredAnnealing("cpu", quenches=0)])
 def test_long_runs_at_one_temperature_draw_from_the_boltzmann_distribution(

@@ -323,24 +323,19 @@ class LayeredAnnealing(CheckedLayers):
 
     def _anneal(self, task: LayeredTask) -> LayeredReads:
         from annealnet.samplers.kernels.layers import anneal_layers
+        from annealnet.samplers.kernels.simd import rows_of_lanes
 
         model, states = task.model, task.states
-        sizes = np.array(model.sizes, dtype=np.uint64)
-        ends = np.concatenate([[0], np.cumsum(model.sizes)[:-1]]).astype(np.uint64)
-        places = np.concatenate([[0], np.cumsum([block.size for block in model.couplings])[:-1]]).astype(np.uint64)
-        none = np.zeros(1, dtype=np.float32)
-        up = np.concatenate([block.ravel() for block in model.couplings] or [none])
-        down = np.concatenate([block.T.ravel() for block in model.couplings] or [none])
-        coupled = np.array([block is not None for block in model.inner])
-        insides = [none if block is None else block.ravel() for block in model.inner]
-        inside = np.concatenate([[0], np.cumsum([len(block) for block in insides])[:-1]]).astype(np.uint64)
-        outer = np.concatenate(model.fields, axis=1)
+        up, up_places = rows_of_lanes(model.couplings)
+        down, down_places = rows_of_lanes([block.T for block in model.couplings])
+        inner, inside = rows_of_lanes([np.zeros((0, 0)) if block is None else block for block in model.inner])
         energies = np.empty(states.shape[:2])
-        stream = np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0])
-        betas = np.array(task.schedule.betas, dtype=np.float32)
         anneal_layers(
-            sizes, ends, places, up, down, coupled, inside, np.concatenate(insides), outer, task.free, betas, self.quenches,
-            stream, states.reshape(-1, model.num_variables), energies.reshape(-1),
+            np.array(model.sizes, dtype=np.uint64), up, down, np.stack([up_places, down_places]),
+            np.array([block is not None for block in model.inner]), inside, inner, np.concatenate(model.fields, axis=1),
+            task.free, np.array(task.schedule.betas, dtype=np.float32), self.quenches,
+            np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0]),
+            states.reshape(-1, model.num_variables), energies.reshape(-1),
         )  # fmt: skip
         return LayeredReads(states, energies)
 

@@ -1,11 +1,12 @@
 """Heat-bath sweeps of layered Ising models: many problems that share their couplings and differ in their fields.
 
-Where spins of one layer do not interact, a whole layer is drawn at once from its local fields, and the neighbours' fields
-are then mended by the rows of the spins that changed, four rows per pass. Where they do, they are drawn one after another,
-and a spin that changed mends its own layer's fields by a row of length n_l first. Work per sweep and replica: one random
-number and one exponential per spin, and one row of length n_{l±1} per changed spin: half of a full matrix product where
-every spin is free, and almost none where the anneal is cold. Random numbers are hashes of (replica, sweep, layer, spin), so
-that nothing depends on the number of threads.
+Where spins of one layer do not interact, a whole layer is drawn at once from its local fields, sixteen spins by one
+instruction, and the neighbours' fields are then mended by the rows of the spins that changed. Where they do, each draw sees
+what those before it became: sixteen spins are drawn, the first that changes turns and mends its own layer's fields by a row
+of length n_l, and those behind it are drawn again. Work per sweep and replica: one random number and one exponential per
+spin, and one row of length n_{l±1} per changed spin: half of a full matrix product where every spin is free, and almost
+none where the anneal is cold. Random numbers are hashes of (replica, sweep, layer, spin), so that nothing depends on the
+number of threads. Spins are bits, and layers begin at whole words of them.
 """
 
 from __future__ import annotations
@@ -14,30 +15,32 @@ import numba
 import numpy as np
 
 from annealnet.samplers.kernels.random import next_state, seeded
+from annealnet.samplers.kernels.simd import clipped, floats_of, load, lowest, ones, splat, store, under, word_lanes
 
 __all__ = ["anneal_layers"]
 
 #: Indices are unsigned: a signed one may count from the end, and that question keeps loops from becoming vectors.
-_1, _2, _3, _FOUR = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
-_LIMIT = np.float32(22.0)
-_Z = np.float32(1.0 / 256.0)
-_UNIT = np.float32(1.0 / 16777216.0)
-_ONE, _TWO, _HALF, _SIXTH = np.float32(1.0), np.float32(2.0), np.float32(0.5), np.float32(1.0 / 6.0)
+_0, _1, _2, _4, _6 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(6)
+_16, _32, _48, _63, _64 = np.uint64(16), np.uint64(32), np.uint64(48), np.uint64(63), np.uint64(64)
+_BLOCK = np.uint64(0xFFFF)
+#: exp(y) is (1 + z + z²/2 + z³/6)²⁵⁶ with z = y/256: within 10⁻³ of itself for |y| ≤ 22, without a call.
+_PARTS = np.float32(1.0 / 256.0)
+_LIMIT = np.float32(22.0 / 256.0)
+_CHANCES = np.float32(16777216.0)
+_NONE, _ONE, _TWO, _FOUR = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(4.0)
+_HALF, _SIXTH = np.float32(0.5), np.float32(1.0 / 6.0)
 
 
-@numba.njit(cache=True, fastmath=True, inline="always")
-def _drawn(j: np.uint64, first: np.uint32, second: np.uint32, scaled: np.float32) -> np.float32:
-    """Spin number j from its hash and −2βf."""
-    word = np.uint32(first + np.uint32(np.uint32(j) * np.uint32(0x9E3779B9)))
-    word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
-    word = np.uint32(word * np.uint32(0x85EBCA6B)) ^ second
-    word = np.uint32(word ^ np.uint32(word >> np.uint32(13)))
-    word = np.uint32(word * np.uint32(0xC2B2AE35))
-    word = np.uint32(word ^ np.uint32(word >> np.uint32(16)))
-    uniform = np.float32(np.int32(np.uint32(word >> np.uint32(8)))) * _UNIT
-    # exp(y) as (1 + z + z²/2 + z³/6)²⁵⁶ with z = y/256: within 10⁻³ of itself, without a call
-    z = min(max(scaled, -_LIMIT), _LIMIT) * _Z
-    e = _ONE + z * (_ONE + z * (_HALF + z * _SIXTH))
+@numba.njit(cache=True, inline="always")
+def _drawn(z, first, second, at):  # type: ignore[no-untyped-def]
+    """Which of the spins at … at + 15 are drawn up: 24 bits of their hashes against 1/(1 + exp(256 z)), z = −2βf/256."""
+    golden = np.uint32(0x9E3779B9)
+    word = word_lanes() * golden + np.uint32(first + np.uint32(np.uint32(at) * golden))
+    word = (word ^ (word >> np.uint32(16))) * np.uint32(0x85EBCA6B) ^ second
+    word = (word ^ (word >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    word = (word ^ (word >> np.uint32(16))) >> np.uint32(8)
+    z = clipped(z, _LIMIT)
+    e = (((z * _SIXTH + _HALF) * z) + _ONE) * z + _ONE
     e = e * e
     e = e * e
     e = e * e
@@ -46,176 +49,220 @@ def _drawn(j: np.uint64, first: np.uint32, second: np.uint32, scaled: np.float32
     e = e * e
     e = e * e
     e = e * e
-    return _ONE if uniform * (_ONE + e) < _ONE else -_ONE
+    return under(floats_of(word) * (e + _ONE), splat(_CHANCES))
 
 
-@numba.njit(cache=True, fastmath=True)
-def _draw(
-    spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64,
-    beta: np.float32, key: np.uint64, changes: np.ndarray,
-) -> None:  # fmt: skip
-    """Draws a layer: P(s = +1) = 1/(1 + exp(−2βf)); ``changes`` becomes new minus old, all float32."""
-    first, second = np.uint32(key), np.uint32(key >> np.uint64(32))
-    scale = -_TWO * beta
-    for j in range(size):
-        drawn = _drawn(j, first, second, scale * fields[begin + j])
-        changes[j] = drawn - spins[begin + j]
-        spins[begin + j] = drawn
-
-
-@numba.njit(cache=True, fastmath=True)
-def _follow(
-    fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, row: np.uint64, change: np.float32
-) -> None:
-    """fields += change · the row of ``inner`` that begins at ``row``: a layer's own fields after one spin of it changed."""
-    for i in range(size):
-        fields[begin + i] += change * inner[row + i]
-
-
-@numba.njit(cache=True, fastmath=True)
-def _draw_coupled(
-    spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, inside: np.uint64,
-    beta: np.float32, key: np.uint64, changes: np.ndarray,
-) -> None:  # fmt: skip
-    """As :func:`_draw`, spin by spin: each sees what those before it became."""
-    first, second = np.uint32(key), np.uint32(key >> np.uint64(32))
-    scale = -_TWO * beta
-    for j in range(size):
-        drawn = _drawn(j, first, second, scale * fields[begin + j])
-        changes[j] = drawn - spins[begin + j]
-        if changes[j] != np.float32(0.0):
-            spins[begin + j] = drawn
-            _follow(fields, begin, size, inner, inside + j * size, changes[j])
+@numba.njit(cache=True, inline="always")
+def _wanted(fields, at, cold, scale, first, second, spin, old):  # type: ignore[no-untyped-def]
+    """What sixteen spins become, as bits: drawn, or, where it is cold, along their fields."""
+    own = load(fields, at)
+    if cold:
+        return under(splat(_NONE), own) | (old & ~under(own, splat(_NONE)))
+    return _drawn(own * scale, first, second, spin)
 
 
 @numba.njit(cache=True)
-def _quench_coupled(
-    spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64, inner: np.ndarray, inside: np.uint64,
-    changes: np.ndarray,
-) -> bool:  # fmt: skip
-    """As :func:`_quench`, spin by spin: no turn can raise the energy."""
-    turned = False
-    for j in range(size):
-        changes[j] = np.float32(0.0)
-        if spins[begin + j] * fields[begin + j] < np.float32(0.0):
-            changes[j] = -_TWO * spins[begin + j]
-            spins[begin + j] += changes[j]
-            _follow(fields, begin, size, inner, inside + j * size, changes[j])
-            turned = True
-    return turned
+def _visit(
+    bits: np.ndarray, word: np.uint64, fields: np.ndarray, begin: np.uint64, size: np.uint64,
+    cold: bool, scale: np.float32, key: np.uint64, changed: np.ndarray, steps: np.ndarray,
+) -> np.uint64:  # fmt: skip
+    """Draws a layer at once, or turns it along its fields.
+
+    Args:
+        bits: spins up, 64 to a word; ``word``: the layer's first.
+        fields: local fields; ``begin``: the layer's first, ``size`` of them.
+        cold: at temperature zero; else ``scale`` is −2β/256 and ``key`` the hash of the draw.
+        changed, steps: out: the spins that changed and what they gained, ±2; four more than ``size`` may be written.
+
+    Returns:
+        How many changed.
+    """
+    first, second = np.uint32(key), np.uint32(key >> _32)
+    count, spin = _0, _0
+    while spin < size:
+        old, new = bits[word], _0
+        for block in range(_4):
+            at = spin + block * _16
+            if at < size:
+                now = (old >> (block * _16)) & _BLOCK
+                new |= _wanted(fields, begin + at, cold, scale, first, second, at, now) << (block * _16)
+        if size - spin < _64:
+            new &= (_1 << (size - spin)) - _1
+        bits[word] = new
+        left, place = old ^ new, count
+        while left != _0:  # by fours, the last ones of which may be overwritten: no branch to guess wrong for each
+            for k in range(_4):
+                j = lowest(left)
+                left &= left - _1
+                changed[place + k] = spin + j
+                steps[place + k] = _FOUR * np.float32(np.int32((new >> (j & _63)) & _1)) - _TWO
+            place += _4
+        count += ones(old ^ new)
+        word += _1
+        spin += _64
+    return count
 
 
 @numba.njit(cache=True)
-def _quench(spins: np.ndarray, fields: np.ndarray, begin: np.uint64, size: np.uint64, changes: np.ndarray) -> bool:
-    """Turns every spin of a layer that stands against its field; says whether there was one."""
-    turned = False
-    for j in range(size):
-        against = spins[begin + j] * fields[begin + j] < np.float32(0.0)
-        changes[j] = -_TWO * spins[begin + j] if against else np.float32(0.0)
-        spins[begin + j] += changes[j]
-        turned |= against
-    return turned
+def _visit_coupled(
+    bits: np.ndarray, word: np.uint64, fields: np.ndarray, begin: np.uint64, size: np.uint64, width: np.uint64,
+    inner: np.ndarray, inside: np.uint64, cold: bool, scale: np.float32, key: np.uint64, changed: np.ndarray,
+    steps: np.ndarray,
+) -> np.uint64:  # fmt: skip
+    """As :func:`_visit`, spin by spin: each sees what those before it became. No cold turn can raise the energy."""
+    first, second = np.uint32(key), np.uint32(key >> _32)
+    count, spin = _0, _0
+    while spin < size:
+        own, shift = word + (spin >> _6), spin & _63
+        waiting = (_1 << min(_16, size - spin)) - _1
+        while waiting != _0:
+            old = (bits[own] >> shift) & _BLOCK
+            differ = (_wanted(fields, begin + spin, cold, scale, first, second, spin, old) ^ old) & waiting
+            if differ == _0:
+                break
+            j = lowest(differ)
+            waiting = (waiting >> (j + _1)) << (j + _1)
+            bits[own] ^= _1 << (shift + j)
+            changed[count] = spin + j
+            steps[count] = _TWO - _FOUR * np.float32(np.int32((old >> j) & _1))
+            row, i = inside + changed[count] * width, _0
+            while i < width:
+                store(fields, begin + i, load(fields, begin + i) + load(inner, row + i) * steps[count])
+                i += _16
+            count += _1
+        spin += _16
+    return count
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True)
 def _mend(
-    fields: np.ndarray, begin: np.uint64, size: np.uint64, rows: np.ndarray, place: np.uint64,
-    changed: np.ndarray, changes: np.ndarray, count: np.uint64,
+    fields: np.ndarray, begin: np.uint64, width: np.uint64, rows: np.ndarray, place: np.uint64,
+    changed: np.ndarray, steps: np.ndarray, count: np.uint64,
 ) -> None:  # fmt: skip
-    """fields += Σ_i changes[i] · rows[i] over the ``count`` rows in ``changed``, four at a time; rows lie flat."""
-    k = np.uint64(0)
-    while k + _FOUR <= count:
-        a, b, c, d = changed[k], changed[k + _1], changed[k + _2], changed[k + _3]
-        u, v, w, x = changes[a], changes[b], changes[c], changes[d]
-        p, q, r, s = place + a * size, place + b * size, place + c * size, place + d * size
-        for j in range(size):
-            fields[begin + j] += (u * rows[p + j] + v * rows[q + j]) + (w * rows[r + j] + x * rows[s + j])
-        k += _FOUR
-    while k < count:
-        p, step = place + changed[k] * size, changes[changed[k]]
-        for j in range(size):
-            fields[begin + j] += step * rows[p + j]
-        k += _1
+    """fields += Σ_k steps[k] · rows[changed[k]]; rows lie flat from ``place`` on, ``width`` a multiple of 16.
+
+    Fields stay in registers while the rows go by, 64 of them, then 32, then 16; narrow ones in two sums, since an addition
+    that waits for the one before takes four times as long.
+    """
+    i = _0
+    while i + _64 <= width:
+        a, b = load(fields, begin + i), load(fields, begin + i + _16)
+        c, d = load(fields, begin + i + _32), load(fields, begin + i + _48)
+        for k in range(count):
+            row, step = place + changed[k] * width + i, steps[k]
+            a, b = a + load(rows, row) * step, b + load(rows, row + _16) * step
+            c, d = c + load(rows, row + _32) * step, d + load(rows, row + _48) * step
+        store(fields, begin + i, a)
+        store(fields, begin + i + _16, b)
+        store(fields, begin + i + _32, c)
+        store(fields, begin + i + _48, d)
+        i += _64
+    while i + _32 <= width:
+        a, b, c, d = load(fields, begin + i), load(fields, begin + i + _16), splat(_NONE), splat(_NONE)
+        for half in range(count >> _1):
+            k = half + half
+            row, step = place + changed[k] * width + i, steps[k]
+            a, b = a + load(rows, row) * step, b + load(rows, row + _16) * step
+            row, step = place + changed[k + _1] * width + i, steps[k + _1]
+            c, d = c + load(rows, row) * step, d + load(rows, row + _16) * step
+        if count & _1:
+            row, step = place + changed[count - _1] * width + i, steps[count - _1]
+            a, b = a + load(rows, row) * step, b + load(rows, row + _16) * step
+        store(fields, begin + i, a + c)
+        store(fields, begin + i + _16, b + d)
+        i += _32
+    while i < width:
+        a, b = load(fields, begin + i), splat(_NONE)
+        for half in range(count >> _1):
+            k = half + half
+            a = a + load(rows, place + changed[k] * width + i) * steps[k]
+            b = b + load(rows, place + changed[k + _1] * width + i) * steps[k + _1]
+        if count & _1:
+            a = a + load(rows, place + changed[count - _1] * width + i) * steps[count - _1]
+        store(fields, begin + i, a + b)
+        i += _16
 
 
-@numba.njit(cache=True)
-def _spread(
-    layer: int, sizes: np.ndarray, ends: np.ndarray, places: np.ndarray, down: np.ndarray, up: np.ndarray,
-    fields: np.ndarray, changes: np.ndarray, changed: np.ndarray,
-) -> None:  # fmt: skip
+@numba.njit(cache=True, inline="always")
+def _tell(layer, begins, widths, places, up, down, fields, changed, steps, count):  # type: ignore[no-untyped-def]
     """Tells the neighbouring layers what changed in this one."""
-    count = np.uint64(0)
-    for j in range(sizes[layer]):
-        changed[count] = j  # overwritten by the next one where this spin stood still: no branch to guess wrong
-        count += np.uint64(changes[j] != np.float32(0.0))
-    if count == np.uint64(0):
-        return
-    if layer + 1 < sizes.shape[0]:
-        _mend(fields, ends[layer + 1], sizes[layer + 1], up, places[layer], changed, changes, count)
-    if layer > 0:
-        _mend(fields, ends[layer - 1], sizes[layer - 1], down, places[layer - 1], changed, changes, count)
+    if count > _0 and layer + 1 < widths.shape[0]:
+        _mend(fields, begins[layer + 1], widths[layer + 1], up, places[0, layer], changed, steps, count)
+    if count > _0 and layer > 0:
+        _mend(fields, begins[layer - 1], widths[layer - 1], down, places[1, layer - 1], changed, steps, count)
 
 
 @numba.njit(cache=True, parallel=True)
 def anneal_layers(
-    sizes: np.ndarray, ends: np.ndarray, places: np.ndarray, up: np.ndarray, down: np.ndarray, coupled: np.ndarray,
-    inside: np.ndarray, inner: np.ndarray, outer: np.ndarray, free: np.ndarray, betas: np.ndarray, quenches: int,
-    seed: np.uint64, states: np.ndarray, energies: np.ndarray,
+    sizes: np.ndarray, up: np.ndarray, down: np.ndarray, places: np.ndarray, coupled: np.ndarray, inside: np.ndarray,
+    inner: np.ndarray, outer: np.ndarray, free: np.ndarray, betas: np.ndarray, quenches: int, seed: np.uint64,
+    states: np.ndarray, energies: np.ndarray,
 ) -> None:  # fmt: skip
     """Anneals every replica in place.
 
     Args:
-        sizes: spins per layer int64 ``(L,)``; ``ends``: first spin of each layer ``(L,)``.
-        places: where coupling block l begins in ``up`` and ``down`` int64 ``(L−1,)``.
-        up: blocks ``(n_l, n_{l+1})``, flat float32; ``down``: their transposes.
+        sizes: spins per layer uint64 ``(L,)``.
+        up: blocks ``(n_l, n_{l+1})`` as of :func:`~annealnet.samplers.kernels.simd.rows_of_lanes`; ``down``: their
+            transposes; ``places``: where they begin, uint64 ``(2, L−1)``.
         coupled: which layers have couplings inside, bool ``(L,)``; ``inside``: where their blocks begin in ``inner``
-            ``(L,)``; ``inner``: symmetric blocks ``(n_l, n_l)``, flat float32, one unused number for a layer without.
+            ``(L,)``; ``inner``: symmetric blocks ``(n_l, n_l)`` in the same form.
         outer: fields float32 ``(problems, n)``.
         free: which layers move, bool ``(L,)``.
         betas: one inverse temperature per sweep, float32 ``(sweeps,)``.
         quenches: most sweeps at temperature zero at the end.
+        seed: of all random numbers.
         states: int8 ``(problems·reads, n)``, reads of a problem side by side; starts in, ends out.
         energies: float64 ``(problems·reads,)``, out: −Σ h s − Σ s J s − ½ Σ s K s.
     """
-    replicas, n = states.shape
-    layers, reads = sizes.shape[0], states.shape[0] // outer.shape[0]
-    widest = sizes.max()
+    replicas, layers, reads = states.shape[0], sizes.shape[0], states.shape[0] // outer.shape[0]
+    widths = (sizes + np.uint64(15)) >> _4 << _4
+    begins, words = np.zeros(layers + 1, np.uint64), np.zeros(layers + 1, np.uint64)
+    for l in range(layers):
+        begins[l + 1] = begins[l] + widths[l]
+        words[l + 1] = words[l] + ((sizes[l] + _63) >> _6)
+    room = sizes.max() + _4
     for r in numba.prange(replicas):
         own = outer[r // reads]
-        spins, fields = states[r].astype(np.float32), own.copy()
-        changes, changed = np.empty(widest, np.float32), np.empty(widest, np.uint64)
+        fields, bits = np.zeros(begins[layers], np.float32), np.zeros(words[layers], np.uint64)
+        changed, steps = np.empty(room, np.uint64), np.empty(room, np.float32)
+        i = _0
         for l in range(layers):
-            changes[: sizes[l]] = spins[ends[l] : ends[l] + sizes[l]]
-            _spread(l, sizes, ends, places, down, up, fields, changes, changed)
+            for j in range(sizes[l]):
+                fields[begins[l] + j] = own[i]
+                i += _1
+        i = _0
+        for l in range(layers):
+            for j in range(sizes[l]):
+                changed[j], steps[j] = j, np.float32(states[r, i])
+                bits[words[l] + (j >> _6)] |= np.uint64(states[r, i] > 0) << (j & _63)
+                i += _1
+            _tell(l, begins, widths, places, up, down, fields, changed, steps, sizes[l])
             if coupled[l]:
-                for j in range(sizes[l]):
-                    _follow(fields, ends[l], sizes[l], inner, inside[l] + j * sizes[l], changes[j])
-        stream = seeded(seed, r)
-        for sweep in range(betas.shape[0]):
+                _mend(fields, begins[l], widths[l], inner, inside[l], changed, steps, sizes[l])
+        stream, sweep, moved = seeded(seed, r), 0, True
+        while moved and sweep < betas.shape[0] + quenches:
+            cold = sweep >= betas.shape[0]
+            moved = not cold
+            scale = _NONE if cold else -_TWO * _PARTS * betas[sweep]
             for l in range(layers):
                 if free[l]:
                     stream = next_state(stream)
                     key = stream * np.uint64(0x2545F4914F6CDD1D)
                     if coupled[l]:
-                        _draw_coupled(spins, fields, ends[l], sizes[l], inner, inside[l], betas[sweep], key, changes)
+                        count = _visit_coupled(
+                            bits, words[l], fields, begins[l], sizes[l], widths[l], inner, inside[l], cold, scale, key,
+                            changed, steps,
+                        )  # fmt: skip
                     else:
-                        _draw(spins, fields, ends[l], sizes[l], betas[sweep], key, changes)
-                    _spread(l, sizes, ends, places, down, up, fields, changes, changed)
-        for _ in range(quenches):
-            moved = False
-            for l in range(layers):
-                turned = False
-                if free[l] and coupled[l]:
-                    turned = _quench_coupled(spins, fields, ends[l], sizes[l], inner, inside[l], changes)
-                elif free[l]:
-                    turned = _quench(spins, fields, ends[l], sizes[l], changes)
-                if turned:
-                    moved = True
-                    _spread(l, sizes, ends, places, down, up, fields, changes, changed)
-            if not moved:
-                break
-        total = 0.0
-        for i in range(n):
-            total -= 0.5 * spins[i] * (fields[i] + own[i])
-            states[r, i] = np.int8(spins[i])
+                        count = _visit(bits, words[l], fields, begins[l], sizes[l], cold, scale, key, changed, steps)
+                    moved |= count > _0
+                    _tell(l, begins, widths, places, up, down, fields, changed, steps, count)
+            sweep += 1
+        total, i = 0.0, _0
+        for l in range(layers):
+            for j in range(sizes[l]):
+                up_now = (bits[words[l] + (j >> _6)] >> (j & _63)) & _1
+                states[r, i] = np.int8(2 * np.int8(up_now) - 1)
+                total -= 0.5 * states[r, i] * (fields[begins[l] + j] + own[i])
+                i += _1
         energies[r] = total
