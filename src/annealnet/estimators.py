@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +13,29 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-__all__ = ["NetworkClassifier"]
+__all__ = ["NetworkClassifier", "all_or_nothing"]
 
 Floats = NDArray[np.float32]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Estimator = TypeVar("Estimator")
+
+
+def all_or_nothing(fit: Callable[Concatenate[Estimator, P], R]) -> Callable[Concatenate[Estimator, P], R]:
+    """Makes a method that ends in an error, or by an interruption, leave its object's attributes as they were."""
+
+    @functools.wraps(fit)
+    def fitted(self: Estimator, /, *arguments: P.args, **named: P.kwargs) -> R:
+        before = dict(vars(self))
+        try:
+            return fit(self, *arguments, **named)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    return fitted
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -98,8 +98,15 @@ def test_partial_fit_and_warm_start_go_on() -> None:
     warm = IsingNetworkClassifier(**SMALL, warm_start=True).fit(x, y)
     before = warm.history_[-1].wrong
     assert warm.fit(x, y).history_[-1].wrong < before
+    answers = warm.predict(test)
     with pytest.raises(ValueError, match="warm_start"):
         warm.fit(x[y < 5], y[y < 5])
+    for setting in ({"hidden": (9,)}, {"spins_per_class": 3}, {"hidden_couplings": True}, {"limits": (0.5, 4.0)}):
+        kept = {name: getattr(warm, name) for name in setting}
+        with pytest.raises(ValueError, match="warm_start"):
+            warm.set_params(**setting).fit(x, y)
+        warm.set_params(**kept)
+    assert (warm.predict(test) == answers).all()
 
 
 @pytest.mark.parametrize("sweeps", [0, 6])

@@ -16,7 +16,7 @@ from annealnet.binary.formulations import FORMULATIONS
 from annealnet.binary.native import NativeTraining
 from annealnet.binary.packed import PackedNetwork
 from annealnet.binary.rounds import vote_over_batches
-from annealnet.estimators import Floats, NetworkClassifier
+from annealnet.estimators import Floats, NetworkClassifier, all_or_nothing
 
 __all__ = ["BinaryNetworkClassifier"]
 
@@ -100,6 +100,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         self.sampler_parameters = sampler_parameters
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any) -> BinaryNetworkClassifier:
         """Trains on features ``(N, d)`` and labels ``(N,)``."""
         x, codes_of = self._checked(X, y)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from annealnet.estimators import NetworkClassifier
+from annealnet.estimators import NetworkClassifier, all_or_nothing
 from annealnet.exporting import export_module_onnx
 from annealnet.ising.deployment import check_deployable, deployed
 from annealnet.ising.network import Floats, IsingNetwork, Limits
@@ -102,20 +102,26 @@ class IsingNetworkClassifier(NetworkClassifier):
         self.random_state = random_state
         self.hidden_couplings = hidden_couplings
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any) -> IsingNetworkClassifier:
         """Trains ``epochs`` epochs.
 
         Raises:
-            ValueError: data that cannot be learned, settings out of range, a warm start with other classes or features.
+            ValueError: data that cannot be learned, settings out of range, a warm start with other classes, features or
+                layers. Nothing has changed then.
         """
         before = getattr(self, "classes_", None) if self.warm_start else None
         x, codes = self._checked(X, y)
         seed = self._seed()
         training = replace(self._training(seed), checkpoint=self.checkpoint)
         if before is not None and hasattr(self, "network_"):
-            if not np.array_equal(before, self.classes_) or len(self.network_.inputs) != x.shape[1]:
-                raise ValueError("warm_start=True, but classes or features are not those of the network: set it to False")
             network = self.network_
+            asked, has = ((n.limits, [part.shape for part in n.parameters]) for n in (self._network(x, seed), network))
+            if not np.array_equal(before, self.classes_) or asked != has:
+                raise ValueError(
+                    "warm_start=True, but classes, features, hidden, spins_per_class, hidden_couplings or limits are "
+                    "not those of the network: set it to False"
+                )
         else:
             network = self._network(x, seed)
         check_deployable(network, self.sweeps)
@@ -124,6 +130,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         self._deploy()
         return self
 
+    @all_or_nothing
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> IsingNetworkClassifier:
         """One epoch over these samples at the full learning rate; ``classes`` at the first call, as in scikit-learn.
 

@@ -9,7 +9,7 @@ import dimod
 import numpy as np
 from sklearn.utils import check_random_state
 
-from annealnet.estimators import Floats, NetworkClassifier
+from annealnet.estimators import Floats, NetworkClassifier, all_or_nothing
 from annealnet.selection.layers import Teacher
 from annealnet.selection.masked import MaskedNetwork
 from annealnet.selection.networks import RandomNetwork, WeightKind
@@ -107,6 +107,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         self.num_sweeps = num_sweeps
         self.random_state = random_state
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any) -> NeuronSelectionClassifier:
         """Selects.
 
