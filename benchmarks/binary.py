@@ -36,11 +36,11 @@ def percent(values: list[float]) -> str:
 
 def digit_split(seed: int, per_class: int | None = None) -> Split:
     """80/20, flattened; or a few training samples per class."""
-    part = digits(seed=seed, test_share=0.2)
-    x, y = part.x_train.reshape(len(part.x_train), -1), part.y_train
-    if per_class is not None:
-        x, y = subset(x, y, 10 * per_class, seed)
-    return Split(x, y, part.x_test.reshape(len(part.x_test), -1), part.y_test)
+    part = digits(seed=seed, test_share=0.2).flat
+    if per_class is None:
+        return part
+    x, y = subset(part.x_train, part.y_train, 10 * per_class, seed)
+    return part._replace(x_train=x, y_train=y)
 
 
 def row(

@@ -33,7 +33,7 @@ from annealnet.samplers.quantum import (
 )
 from annealnet.samplers.quantum.angles import field_size
 from annealnet.studies.mnist import mnist_split
-from annealnet.studies.selection_tables import LocalityRow, Score, baseline_scores, flat, locality_rows, selection_scores
+from annealnet.studies.selection_tables import LocalityRow, Score, baseline_scores, locality_rows, selection_scores
 from benchmarks.parts import run_parts
 
 _HEAD = ["| method | held-out accuracy, % | kept | bytes | seconds |", "|---|---|---|---|---|"]
@@ -46,7 +46,7 @@ def _line(score: Score) -> str:
 
 def _digits(options: argparse.Namespace) -> Iterator[str]:
     """Point 1: 4 096 neurons."""
-    splits = [flat(digits(seed)) for seed in range(options.seeds)]
+    splits = [digits(seed).flat for seed in range(options.seeds)]
     selection_scores("warm", splits[:1], width=32)  # kernels are compiled
     selection_scores("warm", splits[:1], width=32, kept=0.5)
     yield f"Digits, 75/25, {options.seeds} seeds, width 4 096:"
@@ -61,7 +61,7 @@ def _digits(options: argparse.Namespace) -> Iterator[str]:
 
 def _small(options: argparse.Namespace) -> Iterator[str]:
     """Point 1: 256 neurons, half of the weights kept, beside edge-popup."""
-    splits = [flat(digits(seed)) for seed in range(options.seeds)]
+    splits = [digits(seed).flat for seed in range(options.seeds)]
     yield f"Digits, 75/25, {options.seeds} seeds, width 256:"
     yield ""
     yield from _HEAD
@@ -203,7 +203,7 @@ def _grover(options: argparse.Namespace) -> Iterator[str]:
 
 def _locality(options: argparse.Namespace) -> Iterator[str]:
     """Point 5: global against local."""
-    data = flat(digits(0))
+    data = digits(0).flat
     yield "| N | formulation | couplings | CZ gates | depth | peak entropy | adiabatic | QAOA | quality | accuracy | ms |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for size in (8, 12, 16, 20):

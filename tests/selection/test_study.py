@@ -12,14 +12,14 @@ from annealnet.datasets import digits
 from annealnet.studies import STUDIES
 from annealnet.studies.demo_rows import ROWS
 from annealnet.studies.mnist import mnist_split
-from annealnet.studies.selection_tables import baseline_scores, flat, grover_rows, locality_rows, selection_scores
+from annealnet.studies.selection_tables import baseline_scores, grover_rows, locality_rows, selection_scores
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def splits():
-    return [flat(digits(seed)) for seed in range(2)]
+    return [digits(seed).flat for seed in range(2)]
 
 
 def test_the_study_and_the_demo_know_it():

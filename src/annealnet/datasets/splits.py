@@ -19,6 +19,13 @@ class Split(NamedTuple):
     x_test: Floats
     y_test: Labels
 
+    @property
+    def flat(self) -> Split:
+        """The same with samples as rows ``(N, features)``."""
+        return self._replace(
+            x_train=self.x_train.reshape(len(self.x_train), -1), x_test=self.x_test.reshape(len(self.x_test), -1)
+        )
+
 
 def split(x: Floats, y: Labels, test_share: float, seed: int) -> Split:
     """A training and a test part of `x` and `y`; arguments and errors are those of `split_shares`.

@@ -26,19 +26,9 @@ from annealnet.selection import (
 from annealnet.selection.edge_popup import EdgePopup, edge_popup
 from annealnet.selection.solving import Effort, choose_gain, sample_masks
 
-__all__ = ["LocalityRow", "Score", "baseline_scores", "flat", "grover_rows", "locality_rows", "selection_scores"]
+__all__ = ["LocalityRow", "Score", "baseline_scores", "grover_rows", "locality_rows", "selection_scores"]
 
 Say = Callable[[str], None]
-
-
-def flat(split: Split) -> Split:
-    """Images ``(N, C, H, W)`` as rows ``(N, features)``."""
-    return Split(
-        split.x_train.reshape(len(split.x_train), -1),
-        split.y_train,
-        split.x_test.reshape(len(split.x_test), -1),
-        split.y_test,
-    )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from annealnet.studies.selection_tables import (
     Say,
     Score,
     baseline_scores,
-    flat,
     grover_rows,
     locality_rows,
     selection_scores,
@@ -56,7 +55,7 @@ def run_study(out: Path, data: Path | None, seeds: int, say: Callable[[str], Non
         seeds: splits, networks and searches.
         say: told what was found.
     """
-    splits = [flat(digits(seed)) for seed in range(seeds)]
+    splits = [digits(seed).flat for seed in range(seeds)]
     parts = [*_accuracy(splits, say), _samplers(splits, say), *_locality(splits[0], seeds, say), *_grover(splits[0], say)]
     if data is not None:
         parts.insert(3, _mnist(data, min(seeds, 3), say))
@@ -224,7 +223,7 @@ def _mnist(folder: Path, seeds: int, say: Say) -> Table:
 
 def demo_row(seed: int) -> DemoRow:
     """A weight mask on 1 024 random neurons, beside ridge regression on the same features."""
-    splits = [flat(digits(seed))]
+    splits = [digits(seed).flat]
     ours = selection_scores("weights", splits, width=1024, num_sweeps=100)
     ridge = next(score for score in baseline_scores(1024, splits, epochs=0) if score.method.startswith("ridge"))
     return DemoRow(

@@ -126,7 +126,7 @@ def expected_queries(states: int, marked: int, seed: int = 0, runs: int = 400) -
     for _ in range(runs):
         most = 1.0
         while True:
-            iterations = int(rng.integers(0, int(most) + 1))
+            iterations = int(rng.integers(0, int(np.ceil(most))))  # whole numbers below ``most``
             total += iterations + 1
             if rng.random() < np.sin((2 * iterations + 1) * angle) ** 2:
                 break

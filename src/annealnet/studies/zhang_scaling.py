@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from annealnet.datasets import digits
+from annealnet.datasets import Split, digits
 from annealnet.ising import Adam, DeepStateRule, IsingNetwork, Phases, Training, deployed
 from annealnet.report.study import Chart, Series, Table
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sign_backprop import train_sign_network
 
-__all__ = ["EffortRow", "anneal_multiplications", "fitted_exponent", "prepared_digits", "scaling_parts", "scaling_rows"]
+__all__ = [
+    "EffortRow",
+    "anneal_multiplications",
+    "fitted_exponent",
+    "prepared",
+    "prepared_digits",
+    "scaling_parts",
+    "scaling_rows",
+]
 
 #: Hidden spins, and epochs of the runs; each run ends its own learning-rate schedule.
 HIDDEN, EPOCHS, BATCH = 96, (1, 2, 4, 8, 16), 32
@@ -35,15 +45,17 @@ class EffortRow:
     sampled_error: float
 
 
-def prepared_digits(seed: int, hidden: Sequence[int]) -> tuple[IsingNetwork, tuple[NDArray[np.float32], ...]]:
-    """A fresh network for the digits, and x_train, y_train, x_test, y_test with flat images."""
-    split = digits(seed)
-    x, test = split.x_train.reshape(-1, 64), split.x_test.reshape(-1, 64)
-    network = IsingNetwork.create((64, *hidden), 10, seed=seed)
-    centre = x.mean(0)
-    scale = float(0.55 / np.sqrt(((x - centre) ** 2).mean()))
-    data: tuple[NDArray[np.float32], ...] = (x, split.y_train, test, split.y_test)  # type: ignore[assignment]
-    return replace(network, centre=centre, scale=scale), data
+def prepared(part: Split, hidden: Sequence[int], seed: int) -> IsingNetwork:
+    """A fresh network for samples as rows, its inputs centred and scaled."""
+    network = IsingNetwork.create((part.x_train.shape[1], *hidden), 10, seed=seed)
+    centre = part.x_train.mean(0)
+    return replace(network, centre=centre, scale=float(0.55 / np.sqrt(((part.x_train - centre) ** 2).mean())))
+
+
+def prepared_digits(seed: int, hidden: Sequence[int]) -> tuple[IsingNetwork, Split]:
+    """A fresh network for the digits, and their flat images."""
+    part = digits(seed).flat
+    return prepared(part, hidden, seed), part
 
 
 def anneal_multiplications(network: IsingNetwork, sweeps: int, reads: int) -> float:
@@ -57,8 +69,8 @@ def anneal_multiplications(network: IsingNetwork, sweeps: int, reads: int) -> fl
     return fields + anneals + moments
 
 
-def _annealed(seed: int, epochs: int, rate: float) -> EffortRow:
-    network, (x, y, test, wanted) = prepared_digits(seed, (HIDDEN,))
+def _annealed(part: Split, seed: int, epochs: int, rate: float) -> EffortRow:
+    network, (x, y, test, wanted) = prepared(part, (HIDDEN,), seed), part
     rule, phases = DeepStateRule(), Phases()
     state = Training(rule, phases, Adam(rate), epochs, BATCH, seed=seed).run(network, x, y.astype(np.int64))
     cost = anneal_multiplications(network, len(phases.forward.betas), rule.reads) * len(x) * epochs
@@ -70,8 +82,8 @@ def _annealed(seed: int, epochs: int, rate: float) -> EffortRow:
     return EffortRow("annealer", seed, epochs, state.history[-1].anneals, cost, *errors)
 
 
-def _propagated(seed: int, epochs: int, rate: float) -> EffortRow:
-    network, (x, y, test, wanted) = prepared_digits(seed, (HIDDEN,))
+def _propagated(part: Split, seed: int, epochs: int, rate: float) -> EffortRow:
+    network, (x, y, test, wanted) = prepared(part, (HIDDEN,), seed), part
     module = train_sign_network(network, x, y.astype(np.int64), epochs=epochs, rate=rate, batch_size=BATCH, seed=seed)
     with torch.no_grad():
         answer = module(torch.from_numpy(network.prepared(test))).argmax(1).numpy()
@@ -80,14 +92,24 @@ def _propagated(seed: int, epochs: int, rate: float) -> EffortRow:
     return EffortRow("backpropagation", seed, epochs, len(x) * epochs, cost, error, error)
 
 
-def scaling_rows(seeds: int, epochs: Sequence[int] = EPOCHS, rates: Sequence[float] = RATES) -> tuple[EffortRow, ...]:
-    """All runs; each method takes, for each number of epochs, the rate that did best on split 1000 + 1001."""
+def scaling_rows(
+    part: Callable[[int], Split], seeds: int, epochs: Sequence[int] = EPOCHS, rates: Sequence[float] = RATES
+) -> tuple[EffortRow, ...]:
+    """All runs; each method takes, for each number of epochs, the rate that did best on splits 1000 and 1001.
+
+    Args:
+        part: the flat split of a seed.
+        seeds: splits that are reported, 0 … seeds − 1.
+        epochs: lengths of the runs.
+        rates: learning rates tried.
+    """
+    tuning, reported = ([part(first + k) for k in range(count)] for first, count in ((1000, 2), (0, seeds)))
     rows: list[EffortRow] = []
     for method in (_annealed, _propagated):
         for count in epochs:
-            tried = {rate: sum(method(1000 + k, count, rate).error for k in range(2)) for rate in rates}
+            tried = {rate: sum(method(own, k, count, rate).error for k, own in enumerate(tuning)) for rate in rates}
             best = min(tried, key=lambda rate: tried[rate])
-            rows += [method(seed, count, best) for seed in range(seeds)]
+            rows += [method(own, seed, count, best) for seed, own in enumerate(reported)]
     return tuple(rows)
 
 
@@ -109,39 +131,51 @@ def fitted_exponent(effort: NDArray[np.float64], error: NDArray[np.float64], see
     return round(float(-np.polyfit(x, y, 1)[0]), 6), round(float(low), 6), round(float(high), 6)
 
 
-def scaling_parts(seeds: int, say: Callable[[str], None]) -> tuple[Table, Table, Chart, Chart]:
-    """Errors, exponents and pictures."""
+def scaling_parts(data: Path | None, seeds: int, say: Callable[[str], None]) -> tuple[Table | Chart, ...]:
+    """Errors, exponents and pictures: on the digits, and on MNIST where its folder is given."""
     say("(a) error against effort")
-    rows = scaling_rows(seeds)
+    tasks: dict[str, Callable[[int], Split]] = {"digits": lambda seed: digits(seed).flat}
+    if data is not None:
+        tasks["MNIST"] = lambda seed: mnist_split(data, seed)
     methods: dict[str, tuple[str, Callable[[EffortRow], float]]] = {
         "annealer, sampled": ("annealer", lambda r: r.sampled_error),
         "annealer, deployed": ("annealer", lambda r: r.error),
         "backpropagation": ("backpropagation", lambda r: r.error),
     }
-    errors, fits, by_epoch, by_cost = [], [], [], []
-    for name, (method, error) in methods.items():
-        own = [row for row in rows if row.method == method]
-        groups = [[row for row in own if row.epochs == count] for count in EPOCHS]
-        values = [np.array([100 * error(row) for row in group]) for group in groups]
-        for count, group, value in zip(EPOCHS, groups, values, strict=True):
-            costs = (str(count), f"{group[0].calls:,}", f"{group[0].multiplications:.1e}")
-            errors.append((name, *costs, f"{value.mean():.1f} ± {value.std():.1f}"))
-        every = np.array([error(row) for row in own])
-        fit = fitted_exponent(np.array([float(row.epochs) for row in own]), every)
-        fits.append((name, f"{fit[0]:.2f}", f"{fit[1]:.2f} … {fit[2]:.2f}"))
-        low, mean, high = ([float(f(value)) for value in values] for f in (np.min, np.mean, np.max))
-        by_epoch.append(Series(name, [float(count) for count in EPOCHS], mean, low, high))
-        by_cost.append(Series(name, [group[0].multiplications for group in groups], mean, low, high))
+    tables: list[Table] = []
+    charts: list[Chart] = []
+    fits: list[tuple[str, ...]] = []
+    for task, part in tasks.items():
+        rows = scaling_rows(part, seeds)
+        errors, by_epoch, by_cost = [], [], []
+        for name, (method, error) in methods.items():
+            own = [row for row in rows if row.method == method]
+            groups = [[row for row in own if row.epochs == count] for count in EPOCHS]
+            values = [np.array([100 * error(row) for row in group]) for group in groups]
+            for count, group, value in zip(EPOCHS, groups, values, strict=True):
+                costs = (str(count), f"{group[0].calls:,}", f"{group[0].multiplications:.1e}")
+                errors.append((name, *costs, f"{value.mean():.1f} ± {value.std():.1f}"))
+            every = np.array([error(row) for row in own])
+            fit = fitted_exponent(np.array([float(row.epochs) for row in own]), every)
+            fits.append((task, name, f"{fit[0]:.2f}", f"{fit[1]:.2f} … {fit[2]:.2f}"))
+            low, mean, high = ([float(f(value)) for value in values] for f in (np.min, np.mean, np.max))
+            by_epoch.append(Series(name, [float(count) for count in EPOCHS], mean, low, high))
+            by_cost.append(Series(name, [group[0].multiplications for group in groups], mean, low, high))
+        train, test = part(0).x_train, part(0).x_test
+        note = (
+            f"{len(train)} and {len(test)} images, {train.shape[1]}-{HIDDEN}-40, {seeds} seeds, test error in percent, "
+            "mean ± standard deviation. Each run has a rate schedule of its own; the rate is the best of four for each "
+            "method and length, on splits that are not reported. Calls: anneals, or samples through forward and "
+            "backward pass."
+        )
+        heads = ("method", "epochs", "calls", "multiply-adds", "error %")
+        tables.append(Table(f"Error against effort, {task}", heads, tuple(errors), note))
+        for axis, series in (("epochs", by_epoch), ("multiply-adds", by_cost)):
+            title = f"Error against {axis}, {task}"
+            charts.append(Chart(title, axis, "test error, %", tuple(series), log_x=True, log_y=True))
     note = (
-        f"Digits, 64-{HIDDEN}-40, {seeds} seeds, test error in percent, mean ± standard deviation. Each run has a rate "
-        "schedule of its own; the rate is the best of four for each method and length, on splits that are not reported. "
-        "Calls: anneals, or samples through forward and backward pass."
+        "The paper gives 1.01 (annealer) and 0.78 (backpropagation) on MNIST, error against training effort. Calls and "
+        "multiply-adds grow in proportion to epochs, so α is the same on all three axes."
     )
-    published = "The paper gives 1.01 (annealer) and 0.78 (backpropagation) on MNIST, error against training effort."
-    return (
-        Table("Error against effort", ("method", "epochs", "calls", "multiply-adds", "error %"), tuple(errors), note),
-        Table("Exponent of error ∝ epochs^−α", ("method", "α", "95 % bootstrap"), tuple(fits),
-              published + " Calls and multiply-adds grow in proportion to epochs, so α is the same on all three axes."),
-        Chart("Error against epochs", "epochs", "test error, %", tuple(by_epoch), log_x=True, log_y=True),
-        Chart("Error against multiply-adds", "multiply-adds", "test error, %", tuple(by_cost), log_x=True, log_y=True),
-    )  # fmt: skip
+    fitted = Table("Exponent of error ∝ epochs^−α", ("task", "method", "α", "95 % bootstrap"), tuple(fits), note)
+    return (*tables, fitted, *charts)
