@@ -15,25 +15,44 @@ from annealnet.samplers.schedule import Progress, beta_chunks
 
 __all__ = ["AnnealingSampler", "checked_beta_range", "default_beta_range"]
 
+#: From random states, to see how far fields cancel.
+_DESCENTS = 4
+
 
 def default_beta_range(compiled: CompiledEnergy) -> tuple[float, float]:
-    """From the energy's own local fields: hot where nearly every flip is taken, cold where none is.
+    """From the energy itself: hot where most flips are taken, cold where none is.
 
-    0.1 over the root mean square field to 20 over it, colder still where many fields are much weaker than that. A square
-    keeps its sum near its least value, where fields cancel and differences of single terms decide: it asks for 20 over the
-    own terms |c_r| a_ri² of its weaker bits.
+    1 over the root mean square field (over a quarter of the largest, where that is more) to 20 over it. Colder still where
+    many fields are much weaker than that, and where fields cancel in low states, as those of penalties do: the cold end is
+    20 over the median energy that a flip costs after a descent, where that is less. A square keeps its sum near its least
+    value, where differences of single terms decide: it asks for 20 over the own terms |c_r| a_ri² of its weaker bits.
     """
-    scales = compiled.field_scales() * compiled.scale
+    scales = compiled.field_scales()
     scales = scales[scales > 0]
     if not len(scales):
-        return 0.1, 20.0
+        return 1.0, 20.0
     rms = float(np.sqrt(np.mean(scales**2)))
     weak = 4 * float(np.quantile(scales, 0.05))
     if compiled.factors.nnz:
         entries = compiled.factors.tocoo()
-        own = np.abs(compiled.weights[entries.row]) * entries.data**2 * compiled.scale
+        own = np.abs(compiled.weights[entries.row]) * entries.data**2
         weak = min(weak, float(np.quantile(own[own > 0], 0.05))) if (own > 0).any() else weak
-    return 0.1 / rms, 20.0 / max(min(rms, weak), 1e-9 * rms)
+    else:
+        weak = min(weak, _settled_cost(compiled))
+    hot, cold = 1.0 / max(rms, float(scales.max()) / 4), 20.0 / max(min(rms, weak), 1e-9 * rms)
+    return hot / compiled.scale, cold / compiled.scale
+
+
+def _settled_cost(compiled: CompiledEnergy) -> float:
+    """Median energy, in own units, that a flip costs where no flip gains: of bits with fields, after four descents."""
+    bits = np.random.default_rng(0).integers(0, 2, (_DESCENTS, len(compiled.linear)), dtype=np.int8)
+    replicas = place(compiled, (), bits, np.uint64(1))
+    replicas.descend()
+    states = replicas.states().astype(np.float32)
+    coupled = states @ compiled.dense if compiled.dense is not None else (compiled.couplings @ states.T).T
+    costs = (compiled.linear + coupled) * (1 - 2 * states)
+    costs = costs[costs > 0]
+    return float(np.median(costs)) if len(costs) else np.inf
 
 
 def checked_beta_range(given: tuple[float, float] | None, compiled: CompiledEnergy) -> tuple[float, float]:
