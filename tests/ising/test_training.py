@@ -23,7 +23,7 @@ from annealnet.ising import (
     Training,
     deployed,
 )
-from annealnet.samplers import DimodLayers, EmbeddedSampler, Schedule
+from annealnet.samplers import DimodLayers, EmbeddedSampler, NoisyLayers, Schedule
 
 SMALL = {"hidden": (48,), "epochs": 6, "random_state": 0}
 
@@ -145,7 +145,7 @@ def test_training_through_an_embedded_machine_with_one_embedding() -> None:
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(1, 0.3, (4, 3)), rng.normal(-1, 0.3, (4, 3))]).astype(np.float32)
     device = EmbeddedSampler(testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[2]))
-    layers = DimodLayers(device, noise=(0.02, 0.01))
+    layers = NoisyLayers(DimodLayers(device), fields=0.02, couplings=0.01)
     phases = Phases(layers, Schedule((1.0,)))
     network = IsingNetwork.create((3, 4), 2, spins_per_class=1, seed=0)
     training = Training(DeepStateRule(4, 1.0), phases, Descent(0.1, 0.1), epochs=3, batch_size=8)

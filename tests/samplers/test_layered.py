@@ -19,10 +19,13 @@ from annealnet.samplers import (
     EnumeratedLayers,
     LayeredAnnealing,
     LayeredModel,
+    LayeredReads,
     LayeredSampler,
+    NoisyLayers,
     QuantumLayers,
     Schedule,
 )
+from annealnet.samplers.layered import LayeredTask
 from annealnet.samplers.layered_exact import all_states
 from annealnet.samplers.layered_torch import TorchLayeredAnnealing
 
@@ -230,14 +233,45 @@ def test_any_dimod_sampler_serves_and_held_layers_are_fields_for_it(coupled: tup
         DimodLayers(device).sample_layers(model, COLD, reads=3, starts=starts)
 
 
-def test_control_errors_change_what_the_device_sees_and_not_what_is_reported() -> None:
-    model, device = model_of((3, 2), 40, seed=1), Counting()
-    found = DimodLayers(device, noise=(0.1, 0.05)).sample_layers(model, COLD, reads=3)
-    largest = [max(abs(v) for v in (*model.bqm(p).linear.values(), *model.bqm(p).quadratic.values())) for p in range(40)]
-    errors = [(call["bqm"].linear[v] + model.fields[v // 3][p, v % 3]) / largest[p]  # type: ignore[attr-defined]
-              for p, call in enumerate(device.calls) for v in range(5)]  # fmt: skip
-    assert 0.07 < np.std(errors) < 0.13
+class Seeing(EnumeratedLayers):
+    """Keeps the models it is given."""
+
+    def __init__(self) -> None:
+        self.models: list[LayeredModel] = []
+
+    def _anneal(self, task: LayeredTask) -> LayeredReads:
+        self.models.append(task.model)
+        return super()._anneal(task)
+
+
+def test_control_errors_change_what_the_machine_sees_and_not_what_is_reported() -> None:
+    model, machine = model_of((5, 4), 100, seed=1, coupled=(True, False)), Seeing()
+    model.couplings[0][1] = 0.0  # no such couplings
+    noisy = NoisyLayers(machine, fields=0.1, couplings=0.05)
+    found = noisy.sample_layers(model, COLD, seed=2)
+    for seed in range(3, 40):
+        noisy.sample_layers(model, COLD, seed=seed)
     np.testing.assert_allclose(found.energies, model.energy(found.states))
+    fields = [seen.fields[0] - model.fields[0] for seen in machine.models]
+    blocks = np.array([seen.couplings[0] - model.couplings[0] for seen in machine.models])
+    inner = np.array([np.asarray(seen.inner[0]) - np.asarray(model.inner[0]) for seen in machine.models])
+    assert np.std(fields) == pytest.approx(0.1, rel=0.05)
+    assert np.std(blocks[:, [0, 2, 3, 4]]) == pytest.approx(0.05, rel=0.1)
+    assert not blocks[:, 1].any()
+    assert np.std(inner[:, *np.triu_indices(5, 1)]) == pytest.approx(0.05, rel=0.1)
+    assert (inner == inner.transpose(0, 2, 1)).all()
+    quiet = NoisyLayers(LayeredAnnealing()).sample_layers(model, COLD, seed=2)
+    assert (quiet.states == LayeredAnnealing().sample_layers(model, COLD, seed=2).states).all()
+
+
+def test_large_control_errors_lose_the_ground_state() -> None:
+    model = model_of((4, 3), 50, seed=3)
+    best = EnumeratedLayers().sample_layers(model, COLD).energies.min(1)
+    machines = [NoisyLayers(LayeredAnnealing(), fields=s, couplings=s) for s in (0.01, 0.3, 3.0)]
+    found = [machine.sample_layers(model, COLD, reads=10).energies.min(1) for machine in machines]
+    shares = [np.mean(energies < best + 1e-4) for energies in found]
+    assert shares[0] > 0.8
+    assert shares[0] > shares[1] > shares[2]
 
 
 @pytest.mark.parametrize("coupled", [(), (True, False)])
@@ -287,6 +321,8 @@ def test_complete_layers_get_the_regular_embedding_of_a_biclique() -> None:
         (lambda: Schedule(()), "betas"),
         (lambda: Schedule.forward(2.0, 1.0, 3), "hot"),
         (lambda: LayeredAnnealing(-1), "quenches"),
+        (lambda: NoisyLayers(LayeredAnnealing(), fields=-0.1), "fields"),
+        (lambda: NoisyLayers(LayeredAnnealing(), couplings=float("nan")), "couplings"),
         (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, reads=0), "reads"),
         (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, held=(True,)), "need starts"),
         (lambda: LayeredAnnealing().sample_layers(model_of((2,), 1, 0), COLD, starts=np.zeros((1, 1, 2))), "starts"),

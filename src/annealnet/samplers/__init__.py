@@ -13,7 +13,8 @@ from annealnet.samplers.distribution import DistributedSampler, Workers
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
-from annealnet.samplers.layered import BestOf, LayeredAnnealing, LayeredModel, LayeredReads, LayeredSampler, Schedule
+from annealnet.samplers.layered import LayeredAnnealing, LayeredModel, LayeredReads, LayeredSampler, Schedule
+from annealnet.samplers.layered_composites import BestOf, NoisyLayers
 from annealnet.samplers.layered_dimod import DimodLayers
 from annealnet.samplers.layered_exact import EnumeratedLayers, QuantumLayers
 from annealnet.samplers.native import NativeSampler
@@ -45,6 +46,7 @@ __all__ = [
     "LayeredReads",
     "LayeredSampler",
     "NativeSampler",
+    "NoisyLayers",
     "PrefixBlock",
     "QAOASampler",
     "QuantumLayers",

@@ -26,8 +26,8 @@ __all__ = ["BifurcationSampler"]
 _STEP = 0.5
 #: Share of a time limit for the oscillators.
 _OSCILLATING = 0.9
-#: Sweeps of the reheat after it, and its height as an exponent between cold and hot.
-_POLISH, _REHEAT = 50, 0.5
+#: Sweeps of the reheat after it, and the temperature it starts from, in units of the last one.
+_POLISH, _REHEAT = 50, 14.0
 #: Proposals per read of the reheat where bits are few: needles in a haystack are found by looking, not by oscillating.
 _POLISH_PROPOSALS = 20_000
 
@@ -104,9 +104,7 @@ def _polished(task: Task, states: np.ndarray) -> np.ndarray:
     replicas.descend()
     plain = replicas.states()
     hot, cold = default_beta_range(task.compiled)
-    for betas in beta_chunks(
-        cold * (hot / cold) ** _REHEAT, cold, max(_POLISH, _POLISH_PROPOSALS // len(states[0])), task.clock
-    ):
+    for betas in beta_chunks(max(hot, cold / _REHEAT), cold, max(_POLISH, _POLISH_PROPOSALS // len(states[0])), task.clock):
         replicas.sweep(betas)
     replicas.descend()
     reheated = replicas.states()

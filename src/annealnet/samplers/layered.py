@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from annealnet.samplers.native import check_whole
 
 __all__ = [
-    "BestOf",
     "CheckedLayers",
     "LayeredAnnealing",
     "LayeredModel",
@@ -359,35 +358,3 @@ def checked_start(
     if np.shape(starts) != shape or not (np.abs(starts) == 1).all():
         raise ValueError(f"starts has shape {np.shape(starts)}: give −1 and 1 of shape {shape}")
     return np.array(starts, dtype=np.int8), free
-
-
-class BestOf:
-    """Keeps the read of least energy out of several: one read per problem comes back for each that was asked for.
-
-    Args:
-        sampler: of the reads.
-        tries: per read that is kept.
-    """
-
-    def __init__(self, sampler: LayeredSampler, tries: int = 10) -> None:
-        check_whole("tries", tries)
-        self.sampler, self.tries = sampler, tries
-
-    def sample_layers(
-        self,
-        model: LayeredModel,
-        schedule: Schedule,
-        *,
-        reads: int = 1,
-        seed: int = 0,
-        starts: Spins | None = None,
-        held: Sequence[bool] | None = None,
-    ) -> LayeredReads:
-        """Anneals every problem ``reads · tries`` times, from ``starts`` (repeated) where they are given."""
-        repeated = None if starts is None else np.repeat(starts, self.tries, axis=1)
-        found = self.sampler.sample_layers(model, schedule, reads=reads * self.tries, seed=seed, starts=repeated, held=held)
-        energies = found.energies.reshape(-1, reads, self.tries)
-        best = energies.argmin(-1)[..., None]
-        states = found.states.reshape(*energies.shape, -1)
-        kept = np.take_along_axis(states, best[..., None], axis=2)[:, :, 0]
-        return LayeredReads(kept, energies.min(-1), found.seconds, info=found.info)

@@ -20,35 +20,31 @@ class DimodLayers(CheckedLayers):
     Args:
         sampler: any dimod sampler.
         parameters: handed to it with every call (``annealing_time``, ``num_sweeps``, …).
-        noise: standard deviations (of fields, of couplings) of a machine's control errors, as shares of the largest
-            coefficient; Gaussian, new for every problem. 0 where the sampler is the machine itself.
         reverse: parameters for anneals that start from a state (``anneal_schedule``, ``reinitialize_state``); the sampler
             must know ``initial_state``.
 
     Couplings inside layers are couplings like all others; a graph that has them gets no regular embedding of a biclique.
-    Held layers become fields of their neighbours, as on a machine, and are put back into the answer. The schedule
-    of a call plays no part: anneals follow ``parameters``. Starts are refused where ``reverse`` is not given.
+    Held layers become fields of their neighbours, as on a machine, and are put back into the answer. The schedule of a call
+    plays no part: anneals follow ``parameters``. Starts are refused where ``reverse`` is not given. Control errors:
+    :class:`~annealnet.samplers.NoisyLayers` around it.
     """
 
     def __init__(
         self,
         sampler: dimod.Sampler,
         *,
-        noise: tuple[float, float] = (0.0, 0.0),
         reverse: dict[str, Any] | None = None,
         **parameters: Any,
     ) -> None:
-        self.sampler, self.noise, self.reverse, self.parameters = sampler, noise, reverse, parameters
+        self.sampler, self.reverse, self.parameters = sampler, reverse, parameters
 
     def _anneal(self, task: LayeredTask) -> LayeredReads:
         model, reads, states, free = task.model, task.reads, task.states, task.free
         ends = np.cumsum([0, *model.sizes])
         moving = np.concatenate([np.arange(a, b) for a, b, f in zip(ends[:-1], ends[1:], free, strict=True) if f])
-        rng = np.random.default_rng([task.seed, 2])
         infos = []
         for problem in range(model.num_problems):
             bqm = model.bqm(problem)
-            disturb(bqm, self.noise, rng)
             bqm.fix_variables({int(v): int(states[problem, 0, v]) for v in range(ends[-1]) if v not in set(moving)})
             parameters = dict(self.parameters)
             if task.started and free.all():
@@ -63,14 +59,3 @@ class DimodLayers(CheckedLayers):
             states[problem][:, moving] = found[np.arange(reads) % len(found)]
             infos.append(dict(answer.info.get("embedding", {})))
         return LayeredReads(states, model.energy(states), info={"embeddings": infos})
-
-
-def disturb(bqm: dimod.BinaryQuadraticModel, noise: tuple[float, float], rng: np.random.Generator) -> None:
-    """Adds Gaussian control errors to a model in place."""
-    if not any(noise):
-        return
-    largest = max([abs(v) for v in (*bqm.linear.values(), *bqm.quadratic.values())], default=0.0)
-    for v in bqm.variables:
-        bqm.add_linear(v, float(rng.normal(0.0, noise[0] * largest)))
-    for u, v in list(bqm.quadratic):
-        bqm.add_quadratic(u, v, float(rng.normal(0.0, noise[1] * largest)))

@@ -15,8 +15,8 @@ __all__ = ["RecombinationSampler"]
 
 #: Share of the time or sweeps for the first anneal.
 _FIRST = 0.1
-#: Heights a reheat starts from, as exponents between the cold (0) and the hot (1) end of the schedule; sweeps of a reheat.
-_HEIGHTS = np.linspace(0.2, 0.6, 9)
+#: Temperatures a reheat starts from, in units of the schedule's last; sweeps of a reheat.
+_HEIGHTS = np.geomspace(3.0, 24.0, 9)
 _REHEAT = 30
 #: Least chance of a height, relative to the best one's; and how fast what was learnt fades.
 _FLOOR, _FADING = 0.02, 0.95
@@ -153,7 +153,7 @@ class _Search:
         began = self.task.clock.elapsed
         reads = self.task.reads
         rung = self.rng.choice(len(_HEIGHTS), reads, p=self.gains / self.gains.sum())
-        start = self.cold * (self.hot / self.cold) ** _HEIGHTS[rung]
+        start = np.maximum(self.cold / _HEIGHTS[rung], self.hot)
         ramp = np.linspace(0.0, 1.0, _REHEAT)
         betas = start[:, None] * (self.cold / start)[:, None] ** ramp
         done = 0
