@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -16,14 +18,18 @@ from annealnet.ising import (
     DeepStateRule,
     Descent,
     EpochRecord,
+    GroundStateNetwork,
     IsingNetwork,
     IsingNetworkClassifier,
+    Limits,
+    MeanFieldNetwork,
     Pattern,
     Phases,
     Training,
     deployed,
 )
 from annealnet.samplers import DimodLayers, EmbeddedSampler, NoisyLayers, Schedule
+from annealnet.samplers.layered_exact import all_states
 
 SMALL = {"hidden": (48,), "epochs": 6, "random_state": 0}
 
@@ -109,7 +115,7 @@ def test_partial_fit_and_warm_start_go_on() -> None:
     assert (warm.predict(test) == answers).all()
 
 
-@pytest.mark.parametrize("sweeps", [0, 6])
+@pytest.mark.parametrize("sweeps", [None, 0, 6])
 def test_the_exported_network_answers_as_the_module(tmp_path: Path, sweeps: int) -> None:
     runtime = pytest.importorskip("onnxruntime")
     x, y, test, _ = flat_digits()
@@ -117,6 +123,31 @@ def test_the_exported_network_answers_as_the_module(tmp_path: Path, sweeps: int)
     session = runtime.InferenceSession(model.export_onnx(tmp_path / "net.onnx"))
     (found,) = session.run(None, {"input": test[:77].astype(np.float32)})
     np.testing.assert_allclose(found, model.decision_function(test[:77]), atol=1e-4)
+
+
+@given(st.integers(1, 6), st.integers(1, 2), st.integers(2, 4), st.integers(0, 10**6))
+@settings(max_examples=40)
+def test_ground_states_of_all_classes_are_those_of_enumeration(hidden: int, per_class: int, classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    network = IsingNetwork.create((3, hidden), classes, spins_per_class=per_class, seed=seed, limits=Limits(2.0, 3.0))
+    network = network.with_parameters([rng.normal(size=part.shape).astype(np.float32) for part in network.parameters])
+    x = rng.normal(size=(5, 3)).astype(np.float32)
+    found = deployed(network)(torch.from_numpy(x)).numpy()
+    model = network.model(x)
+    states = np.repeat(all_states(model.num_variables)[None], 5, axis=0)
+    energies = model.energy(states)
+    for number, code in enumerate(network.codes):
+        right = (states[0][:, -len(code) :] == code).all(1)
+        np.testing.assert_allclose(-found[:, number], energies[:, right].min(1), rtol=1e-4, atol=1e-3)
+
+
+def test_ground_states_out_of_reach_are_refused_and_replaced() -> None:
+    deep = IsingNetwork.create((3, 4, 4), 2, seed=0)
+    coupled = IsingNetwork.create((3, 4), 2, seed=0, inner=True)
+    for network in (deep, coupled):
+        with pytest.raises(ValueError, match="ground states need one hidden layer"):
+            GroundStateNetwork(network)
+        assert isinstance(deployed(network), MeanFieldNetwork)
 
 
 def test_one_pass_of_signs_is_what_it_says() -> None:

@@ -1,7 +1,7 @@
 """Networks trained on an annealer: it finds their wrong deep states, training removes them, ordinary hardware runs them."""
 
 from annealnet.ising.classifier import IsingNetworkClassifier
-from annealnet.ising.deployment import MeanFieldNetwork, SignNetwork, deployed
+from annealnet.ising.deployment import GroundStateNetwork, MeanFieldNetwork, SignNetwork, deployed
 from annealnet.ising.network import IsingNetwork, Limits, class_codes
 from annealnet.ising.optimisers import Adam, Descent
 from annealnet.ising.patterns import Pattern
@@ -17,6 +17,7 @@ __all__ = [
     "Direction",
     "EpochRecord",
     "EquilibriumPropagation",
+    "GroundStateNetwork",
     "IsingNetwork",
     "IsingNetworkClassifier",
     "Limits",

@@ -35,7 +35,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         hidden: spins of each hidden layer.
         spins_per_class: output spins of each class.
         hidden_couplings: whether the spins of every hidden layer couple to each other too (K starts at 0 and is learned);
-            needs ``sweeps`` of at least 1.
+            no pass of signs (``sweeps=0``) follows them.
         rule: of training; None takes :class:`DeepStateRule`.
         sampler: anneals the batches; None takes our native one. Any dimod sampler serves in
             :class:`~annealnet.samplers.DimodLayers`.
@@ -44,7 +44,9 @@ class IsingNetworkClassifier(NetworkClassifier):
         optimiser: its learning rate falls to zero over the epochs; None takes Adam. :class:`Descent` generalises better
             where many inputs are nearly always zero (MNIST with few samples).
         limits: (coupling, field) of the machine.
-        sweeps: of the deployed mean-field network; 0 deploys one pass of signs.
+        sweeps: how the deployed network answers: None by the ground states of all classes where one hidden layer without
+            couplings inside makes them exact, else by ten mean-field sweeps; a number by so many of these, 0 by one pass of
+            signs.
         reads: anneals per sample of :meth:`predict_sampled`; the best answers.
         warm_start: whether ``fit`` goes on from the network it has.
         checkpoint: file that training continues from.
@@ -78,7 +80,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         batch_size: int = 32,
         optimiser: Optimiser | None = None,
         limits: tuple[float, float] = (1.0, 4.0),
-        sweeps: int = 10,
+        sweeps: int | None = None,
         reads: int = 10,
         warm_start: bool = False,
         checkpoint: str | Path | None = None,
@@ -174,7 +176,11 @@ class IsingNetworkClassifier(NetworkClassifier):
         return float((self.predict_sampled(X, seed) == np.asarray(y)).mean())
 
     def to_module(self, sweeps: int | None = None) -> torch.nn.Module:
-        """The deployed network as a torch module: features ``(samples, n_features)`` → scores ``(samples, classes)``."""
+        """The deployed network as a torch module: features ``(samples, n_features)`` → scores ``(samples, classes)``.
+
+        Args:
+            sweeps: as in :func:`~annealnet.ising.deployed`; None takes the estimator's own.
+        """
         check_is_fitted(self)
         return deployed(self.network_, self.sweeps if sweeps is None else sweeps)
 

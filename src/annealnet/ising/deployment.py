@@ -1,4 +1,4 @@
-"""The trained network on ordinary hardware: one pass of signs, or mean-field sweeps, as a torch module and as ONNX."""
+"""The trained network on ordinary hardware: ground states, mean-field sweeps, or one pass of signs; torch and ONNX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from annealnet.ising.network import IsingNetwork
 
-__all__ = ["MeanFieldNetwork", "SignNetwork", "deployed"]
+__all__ = ["GroundStateNetwork", "MeanFieldNetwork", "SignNetwork", "deployed"]
+
+#: Mean-field sweeps where ground states are out of reach and nothing else is asked for.
+_SWEEPS = 10
 
 
 class _Deployed(nn.Module):
@@ -39,6 +42,37 @@ class _Deployed(nn.Module):
         """Fields on a layer from the spins below it."""
         found: Tensor = below @ self.get_buffer(f"coupling{layer - 1}") + self.get_buffer(f"bias{layer}")
         return found
+
+
+class GroundStateNetwork(_Deployed):
+    """The deepest state of every class, exactly: what the best of infinitely many anneals would answer.
+
+    With the outputs clamped to a class' code c, hidden spins that do not couple to each other are free of one another, each
+    stands along its field, and −min_s E(s, c | x) = Σ_j |h_j(x) + Σ_k J_jk c_k| + b·c: one layer of absolute values, and the
+    scores are energies. *Our reconstruction*; the paper deploys a classical network without saying how it is read.
+
+    Args:
+        network: with one hidden layer, and no couplings inside layers.
+
+    Raises:
+        ValueError: a deeper network, or couplings inside layers: their ground states have no such form.
+    """
+
+    def __init__(self, network: IsingNetwork) -> None:
+        if not _has_ground_states(network):
+            inside = " and couplings inside them" if network.inner_blocks else ""
+            raise ValueError(
+                f"network has layers of {list(network.sizes)} spins{inside}: ground states need one hidden layer and no "
+                "couplings inside; give sweeps for mean fields"
+            )
+        super().__init__(network)
+        self.register_buffer("reach", torch.from_numpy(network.codes @ network.couplings[0].T))
+        self.register_buffer("own", torch.from_numpy(network.codes @ network.biases[1]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores ``(samples, classes)``: minus the least energy of each class."""
+        fields = self.fields(x).unsqueeze(1) + self.get_buffer("reach")
+        return fields.abs().sum(-1) + self.get_buffer("own")
 
 
 class SignNetwork(_Deployed):
@@ -98,7 +132,7 @@ class MeanFieldNetwork(_Deployed):
         return torch.matmul(fields, self.get_buffer("codes"))
 
 
-def check_deployable(network: IsingNetwork, sweeps: int) -> None:
+def check_deployable(network: IsingNetwork, sweeps: int | None) -> None:
     """Refuses one pass of signs for a network whose spins couple inside layers."""
     if sweeps == 0 and network.inner_blocks:
         raise ValueError(
@@ -107,15 +141,28 @@ def check_deployable(network: IsingNetwork, sweeps: int) -> None:
         )
 
 
-def deployed(network: IsingNetwork, sweeps: int = 10) -> nn.Module:
-    """The module of a network: mean-field with so many sweeps, or one pass of signs with 0.
+def _has_ground_states(network: IsingNetwork) -> bool:
+    return len(network.sizes) == 2 and not network.inner_blocks
+
+
+def deployed(network: IsingNetwork, sweeps: int | None = None) -> nn.Module:
+    """The module of a network.
+
+    Args:
+        network: trained.
+        sweeps: of mean fields; 0 is one pass of signs; None takes ground states where one hidden layer without couplings
+            inside makes them exact, and ten sweeps elsewhere.
 
     Raises:
         ValueError: one pass of signs for a network with couplings inside layers.
 
     Example:
-        >>> module = deployed(IsingNetwork.create((4, 6), 3), sweeps=0)
+        >>> module = deployed(IsingNetwork.create((4, 6), 3))
         >>> module(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
-    return SignNetwork(network).eval() if sweeps == 0 else MeanFieldNetwork(network, sweeps).eval()
+    if sweeps is None and _has_ground_states(network):
+        return GroundStateNetwork(network).eval()
+    if sweeps == 0:
+        return SignNetwork(network).eval()
+    return MeanFieldNetwork(network, _SWEEPS if sweeps is None else sweeps).eval()
