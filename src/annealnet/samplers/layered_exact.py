@@ -39,6 +39,7 @@ class EnumeratedLayers(CheckedLayers):
     Every state comes back, whatever ``reads`` is; held layers keep the states of the first read in ``starts``.
 
     Example:
+        >>> from annealnet.samplers import LayeredModel, Schedule
         >>> model = LayeredModel((), (np.array([[1.0]]),))
         >>> found = EnumeratedLayers().sample_layers(model, Schedule((0.5,)))
         >>> float((found.shares * found.states[:, :, 0]).sum()).__round__(4), round(float(np.tanh(0.5)), 4)
@@ -64,6 +65,7 @@ class QuantumLayers(CheckedLayers):
         steps: of the integration.
 
     Example:
+        >>> from annealnet.samplers import LayeredModel, Schedule
         >>> model = LayeredModel((np.ones((2, 2)),), (np.array([[0.5, 0.5]]), np.zeros((1, 2))))
         >>> QuantumLayers().sample_layers(model, Schedule((1.0,)), reads=20, seed=0).best.tolist()
         [[1, 1, 1, 1]]

@@ -22,6 +22,7 @@ class TorchLayeredAnnealing(CheckedLayers):
         quenches: most sweeps at temperature zero at the end.
 
     Example:
+        >>> from annealnet.samplers import LayeredModel, Schedule
         >>> model = LayeredModel((np.ones((3, 2)),), (np.full((4, 3), 0.1), np.zeros((4, 2))))
         >>> found = TorchLayeredAnnealing("cpu").sample_layers(model, Schedule.forward(0.1, 5.0, 50), reads=2, seed=1)
         >>> found.states.shape, found.energies.min().round(3).item()
