@@ -20,7 +20,7 @@ from annealnet.binary.straight_through import train_straight_through
 from annealnet.datasets import Split, digits, subset
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch
-from benchmarks.parts import run_parts
+from benchmarks.parts import parser_of, run_parts
 
 __all__ = ["main"]
 
@@ -190,9 +190,7 @@ PARTS = {"digits": digits_part, "mnist": mnist_part, "rate": rate_part, "qubo": 
 
 def main(arguments: list[str] | None = None) -> str:
     """Runs the parts asked for; gives their tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", default=",".join(PARTS), help="comma-separated: " + ", ".join(PARTS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = parser_of(__doc__, PARTS, seeds=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sweeps", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=200)

@@ -6,7 +6,6 @@ import argparse
 import itertools
 import resource
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from annealnet.samplers import LayeredAnnealing, LayeredModel, LayeredReads, Noi
 from annealnet.studies.mnist import read_mnist
 from annealnet.studies.sign_backprop import train_sign_network
 from annealnet.studies.zhang_parts import protocol_parts
-from benchmarks.parts import run_parts
+from benchmarks.parts import one_core, parser_of, run_parts
 
 
 def _mean(values: Sequence[float], scale: float = 100.0, digits_shown: int = 1) -> str:
@@ -206,18 +205,9 @@ PARTS = {
 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs the parts asked for, prints each line as it comes, and returns all of them."""
-    import numba
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default=",".join(PARTS))
+    parser = parser_of(__doc__, PARTS, seeds=5)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/mnist"))
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="cores for ours; the peers use one")
-    options = parser.parse_args(arguments)
-    numba.set_num_threads(options.threads)
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    return run_parts(PARTS, options)
+    return run_parts(PARTS, one_core(parser, arguments))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from annealnet.compression.storage import put_on_grid
 from annealnet.compression.weights import load_weights
 from annealnet.datasets import digits, open_data, subset
 from annealnet.studies.training import train_dense
-from benchmarks.parts import run_parts
+from benchmarks.parts import parser_of, run_parts
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -204,13 +204,10 @@ PARTS = {"layers": part_layers, "accuracy": part_accuracy, "cost": part_cost}
 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs the parts asked for, prints each line as it comes, and returns all of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default=",".join(PARTS))
+    parser = parser_of(__doc__, PARTS, seeds=3)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--networks", default="", help="part layers: only networks with this in their name")
-    options = parser.parse_args(arguments)
-    return run_parts(PARTS, options)
+    return run_parts(PARTS, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import resource
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 
 from annealnet.energy import DenseEnergy, Energy, FactoredEnergy, SparseEnergy
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
-from benchmarks.parts import run_parts
+from benchmarks.parts import one_core, parser_of, run_parts
 
 BEST_KNOWN = {"G1": 11624, "G14": 3064, "G22": 13359, "G39": 2408, "G43": 6660, "G67": 6940, "G81": 14060}
 
@@ -450,21 +449,11 @@ PARTS = {
 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs the parts asked for, prints each line as it comes, and returns all of them."""
-    import numba
-    import torch
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default=",".join(PARTS))
+    parser = parser_of(__doc__, PARTS, seeds=5)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/gset"))
     parser.add_argument("--instances", default=",".join(BEST_KNOWN))
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1, help="cores for ours; the peers use one")
-    options = parser.parse_args(arguments)
-    numba.set_num_threads(options.threads)
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("ignore")
-    return run_parts(PARTS, options)
+    return run_parts(PARTS, one_core(parser, arguments))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from annealnet.samplers.quantum import (
 from annealnet.samplers.quantum.angles import field_size
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.selection_tables import LocalityRow, Score, baseline_scores, locality_rows, selection_scores
-from benchmarks.parts import run_parts
+from benchmarks.parts import parser_of, run_parts
 
 _HEAD = ["| method | held-out accuracy, % | kept | bytes | seconds |", "|---|---|---|---|---|"]
 
@@ -239,9 +239,7 @@ _PARTS = {
 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs the parts asked for and returns their tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", default=",".join(_PARTS))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser = parser_of(__doc__, _PARTS, seeds=5)
     parser.add_argument("--mnist-seeds", type=int, default=5)
     parser.add_argument("--locality-seeds", type=int, default=3)
     parser.add_argument("--mnist", type=Path, default=Path("../shared/data/mnist"))

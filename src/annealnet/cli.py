@@ -36,6 +36,14 @@ Backend = Annotated[
 ]
 Jobs = Annotated[int, typer.Option(help="Workers of the backend; -1 for all there are.")]
 Address = Annotated[str | None, typer.Option(help="Address of a Ray cluster; without it Ray starts one on this machine.")]
+Model = Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")]
+Data = Annotated[
+    str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")
+]
+Written = Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")]
+Weights = Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")]
+Mean = Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")]
+Std = Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -64,17 +72,15 @@ def demo(
     "--data cifar10/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --size-ratio 10 --out out/"
 )
 def compress(
-    model: Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")],
-    data: Annotated[
-        str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")],
-    weights: Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")] = None,
+    model: Model,
+    data: Data,
+    out: Written,
+    weights: Weights = None,
     size_ratio: Annotated[float | None, typer.Option(help="How many times smaller the file must be.")] = None,
     max_bytes: Annotated[int | None, typer.Option("--bytes", help="Most bytes of the files.")] = None,
     macs_ratio: Annotated[float | None, typer.Option(help="How many times fewer multiply-adds.")] = None,
-    mean: Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")] = None,
-    std: Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")] = None,
+    mean: Mean = None,
+    std: Std = None,
     samples: Annotated[int, typer.Option(help="Calibration samples.", min=1)] = 1024,
     formulation: Annotated[str, typer.Option(help="data_aware or published.")] = "data_aware",
     epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning on the training data; 0 for none.", min=0)] = 0.0,
@@ -110,19 +116,17 @@ def compress(
     "--data cifar10/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --bits 4 --group 64 --out out/"
 )
 def quantize(
-    model: Annotated[str, typer.Option(help="Factory of the dense network, as package.module:function.")],
-    data: Annotated[
-        str, typer.Option(help="«digits», or a folder or file: MNIST (IDX), CIFAR-10 (zip, images, binary), CSV, NPZ.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for plan.json, model.safetensors, model.onnx and report.html.")],
-    weights: Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")] = None,
+    model: Model,
+    data: Data,
+    out: Written,
+    weights: Weights = None,
     bits: Annotated[
         str, typer.Option(help="A width 1 to 8 for all layers, or NAME=WIDTH,… (layers not named get 8).")
     ] = "4",
     group: Annotated[int | None, typer.Option(help="Weights that share a scale; without it a whole channel.", min=1)] = None,
     symmetric: Annotated[bool, typer.Option(help="Without or with a zero point beside each scale.")] = True,
-    mean: Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")] = None,
-    std: Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")] = None,
+    mean: Mean = None,
+    std: Std = None,
     samples: Annotated[int, typer.Option(help="Calibration samples; their labels are not used.", min=1)] = 1024,
     backend: Backend = None,
     jobs: Jobs = -1,

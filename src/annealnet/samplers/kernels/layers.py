@@ -192,6 +192,44 @@ def _tell(layer, begins, widths, places, up, down, fields, changed, steps, count
         _mend(fields, begins[layer - 1], widths[layer - 1], down, places[1, layer - 1], changed, steps, count)
 
 
+@numba.njit(cache=True)
+def _pack(
+    state: np.ndarray, own: np.ndarray, sizes: np.ndarray, begins: np.ndarray, words: np.ndarray,
+    fields: np.ndarray, bits: np.ndarray,
+) -> None:  # fmt: skip
+    """Spreads spins ±1 ``(n,)`` and their outer fields over ``bits`` and ``fields``, every layer to its place."""
+    i = _0
+    for l in range(sizes.shape[0]):
+        for j in range(sizes[l]):
+            fields[begins[l] + j] = own[i]
+            bits[words[l] + (j >> _6)] |= np.uint64(state[i] > 0) << (j & _63)
+            i += _1
+
+
+@numba.njit(cache=True)
+def _unpack(
+    fields: np.ndarray, bits: np.ndarray, own: np.ndarray, sizes: np.ndarray, begins: np.ndarray, words: np.ndarray,
+    state: np.ndarray,
+) -> float:  # fmt: skip
+    """Writes the spins ±1 back to ``state`` and gives their energy, −½ Σ s (local field + outer field)."""
+    total, i = 0.0, _0
+    for l in range(sizes.shape[0]):
+        for j in range(sizes[l]):
+            is_up = (bits[words[l] + (j >> _6)] >> (j & _63)) & _1
+            state[i] = np.int8(2 * np.int8(is_up) - 1)
+            total -= 0.5 * state[i] * (fields[begins[l] + j] + own[i])
+            i += _1
+    return total
+
+
+@numba.njit(cache=True)
+def _list_all(bits: np.ndarray, word: np.uint64, size: np.uint64, changed: np.ndarray, steps: np.ndarray) -> None:
+    """Lists every spin of a layer as if it had just become what it is from 0."""
+    for j in range(size):
+        changed[j] = j
+        steps[j] = _TWO * np.float32(np.int32((bits[word + (j >> _6)] >> (j & _63)) & _1)) - _ONE
+
+
 @numba.njit(cache=True, parallel=True)
 def anneal_layers(
     sizes: np.ndarray, up: np.ndarray, down: np.ndarray, places: np.ndarray, coupled: np.ndarray, inside: np.ndarray,
@@ -225,17 +263,9 @@ def anneal_layers(
         own = outer[r // reads]
         fields, bits = np.zeros(begins[layers], np.float32), np.zeros(words[layers], np.uint64)
         changed, steps = np.empty(room, np.uint64), np.empty(room, np.float32)
-        i = _0
+        _pack(states[r], own, sizes, begins, words, fields, bits)
         for l in range(layers):
-            for j in range(sizes[l]):
-                fields[begins[l] + j] = own[i]
-                i += _1
-        i = _0
-        for l in range(layers):
-            for j in range(sizes[l]):
-                changed[j], steps[j] = j, np.float32(states[r, i])
-                bits[words[l] + (j >> _6)] |= np.uint64(states[r, i] > 0) << (j & _63)
-                i += _1
+            _list_all(bits, words[l], sizes[l], changed, steps)
             _tell(l, begins, widths, places, up, down, fields, changed, steps, sizes[l])
             if coupled[l]:
                 _mend(fields, begins[l], widths[l], inner, inside[l], changed, steps, sizes[l])
@@ -258,11 +288,4 @@ def anneal_layers(
                     moved |= count > _0
                     _tell(l, begins, widths, places, up, down, fields, changed, steps, count)
             sweep += 1
-        total, i = 0.0, _0
-        for l in range(layers):
-            for j in range(sizes[l]):
-                up_now = (bits[words[l] + (j >> _6)] >> (j & _63)) & _1
-                states[r, i] = np.int8(2 * np.int8(up_now) - 1)
-                total -= 0.5 * states[r, i] * (fields[begins[l] + j] + own[i])
-                i += _1
-        energies[r] = total
+        energies[r] = _unpack(fields, bits, own, sizes, begins, words, states[r])
