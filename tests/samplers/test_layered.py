@@ -277,7 +277,8 @@ def test_large_control_errors_lose_the_ground_state() -> None:
 @pytest.mark.parametrize("coupled", [(), (True, False)])
 def test_one_embedding_serves_all_problems_of_a_batch(coupled: tuple[bool, ...]) -> None:
     testing = pytest.importorskip("dwave.system.testing")
-    sampler = EmbeddedSampler(testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[2]))
+    device = testing.MockDWaveSampler(topology_type="zephyr", topology_shape=[2], substitute_kwargs={"seed": 1})
+    sampler = EmbeddedSampler(device)
     model = model_of((6, 4), 3, 0, coupled)
     found = DimodLayers(sampler).sample_layers(model, COLD, reads=20)
     assert [info["reused"] for info in found.info["embeddings"]] == [False, True, True]
