@@ -1,6 +1,6 @@
 """`make bench`: every benchmark, one after the other. Each can be run alone, see its --help."""
 
-from benchmarks import binary, compression, ising, planning, rounding, samplers, selection
+from benchmarks import binary, compression, ising, planning, rivals, rounding, samplers, selection
 
 if __name__ == "__main__":
     print("## Samplers beside their peers\n\n" + samplers.main([]))
@@ -9,4 +9,5 @@ if __name__ == "__main__":
     print("\n## Rounding\n\n" + rounding.main([]))
     print("\n## Networks trained on an annealer\n\n" + ising.main([]))
     print("\n## Binary networks\n\n" + binary.main([]))
+    print("\n## The cheapest rivals of small networks\n\n" + rivals.main([]))
     print("\n## Neuron selection and simulated quantum devices\n\n" + selection.main([]))
