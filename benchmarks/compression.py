@@ -15,12 +15,12 @@ import torch
 
 from annealnet.architectures import resnet20
 from annealnet.compression import Budget
-from annealnet.compression.calibration import Calibration, fingerprint
-from annealnet.compression.checkpoint import Checkpoint
-from annealnet.compression.finetune import FineTuning
+from annealnet.compression.building.checkpoint import Checkpoint
+from annealnet.compression.building.finetune import FineTuning
+from annealnet.compression.network.calibration import Calibration, fingerprint
+from annealnet.compression.network.weights import load_weights
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
-from annealnet.compression.weights import load_weights
 from annealnet.datasets import open_data, subset
 from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
 

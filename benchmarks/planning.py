@@ -14,8 +14,8 @@ import torch
 
 from annealnet.architectures import resnet18
 from annealnet.compression import Budget, DataAware
-from annealnet.compression.calibration import Calibration
-from annealnet.compression.problem import prepare
+from annealnet.compression.formulations.preparing import prepare
+from annealnet.compression.network.calibration import Calibration
 
 
 def main(arguments: Sequence[str] | None = None) -> str:

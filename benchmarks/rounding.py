@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from annealnet.architectures import digits_cnn, digits_transformer, resnet20
 from annealnet.compression import quantize
-from annealnet.compression.compensation import DEFAULT_RIDGE
-from annealnet.compression.graph import trace
-from annealnet.compression.grids import Grid
-from annealnet.compression.norms import fold_batch_norms
-from annealnet.compression.patches import layer_rows, sampled_rows
+from annealnet.compression.files.storage import put_on_grid
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.network.patches import layer_rows, sampled_rows
+from annealnet.compression.network.weights import load_weights
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
+from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import (
     AdaRounding,
@@ -35,9 +37,7 @@ from annealnet.compression.rounding import (
 )
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.gptq import gptq_codes
-from annealnet.compression.staged import StagedForward
-from annealnet.compression.storage import put_on_grid
-from annealnet.compression.weights import load_weights
+from annealnet.compression.rounding.grids import Grid
 from annealnet.datasets import digits, open_data, subset
 from annealnet.studies.training import train_dense
 from benchmarks.parts import parser_of, run_parts

@@ -294,7 +294,7 @@ def _load_network(factory: str, weights: Path | None) -> nn.Module:
     finally:
         sys.path.pop(0)
     if weights is not None:
-        from annealnet.compression.weights import load_weights
+        from annealnet.compression.network.weights import load_weights
 
         load_weights(network, weights)
     return network  # type: ignore[no-any-return]

@@ -14,10 +14,10 @@ from torch import nn
 
 import annealnet as an
 from annealnet.compression import DataAware, FineTuning, Published
-from annealnet.compression.calibration import Calibration
-from annealnet.compression.checkpoint import Checkpoint
+from annealnet.compression.building.checkpoint import Checkpoint
+from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
-from annealnet.compression.problem import prepare
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.samplers import AnnealingSampler
 
@@ -248,7 +248,7 @@ def test_the_energy_predicts_the_divergence_of_plans():
     network, train, _ = digits_setup(0)
     problem = prepare(network, train, an.Budget(size_ratio=6), seed=0)
     energy = DataAware().energy(problem)
-    from annealnet.compression.building import build
+    from annealnet.compression.building.plans import build
 
     rng = np.random.default_rng(0)
     ratios, truths = [], []
@@ -270,7 +270,7 @@ def test_native_plans_are_never_behind_the_greedy_starts():
     network = small_network()
     problem = prepare(network, Calibration(batches()[0][0], None), an.Budget(size_ratio=5), seed=0)
     found = FAST.propose(problem, None, 1, 0)
-    from annealnet.compression.starts import feasible_starts
+    from annealnet.compression.formulations.starts import feasible_starts
 
     energy = FAST.energy(problem)
     scores = np.asarray(energy.energy_part.linear)[: problem.graph.num_units]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annealnet.compression.formulations.published import FilterBlock, FilterLayer, Hamiltonian
+from annealnet.compression.formulations.hamiltonian import FilterBlock, FilterLayer, Hamiltonian
 from annealnet.energy import (
     AffineCount,
     Cardinality,

@@ -12,19 +12,19 @@ import dimod
 import numpy as np
 from torch import nn
 
-from annealnet.compression.budget import Budget
-from annealnet.compression.building import Built, build, finished
-from annealnet.compression.calibration import Calibration, fingerprint, read_batches
-from annealnet.compression.checkpoint import Checkpoint
-from annealnet.compression.compensation import DEFAULT_RIDGE
-from annealnet.compression.finetune import FineTuning, fine_tune
+from annealnet.compression.building.checkpoint import Checkpoint
+from annealnet.compression.building.finetune import FineTuning, fine_tune
+from annealnet.compression.building.plans import Built, build, finished
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import dense_bytes
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
-from annealnet.compression.plan import CompressionPlan
-from annealnet.compression.problem import WIDTHS, prepare
+from annealnet.compression.formulations.budget import Budget
+from annealnet.compression.formulations.preparing import WIDTHS, prepare
+from annealnet.compression.measuring.sensitivity import Sensitivity
+from annealnet.compression.network.calibration import Calibration, fingerprint, read_batches
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding
-from annealnet.compression.sensitivity import Sensitivity
-from annealnet.compression.storage import dense_bytes
 from annealnet.energy import Certificate
 
 __all__ = ["compress", "finish", "plan_and_build"]

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from annealnet.compression.calibration import check_network, fingerprint, read_batches
-from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
-from annealnet.compression.graph import NetworkGraph, trace
-from annealnet.compression.grids import Grid
-from annealnet.compression.norms import fold_batch_norms
-from annealnet.compression.plan import CompressionPlan
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import dense_bytes, file_bytes
+from annealnet.compression.network.calibration import check_network, fingerprint, read_batches
+from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
+from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding
-from annealnet.compression.settled import SettledLayers
-from annealnet.compression.storage import dense_bytes, file_bytes
+from annealnet.compression.rounding.grids import Grid
 
 __all__ = ["quantize"]
 

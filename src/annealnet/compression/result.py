@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.grids import Quantized
-from annealnet.compression.onnx_export import export_onnx
-from annealnet.compression.plan import CompressionPlan
-from annealnet.compression.sensitivity import answer_divergence
-from annealnet.compression.storage import save_compressed
+from annealnet.compression.files.onnx_export import export_onnx
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import save_compressed
+from annealnet.compression.measuring.sensitivity import answer_divergence
+from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.rounding.grids import Quantized
 from annealnet.energy import Certificate
 
 __all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report", "layer_change", "measure", "measure_both"]

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.baselines import BASELINES
-from annealnet.compression.budget import Budget
-from annealnet.compression.building import Built, build, finished
-from annealnet.compression.calibration import Calibration
-from annealnet.compression.checkpoint import Checkpoint
-from annealnet.compression.finetune import FineTuning, fine_tune
+from annealnet.compression.baselines.methods import BASELINES
+from annealnet.compression.building.checkpoint import Checkpoint
+from annealnet.compression.building.finetune import FineTuning, fine_tune
+from annealnet.compression.building.plans import Built, build, finished
+from annealnet.compression.files.storage import dense_bytes
 from annealnet.compression.formulations import DataAware, Formulation, Problem, Published
+from annealnet.compression.formulations.budget import Budget
+from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
-from annealnet.compression.problem import prepare
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
-from annealnet.compression.storage import dense_bytes
 
 __all__ = ["FORMULATIONS", "METHODS", "Outcome", "compare", "for_budget", "summarise"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from annealnet.compression import Budget, FineTuning, compress, quantize
-from annealnet.compression.calibration import Calibration
+from annealnet.compression.files.onnx_export import export_dense_onnx, onnx_latency
 from annealnet.compression.formulations import Formulation
-from annealnet.compression.onnx_export import export_dense_onnx, onnx_latency
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding
 from annealnet.datasets import open_data, subset

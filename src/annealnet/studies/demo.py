@@ -16,7 +16,7 @@ from torch import nn
 import annealnet.report as reports
 from annealnet.architectures import digits_cnn
 from annealnet.compression import Budget, FineTuning, compress, load
-from annealnet.compression.calibration import Calibration
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork, measure
 from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from torch import nn
 
-from annealnet.compression.calibration import Calibration
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork, measure
 from annealnet.report import CompressionReport, LayerRow, MethodRow, Totals
 from annealnet.studies.comparison import METHODS, Outcome, summarise

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from annealnet.compression.genetic import Evolution
+from annealnet.compression.baselines.genetic import Evolution
 from annealnet.energy import Energy
 
 __all__ = ["reinforce"]

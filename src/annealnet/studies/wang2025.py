@@ -20,10 +20,10 @@ from torch import nn
 
 from annealnet.architectures import resnet18, resnet20, vgg16_bn
 from annealnet.compression import Budget
-from annealnet.compression.calibration import Calibration
-from annealnet.compression.formulations.published import FilterBlock, Hamiltonian, balanced_beta
-from annealnet.compression.genetic import evolve
-from annealnet.compression.weights import load_weights
+from annealnet.compression.baselines.genetic import evolve
+from annealnet.compression.formulations.hamiltonian import FilterBlock, Hamiltonian, balanced_beta
+from annealnet.compression.network.calibration import Calibration
+from annealnet.compression.network.weights import load_weights
 from annealnet.datasets import open_data, subset
 from annealnet.samplers import AnnealingSampler
 from annealnet.studies.comparison import Outcome, compare, summarise

@@ -7,8 +7,9 @@
   * s_{l,u}: the share of the layer's rounding error that leaves with unit u (its own output channel, its input slots).
 
 Every term is in nats of KL(dense ‖ small), so that channels and widths are traded in one currency; the budget is kept
-as the exact byte polynomial of :class:`~annealnet.compression.space.PlanSpace`. *Our reconstruction*; the pairwise idea
-is that of Combinatorial Brain Surgeon (2203.04466) and iCBS (2411.17796), the joint one that of Wang et al. (2025).
+as the exact byte polynomial of :class:`~annealnet.compression.formulations.space.PlanSpace`. *Our reconstruction*; the
+pairwise idea is that of Combinatorial Brain Surgeon (2203.04466) and iCBS (2411.17796), the joint one that of Wang et al.
+(2025).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 from scipy import sparse
 
 from annealnet.compression.formulations.candidates import Candidates, anneal_plans
-from annealnet.compression.formulations.protocol import Problem
-from annealnet.compression.starts import feasible_starts
+from annealnet.compression.formulations.problem import Problem
+from annealnet.compression.formulations.starts import feasible_starts
 from annealnet.energy import ConstrainedEnergy, SparseEnergy
 
 __all__ = ["DataAware"]

@@ -1,88 +1,15 @@
-"""What a formulation is given and what it gives back."""
+"""How a formulation is asked for plans."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Protocol
 
 import dimod
-from scipy import sparse
-from torch import nn
 
-from annealnet.compression.budget import Limits
-from annealnet.compression.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.formulations.candidates import Candidates
-from annealnet.compression.graph import NetworkGraph
-from annealnet.compression.removals import measure_removals
-from annealnet.compression.rounding import NearestRounding, Rounding
-from annealnet.compression.sensitivity import Sensitivity, measure_sensitivity
-from annealnet.compression.space import PlanSpace
+from annealnet.compression.formulations.problem import Problem
 
-__all__ = ["Formulation", "Problem"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One network to be planned, with everything that was measured on it.
-
-    Attributes:
-        dense: the network, batch norms folded.
-        space: its plans as bits.
-        limits: the budget in bytes and multiply-adds.
-        answers: the dense network on the calibration inputs.
-        rounding: how weights go to their grid.
-        ridge: λ of the refits.
-        pruning_ridge: λ inside the pairwise errors of removals.
-        progress: told what is being done.
-    """
-
-    dense: nn.Module
-    space: PlanSpace
-    limits: Limits
-    answers: DenseAnswers
-    rounding: Rounding
-    ridge: float = DEFAULT_RIDGE
-    pruning_ridge: float = 0.05
-    progress: Callable[[str], None] | None = None
-
-    @property
-    def graph(self) -> NetworkGraph:
-        """The dense network's structure."""
-        return self.space.graph
-
-    @cached_property
-    def sensitivity(self) -> Sensitivity:
-        """Measured on first use, then shared by every formulation and baseline of this problem."""
-        asked = {name: widths for name, widths in self.space.widths.items() if len(widths) > 1 or self.space.removable}
-        return measure_sensitivity(
-            self.dense, self.graph, self.answers, asked, self.rounding.quick(), self.ridge, self._say("sensitivity")
-        )
-
-    @cached_property
-    def removals(self) -> sparse.csr_matrix:
-        """Pairwise energy of removals in nats, measured on first use: ``(num_units, num_units)``."""
-        if self.progress is not None:
-            self.progress(f"measuring removals in {len(self.graph.groups)} groups")
-        return measure_removals(
-            self.dense, self.graph, self.answers, self.sensitivity, NearestRounding(), self.ridge, self.pruning_ridge
-        )
-
-    def under(self, limits: Limits) -> Problem:
-        """The same problem, measurements included, under another budget."""
-        other = replace(self, limits=limits)
-        for measured in ("sensitivity", "removals"):
-            if measured in self.__dict__:
-                other.__dict__[measured] = self.__dict__[measured]
-        return other
-
-    def _say(self, what: str) -> Callable[[str], None]:
-        def say(name: str) -> None:
-            if self.progress is not None:
-                self.progress(f"{what}: {name}")
-
-        return say
+__all__ = ["Formulation"]
 
 
 class Formulation(Protocol):

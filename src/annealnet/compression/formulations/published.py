@@ -1,219 +1,164 @@
-"""The Hamiltonian of Wang et al. 2025 (arXiv 2505.16332), joint pruning and quantisation as one QUBO.
+"""The published Hamiltonian as a planner: γ is raised until the optimum of H meets the budget.
 
-    H(P, Q) = L_p(P) + β L_q(Q) − γ R(P, Q)                                              (paper, second-hand)
-    L_p = Σ_n ( Σ_i ‖w_{n,i}‖₁ / N_{n,i} · p_{n,i} )²                                     (paper, second-hand)
-    b_n = b_max − r_n,   r_n = Σ_k 2^k q_{n,k}                                            (paper, second-hand)
-    L_q = Σ_n (c_n r_n)²,   c_n = range of layer n's weights / 2^{b_max}                  (our reconstruction)
-    R = Σ_{n,i} N_{n,i} (b_max p_{n,i} + r_n − p_{n,i} r_n) / (b_max Σ N)                  (our reconstruction)
-
-p_{n,i} = 1 removes filter i of layer n. There is no hard constraint: γ sets the reduction. L_p has rank one in each layer
-and filters of a layer are of one size, so the optimum removes a *prefix of the L1 order*; what is left is one count and one
-width per layer, and the exact optimum is found in milliseconds (:mod:`annealnet.samplers.block_prefix`). *Our consequence.*
+The paper has no hard constraint; «γ sets the reduction». So γ is bisected, each time with the *exact* optimum (it is
+known in milliseconds, see :mod:`.published`), and the least γ whose optimum is within the budget is taken. A sampler
+that is passed in samples H at that γ; the exact optimum stays among the candidates.
 """
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 
+import dimod
 import numpy as np
-from scipy import sparse
 
-from annealnet.energy import FactoredEnergy
-from annealnet.samplers import PrefixBlock, solve_blocks
+from annealnet.compression.formulations.candidates import Candidates
+from annealnet.compression.formulations.hamiltonian import B_MAX, FilterBlock, FilterLayer, Hamiltonian, balanced_beta
+from annealnet.compression.formulations.problem import Problem
+from annealnet.energy import Certificate
+from annealnet.samplers import sample_energy
 
-__all__ = ["B_MAX", "FilterBlock", "FilterLayer", "Hamiltonian", "balanced_beta"]
+__all__ = ["Published", "blocks_of", "plan_of"]
 
-B_MAX = 8
+#: γ doubles this often at most before the budget counts as out of reach of the published form.
+_DOUBLINGS = 80
+_BISECTIONS = 40
+
+
+def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[int, ...], ...]]:
+    """The network's filters as the Hamiltonian sees them, and the unit behind each filter.
+
+    A dependency group is one block: its filters' norms are means over the layers that produce them. Layers whose
+    outputs must stay have a width and no filters. Layers with one possible width are left out of L_q.
+    """
+    graph, widths = problem.graph, problem.space.widths
+    blocks: list[FilterBlock] = []
+    units: list[tuple[int, ...]] = []
+    placed: set[str] = set()
+    for group in graph.groups:
+        members = set(group.units)
+        total, weights = dict.fromkeys(group.units, 0.0), dict.fromkeys(group.units, 0)
+        layers = []
+        for layer in graph.layers:
+            made = [int(u) in members for u in layer.out_units]
+            if not any(made):
+                continue
+            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[operator]
+            for out, unit in enumerate(layer.out_units):
+                if made[out]:
+                    total[int(unit)] += float(weight[out].abs().sum())
+                    weights[int(unit)] += weight[out].numel()
+            if len(widths[layer.name]) > 1 and layer.name not in placed:
+                placed.add(layer.name)
+                slots = sum(made) / len(group.units)
+                fixed = weight.numel() - sum(made) * weight[0].numel()
+                step = float(weight.max() - weight.min()) / 2**B_MAX
+                layers.append(FilterLayer(layer.name, round(slots * weight[0].numel()), step, fixed))
+        norms = np.array([total[u] / max(1, weights[u]) for u in group.units])
+        if not problem.space.removable:
+            layers = [FilterLayer(entry.name, entry.size, entry.step, entry.size * len(norms)) for entry in layers]
+            norms = np.empty(0)
+        blocks.append(FilterBlock(norms, tuple(layers)))
+        units.append(tuple(group.units) if problem.space.removable else ())
+    for layer in graph.layers:
+        if len(widths[layer.name]) > 1 and layer.name not in placed:
+            weight = problem.dense.get_submodule(layer.name).weight.detach()  # type: ignore[operator]
+            step = float(weight.max() - weight.min()) / 2**B_MAX
+            blocks.append(FilterBlock(np.empty(0), (FilterLayer(layer.name, 0, step, weight.numel()),)))
+            units.append(())
+    return tuple(blocks), tuple(units)
 
 
 @dataclass(frozen=True)
-class FilterLayer:
-    """One layer as the published Hamiltonian sees it.
+class Published:
+    """Wang et al. 2025 on dependency groups.
 
     Attributes:
-        name: for reading the answer.
-        size: weights in one removable filter, N.
-        step: c_n, the layer's weight range over 2^{b_max}.
-        fixed: weights of the layer that no p removes (they still have a width).
+        beta: weight of L_q; None balances it against L_p (:func:`.published.balanced_beta`).
     """
 
-    name: str
-    size: int
-    step: float
-    fixed: int = 0
+    beta: float | None = None
 
+    @property
+    def measures(self) -> bool:
+        """Weights alone decide."""
+        return False
 
-@dataclass(frozen=True)
-class FilterBlock:
-    """Filters that are removed by one set of bits, and the layers they belong to.
+    @property
+    def name(self) -> str:
+        """Short name for tables."""
+        return "published"
 
-    In the paper every layer is a block of its own. Where residual sums tie the channels of several layers, they share
-    their bits (our extension: otherwise the answer cannot be built).
+    def hamiltonian(self, problem: Problem) -> tuple[Hamiltonian, tuple[tuple[int, ...], ...]]:
+        """H at the least γ whose optimum meets the budget.
 
-    Attributes:
-        norms: ``(filters,)`` mean absolute weight of each filter, ‖w_i‖₁ / N ≥ 0.
-        layers: the layers whose filters these are.
-    """
-
-    norms: np.ndarray
-    layers: tuple[FilterLayer, ...]
-
-    @classmethod
-    def of_weight(cls, name: str, weight: np.ndarray) -> FilterBlock:
-        """One layer on its own, from its weights ``(filters, …)``.
-
-        Example:
-            >>> FilterBlock.of_weight("conv", np.array([[1.0, -1.0], [0.5, 0.0]])).norms
-            array([1.  , 0.25])
+        Raises:
+            ValueError: when no γ does.
         """
-        flat = np.abs(np.asarray(weight, dtype=float).reshape(len(weight), -1))
-        step = float(weight.max() - weight.min()) / 2**B_MAX
-        return cls(flat.mean(axis=1), (FilterLayer(name, flat.shape[1], step),))
-
-
-def balanced_beta(blocks: tuple[FilterBlock, ...]) -> float:
-    """β at which removing everything and coarsening everything cost the same: max L_p = β max L_q.
-
-    The paper leaves β free; this is our choice where none is given.
-    """
-    pruning = sum(float(block.norms.sum()) ** 2 for block in blocks)
-    coarsening = sum((layer.step * (B_MAX - 1)) ** 2 for block in blocks for layer in block.layers)
-    return pruning / coarsening if coarsening > 0 else 1.0
-
-
-@dataclass(frozen=True)
-class Hamiltonian:
-    """H over bits (P | Q): every block's filters in order, then the width bits of every layer in order.
-
-    Attributes:
-        blocks: filters and their layers.
-        gamma: weight of the reduction R.
-        beta: weight of L_q.
-        max_reduction: largest r_n; 7 as in the paper's example (three bits), 6 leaves at least 2 bits.
-
-    Example:
-        Two filters; a strong wish for reduction removes the weak one first.
-
-        >>> block = FilterBlock.of_weight("conv", np.array([[1.0, -1.0], [0.1, 0.1]]))
-        >>> h = Hamiltonian((block,), gamma=0.5, beta=1.0)
-        >>> h.num_variables
-        5
-        >>> bool(h.energy().energy(np.array([0, 1, 0, 0, 0])) < h.energy().energy(np.array([1, 0, 0, 0, 0])))
-        True
-    """
-
-    blocks: tuple[FilterBlock, ...]
-    gamma: float
-    beta: float
-    max_reduction: int = 7
-
-    def __post_init__(self) -> None:
-        if not self.blocks:
-            raise ValueError("blocks is empty: the Hamiltonian needs at least one layer")
-        if not (self.gamma >= 0 and self.beta >= 0):
-            raise ValueError(f"gamma={self.gamma!r} and beta={self.beta!r} must not be negative")
-        if not 1 <= self.max_reduction < B_MAX:
-            raise ValueError(f"max_reduction={self.max_reduction!r} must lie between 1 and {B_MAX - 1}")
-
-    @cached_property
-    def coefficients(self) -> tuple[int, ...]:
-        """Of the bits of one r_n: 1, 2, 4 reach 0…7; the last is lowered so that ``max_reduction`` is the largest."""
-        found: list[int] = []
-        while sum(found) < self.max_reduction:
-            found.append(min(2 ** len(found), self.max_reduction - sum(found)))
-        return tuple(found)
-
-    @property
-    def num_filters(self) -> int:
-        """Bits of P."""
-        return sum(len(block.norms) for block in self.blocks)
-
-    @property
-    def layers(self) -> tuple[FilterLayer, ...]:
-        """Every layer, in the order of its width bits."""
-        return tuple(layer for block in self.blocks for layer in block.layers)
-
-    @property
-    def num_variables(self) -> int:
-        """Bits of P and Q."""
-        return self.num_filters + len(self.layers) * len(self.coefficients)
-
-    def with_gamma(self, gamma: float) -> Hamiltonian:
-        """The same with another weight of the reduction."""
-        return replace(self, gamma=gamma)
-
-    @cached_property
-    def _reward(self) -> float:
-        """γ / (b_max Σ N): what one weight-bit less is worth."""
-        weights = sum(layer.size * len(block.norms) + layer.fixed for block in self.blocks for layer in block.layers)
-        return self.gamma / (B_MAX * weights)
-
-    def energy(self) -> FactoredEnergy:
-        """H as squares of a few sums: L_p one per block, L_q one per layer, and k·r = ((k + r)² − (k − r)²) / 4.
-
-        No coupling matrix is built: a filter carries one number per factor of its block.
-        """
-        rows: list[tuple[np.ndarray, np.ndarray, float]] = []
-        linear = np.zeros(self.num_variables)
-        first, width = 0, self.num_filters
-        bits = np.array(self.coefficients, dtype=float)
-        for block in self.blocks:
-            p = np.arange(first, first + len(block.norms))
-            rows.append((p, np.asarray(block.norms, dtype=float), 1.0))
-            for layer in block.layers:
-                q = np.arange(width, width + len(bits))
-                rows.append((q, bits, self.beta * layer.step**2))
-                worth = self._reward * layer.size
-                both, count = np.concatenate([p, q]), np.ones(len(p))
-                rows.append((both, np.concatenate([count, bits]), worth / 4))
-                rows.append((both, np.concatenate([count, -bits]), -worth / 4))
-                linear[p] -= worth * B_MAX
-                linear[q] -= (worth * len(p) + self._reward * layer.fixed) * bits
-                width += len(bits)
-            first += len(p)
-        indptr = np.cumsum([0, *(len(index) for index, _, _ in rows)])
-        factors = sparse.csr_matrix(
-            (np.concatenate([value for _, value, _ in rows]), np.concatenate([index for index, _, _ in rows]), indptr),
-            shape=(len(rows), self.num_variables),
+        blocks, units = blocks_of(problem)
+        beta = balanced_beta(blocks) if self.beta is None else self.beta
+        lowest = (
+            min(min(w) for w in problem.space.widths.values() if len(w) > 1)
+            if any(len(w) > 1 for w in problem.space.widths.values())
+            else B_MAX - 1
         )
-        weights = np.array([weight for _, _, weight in rows])
-        return FactoredEnergy(factors, weights, np.zeros(len(rows)), linear)
 
-    def tables(self, block: FilterBlock) -> list[np.ndarray]:
-        """Per layer of a block, what width reduction r costs beside k removed filters: float64 ``(filters + 1, r)``."""
-        k = np.arange(len(block.norms) + 1)[:, None]
-        r = np.arange(self.max_reduction + 1)[None, :]
-        filters = len(block.norms)
-        return [
-            self.beta * (layer.step * r) ** 2
-            - self._reward * (layer.size * (B_MAX * k + filters * r - k * r) + layer.fixed * r)
-            for layer in block.layers
-        ]
+        def at(gamma: float) -> Hamiltonian:
+            return Hamiltonian(blocks, gamma, beta, max_reduction=B_MAX - lowest)
 
-    def decode(self, x: np.ndarray) -> tuple[list[np.ndarray], dict[str, int]]:
-        """Per block which filters are removed (bool), and per layer its width b_n = b_max − r_n."""
-        removed, first = [], 0
-        for block in self.blocks:
-            removed.append(np.asarray(x[first : first + len(block.norms)]) == 1)
-            first += len(block.norms)
-        r = np.asarray(x[first:], dtype=int).reshape(len(self.layers), -1) @ np.array(self.coefficients)
-        return removed, {layer.name: B_MAX - int(value) for layer, value in zip(self.layers, r, strict=True)}
+        def meets(gamma: float) -> bool:
+            h = at(gamma)
+            keep, bits = plan_of(problem, h, units, h.optimum()[0])
+            return problem.space.fits(keep, bits, problem.limits)
 
-    def optimum(self) -> tuple[np.ndarray, float, float]:
-        """The proven optimum: bits ``(num_variables,)``, energy, seconds. Exact, see the module's docstring."""
-        began = time.perf_counter()
-        solutions, _ = solve_blocks([PrefixBlock(block.norms, tuple(self.tables(block))) for block in self.blocks])
-        p = np.concatenate([removed for removed, _ in solutions]).astype(np.uint8)
-        q = [self._width_bits(int(r)) for _, levels in solutions for r in levels]
-        x = np.concatenate([p, *q]).astype(np.uint8)
-        return x, float(self.energy().energy(x)), time.perf_counter() - began
+        high = 1e-6 * max(1e-12, sum(float(b.norms.sum()) ** 2 for b in blocks))
+        for _ in range(_DOUBLINGS):
+            if meets(high):
+                break
+            high *= 2
+        else:
+            raise ValueError("budget is out of reach of the published Hamiltonian: take formulation=DataAware()")
+        low = 0.0
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            low, high = (low, middle) if meets(middle) else (middle, high)
+        return at(high), units
 
-    def _width_bits(self, r: int) -> np.ndarray:
-        """r as bits of :attr:`coefficients`, largest first (they reach every value up to their sum)."""
-        bits = np.zeros(len(self.coefficients), dtype=np.uint8)
-        for k in np.argsort(self.coefficients)[::-1]:
-            if r >= self.coefficients[k]:
-                bits[k], r = 1, r - self.coefficients[k]
-        return bits
+    def propose(self, problem: Problem, sampler: dimod.Sampler | None, count: int, seed: int) -> Candidates:
+        """The exact optimum, and what a sampler finds at the same γ."""
+        h, units = self.hamiltonian(problem)
+        energy = h.energy()
+        optimum, least, seconds = h.optimum()
+        found = [optimum]
+        if sampler is not None:
+            answer = sample_energy(sampler, energy, num_reads=max(count, 32), seed=seed)
+            order = np.argsort([int(v) for v in answer.variables])
+            found += list(answer.record.sample[:, order])
+        states, energies = [], []
+        for x in found:
+            keep, bits = plan_of(problem, h, units, x)
+            if problem.space.fits(keep, bits, problem.limits):
+                states.append(problem.space.encode(keep, bits))
+                energies.append(float(energy.energy(np.asarray(x))))
+        unique, first = np.unique(np.array(states, dtype=np.uint8), axis=0, return_index=True)
+        best = np.argsort(np.array(energies)[first], kind="stable")[:count]
+        certificate = Certificate(
+            energy=least, lower_bound=least, proven=True, sampler="BlockPrefixSolver", seed=seed, reads=1, seconds=seconds
+        )
+        return Candidates(unique[best], np.array(energies)[first][best], certificate)
+
+
+def plan_of(
+    problem: Problem, h: Hamiltonian, units: tuple[tuple[int, ...], ...], x: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The plan that bits of the Hamiltonian stand for: keep ``(num_units,)`` and a width per layer."""
+    removed, widths = h.decode(x)
+    keep = np.ones(problem.graph.num_units, dtype=bool)
+    for block, members, gone in zip(h.blocks, units, removed, strict=True):
+        if len(members):
+            members_array = np.array(members)
+            keep[members_array[gone]] = False
+            if gone.all():  # H may empty a layer; a network cannot: the strongest channel stays
+                keep[members_array[int(np.argmax(block.norms))]] = True
+    bits = {name: max(allowed) for name, allowed in problem.space.widths.items()}
+    return keep, bits | widths

@@ -33,7 +33,7 @@ def adaround_codes(lattice: Lattice, steps: int = 3000) -> np.ndarray:
         ValueError: when ``steps`` is not at least 1.
 
     Example:
-        >>> from annealnet.compression.grids import Grid
+        >>> from annealnet.compression.rounding.grids import Grid
         >>> gram = np.array([[1.0, 0.9], [0.9, 1.0]], dtype=np.float32)
         >>> zeros, ones = np.zeros((1, 1), dtype=np.float32), np.ones((1, 1), dtype=np.float32)
         >>> weights = np.array([[0.45, 0.4]], dtype=np.float32)

@@ -101,7 +101,7 @@ def anneal_codes(
         first_row: number of the first row, where the lattice holds some of a layer's.
 
     Example:
-        >>> from annealnet.compression.grids import Grid
+        >>> from annealnet.compression.rounding.grids import Grid
         >>> rng = np.random.default_rng(0)
         >>> x = rng.normal(size=(50, 8)).astype(np.float32)
         >>> scale, zero = np.full((4, 1), 0.5, dtype=np.float32), np.zeros((4, 1), dtype=np.float32)

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from annealnet.compression.grids import Grid, Quantized
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.annealed import Annealing, anneal_codes
 from annealnet.compression.rounding.gptq import GptqFactor, gptq_codes, gptq_factor
+from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.compression.rounding.lattice import Lattice
 from annealnet.compression.rounding.nearest import NearestRounding, finite_rows, on_grid
-from annealnet.compression.rounding.scales import fit_scales, refit_scales, storable
+from annealnet.compression.rounding.scales import fit_scales, refit_scales
+from annealnet.compression.rounding.stored_numbers import storable
 from annealnet.compression.rounding.torch_rows import torch_anneal_codes
 from annealnet.samplers import Workers
 
@@ -164,7 +165,7 @@ class AnnealedRounding(GramRounding):
             one and no workers are given, else the compiled rows of this machine's cores.
 
     Example:
-        >>> from annealnet.compression.grids import dequantize
+        >>> from annealnet.compression.rounding.grids import dequantize
         >>> gram = torch.tensor([[[1.0, 0.9], [0.9, 1.0]]])
         >>> weight = torch.tensor([[1.0, 0.45]])
         >>> gap = dequantize(AnnealedRounding()(weight, 2, gram)) - weight

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
-from annealnet.compression.grids import Grid
+from annealnet.compression.rounding.grids import Grid
 from annealnet.energy import DenseEnergy
 from annealnet.energy.encodings import IntegerEncoding
 

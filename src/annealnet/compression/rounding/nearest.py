@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from annealnet.compression.grids import Grid, Quantized
+from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.compression.rounding.lattice import nearest_codes
-from annealnet.compression.rounding.scales import SMALLEST_HALF, fit_scales
+from annealnet.compression.rounding.scales import fit_scales
+from annealnet.compression.rounding.stored_numbers import SMALLEST_HALF
 
 __all__ = ["NearestRounding", "finite_rows", "on_grid"]
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from annealnet.compression.grids import Quantized
+from annealnet.compression.rounding.grids import Quantized
 
 __all__ = ["Rounding"]
 

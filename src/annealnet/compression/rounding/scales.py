@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from annealnet.compression.grids import MAX_BITS, Grid
+from annealnet.compression.rounding.grids import MAX_BITS, Grid
 from annealnet.compression.rounding.lattice import Lattice
 from annealnet.compression.rounding.scale_search import projections, rounding_errors
+from annealnet.compression.rounding.stored_numbers import storable
 
-__all__ = ["SMALLEST_HALF", "fit_scales", "refit_scales", "storable"]
-
-#: float16 keeps at least five significant bits above this; smaller scales are kept in float32.
-SMALLEST_HALF = 2.0**-20
-_LARGEST_HALF = 65504.0
-
-
-def storable(scale: np.ndarray) -> np.ndarray:
-    """Scales as stored: float16 numbers, or float32 where these would lose them; zero becomes one."""
-    scale = np.where(scale == 0, 1, scale).astype(np.float32)
-    within = (np.abs(scale) >= SMALLEST_HALF) & (np.abs(scale) <= _LARGEST_HALF)
-    return np.where(within, np.where(within, scale, 1).astype(np.float16).astype(np.float32), scale)
+__all__ = ["fit_scales", "refit_scales"]
 
 
 def fit_scales(

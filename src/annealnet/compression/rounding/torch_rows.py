@@ -166,7 +166,7 @@ def torch_anneal_codes(
         device: a torch device; None is CUDA where there is one, else the CPU.
 
     Example:
-        >>> from annealnet.compression.grids import Grid
+        >>> from annealnet.compression.rounding.grids import Grid
         >>> gram = np.array([[1.0, 0.9], [0.9, 1.0]], dtype=np.float32)
         >>> zeros, ones = np.zeros((1, 1), dtype=np.float32), np.ones((1, 1), dtype=np.float32)
         >>> weights = np.array([[0.4, 0.4]], dtype=np.float32)

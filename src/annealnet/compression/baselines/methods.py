@@ -1,0 +1,226 @@
+"""What users would do without an energy, under the same budget and built by the same code.
+
+* ``uniform + L1``: one width everywhere, channels removed by the L1 norm of their filters, the same share everywhere.
+* ``uniform + Taylor``: the same with the first-order Taylor criterion |g·a| (Molchanov et al. 2017).
+* ``ILP widths + L1``: a share of channels goes by L1, then an integer programme chooses the widths with the additive
+  sensitivity of HAWQ-V2/V3 (mean Fisher diagonal × squared weight error), solved to optimality by HiGHS.
+* ``genetic (published)``: a genetic algorithm on the published Hamiltonian, the paper's own comparison.
+* ``random``: random channels, random widths.
+
+Where a method leaves something open (which width, which share), every choice on a short list is built and the one with
+the least divergence on the calibration data is taken: each baseline is shown at its best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from scipy.optimize import Bounds, LinearConstraint, milp
+from torch import nn
+from torch.nn import functional as F
+
+from annealnet.compression.baselines.genetic import genetic_published
+from annealnet.compression.formulations.problem import Problem
+from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.rounding.grids import dequantize
+
+__all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
+
+Plan = tuple[np.ndarray, dict[str, int]]
+#: Shares of channels tried before the integer programme chooses widths; 0 is «widths only».
+ILP_SHARES = (0.0, 0.125, 0.25)
+_UNIFORM_PLANS = 3
+
+
+class Baseline(Protocol):
+    """Proposes plans within the budget; the best one built stands for the method."""
+
+    def __call__(self, problem: Problem, seed: int) -> list[Plan]: ...
+
+
+# ---- which channels ------------------------------------------------------------------------------------------
+
+
+def l1_scores(problem: Problem) -> np.ndarray:
+    """Mean absolute weight of the filters that produce each unit, ``(num_units,)``."""
+    total, weights = np.zeros(problem.graph.num_units), np.zeros(problem.graph.num_units)
+    for layer in problem.graph.layers:
+        weight = problem.dense.get_submodule(layer.name).weight
+        assert isinstance(weight, torch.Tensor)
+        norms = weight.detach().abs().flatten(1).sum(1).double().numpy()
+        made = layer.out_units >= 0
+        np.add.at(total, layer.out_units[made], norms[made])
+        np.add.at(weights, layer.out_units[made], weight[0].numel())
+    return total / np.maximum(weights, 1)
+
+
+def taylor_scores(problem: Problem) -> np.ndarray:
+    """Σ over producing layers of mean_s |⟨∂loss/∂a, a⟩| of each unit's channel.
+
+    The loss is cross-entropy against the dense network's own classes.
+    """
+    scores = np.zeros(problem.graph.num_units)
+    caught: dict[str, torch.Tensor] = {}
+    hooks = []
+    for layer in problem.graph.layers:
+        if (layer.out_units >= 0).any():
+            module = problem.dense.get_submodule(layer.name)
+            hooks.append(module.register_forward_hook(_keep_output(caught, layer.name)))
+    x = problem.answers.x
+    for start in range(0, len(x), 128):
+        batch = x[start : start + 128].clone().requires_grad_(True)
+        logits = problem.dense(batch)
+        loss = F.cross_entropy(logits, logits.argmax(1), reduction="sum")
+        names = list(caught)
+        gradients = torch.autograd.grad(loss, [caught[name] for name in names])
+        for name, gradient in zip(names, gradients, strict=True):
+            layer = problem.graph.layer(name)
+            product = (
+                (gradient * caught[name]).detach().flatten(2).sum(2)
+                if gradient.ndim > 2
+                else (gradient * caught[name]).detach()
+            )
+            made = layer.out_units >= 0
+            np.add.at(scores, layer.out_units[made], product.abs().sum(0).double().numpy()[made])
+    for hook in hooks:
+        hook.remove()
+    return scores
+
+
+def _keep_output(caught: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+    def hook(module: nn.Module, args: object, output: torch.Tensor) -> None:
+        caught[name] = output
+
+    return hook
+
+
+def least_share(problem: Problem, scores: np.ndarray, bits: Mapping[str, int]) -> np.ndarray | None:
+    """The keep mask with the smallest common share removed that meets the budget; None if no share does."""
+    for share in np.linspace(0, 1, 201):
+        keep = problem.space.keep_lowest_out(scores, share)
+        if problem.space.fits(keep, bits, problem.limits):
+            return keep
+        if not problem.space.removable:
+            break
+    return None
+
+
+# ---- which widths --------------------------------------------------------------------------------------------
+
+
+def uniform_bits(space: PlanSpace, width: int) -> dict[str, int]:
+    """The same width wherever it may be chosen."""
+    return {name: width if width in widths else max(widths) for name, widths in space.widths.items()}
+
+
+def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
+    """HAWQ's Ω_l(b) = mean diag(Fisher_l) · ‖W_l − Q_b(W_l)‖²; the Fisher diagonal from the network's own classes."""
+    weights = {layer.name: problem.dense.get_submodule(layer.name).weight for layer in problem.graph.layers}
+    fisher = dict.fromkeys(weights, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    x = problem.answers.x[:128]
+    parameters = [w for w in weights.values() if isinstance(w, torch.Tensor)]
+    before = [p.requires_grad for p in parameters]
+    for p in parameters:
+        p.requires_grad_(True)
+    for sample in x:
+        logits = problem.dense(sample[None])
+        label = torch.multinomial(logits.detach().softmax(1), 1, generator=generator).flatten()
+        for name, gradient in zip(weights, torch.autograd.grad(F.cross_entropy(logits, label), parameters), strict=True):
+            fisher[name] += float((gradient**2).mean()) / len(x)
+    for p, flag in zip(parameters, before, strict=True):
+        p.requires_grad_(flag)
+    energies = {}
+    for name, b in problem.space.choices:
+        weight = torch.as_tensor(weights[name]).detach()
+        energies[name, b] = fisher[name] * float(((dequantize(problem.rounding(weight, b, None)) - weight) ** 2).sum())
+    return energies
+
+
+def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, int], float]) -> dict[str, int] | None:
+    """The widths of least summed energy within the byte budget, proven optimal by HiGHS; None if none fit.
+
+    Multiply-adds do not depend on widths: a budget on them must be met by ``keep`` already.
+    """
+    choices = problem.space.choices
+    cost = np.array([energies[choice] for choice in choices])
+    price = np.array([problem.space.layer_bytes(name, keep, b) for name, b in choices], dtype=float)
+    names = [layer.name for layer in problem.graph.layers]
+    one_width = np.array([[float(choice[0] == name) for choice in choices] for name in names])
+    constraints = [LinearConstraint(one_width, 1, 1)]
+    if problem.limits.bytes is not None:
+        constraints.append(LinearConstraint(price[None], -np.inf, problem.limits.bytes - problem.space.overhead))
+    answer = milp(
+        cost / max(cost.max(), 1e-300), constraints=constraints, integrality=np.ones(len(choices)), bounds=Bounds(0, 1)
+    )
+    if answer.x is None:
+        return None
+    bits = {choice[0]: choice[1] for choice, chosen in zip(choices, answer.x, strict=True) if chosen > 0.5}
+    return bits if problem.space.fits(keep, bits, problem.limits) else None
+
+
+# ---- the methods ---------------------------------------------------------------------------------------------
+
+
+def _uniform(problem: Problem, scores: np.ndarray) -> list[Plan]:
+    """The widest grid that fits without removing anything, and the next two, which must remove more and more."""
+    plans: list[Plan] = []
+    for width in sorted({b for widths in problem.space.widths.values() for b in widths}):
+        bits = uniform_bits(problem.space, width)
+        keep = least_share(problem, scores, bits)
+        if keep is None:
+            break
+        if keep.all():
+            plans = []  # a wider grid that also fits is better
+        plans.append((keep, bits))
+    return plans[:_UNIFORM_PLANS]
+
+
+def uniform_l1(problem: Problem, seed: int) -> list[Plan]:
+    """One width, channels by L1: one plan per width that can meet the budget."""
+    return _uniform(problem, l1_scores(problem))
+
+
+def uniform_taylor(problem: Problem, seed: int) -> list[Plan]:
+    """One width, channels by first-order Taylor."""
+    return _uniform(problem, taylor_scores(problem))
+
+
+def ilp_l1(problem: Problem, seed: int) -> list[Plan]:
+    """Channels by L1 at a few shares, then widths by integer programming."""
+    energies, scores = hawq_energies(problem), l1_scores(problem)
+    plans: list[Plan] = []
+    for share in ILP_SHARES:
+        keep = problem.space.keep_lowest_out(scores, share)
+        bits = ilp_widths(problem, keep, energies)
+        if bits is not None:
+            plans.append((keep, bits))
+    if not plans:  # only deep cuts fit: the least share that does at the lowest width
+        lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
+        keep_least = least_share(problem, scores, lowest)
+        if keep_least is not None:
+            plans.append((keep_least, ilp_widths(problem, keep_least, energies) or lowest))
+    return plans
+
+
+def random_plan(problem: Problem, seed: int) -> list[Plan]:
+    """Random widths, then random channels of every group until the budget is met."""
+    rng = np.random.default_rng(seed)
+    while True:
+        bits = {name: int(rng.choice(widths)) for name, widths in problem.space.widths.items()}
+        keep = least_share(problem, rng.random(problem.graph.num_units), bits)
+        if keep is not None:
+            return [(keep, bits)]
+
+
+#: Every baseline by the name it has in tables.
+BASELINES: Mapping[str, Baseline] = {
+    "uniform + L1": uniform_l1,
+    "uniform + Taylor": uniform_taylor,
+    "ILP widths + L1": ilp_l1,
+    "genetic (published)": genetic_published,
+    "random": random_plan,
+}

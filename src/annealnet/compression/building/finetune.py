@@ -1,0 +1,173 @@
+"""A short fine-tuning on the grid: straight-through estimation with learned scales, taught by the dense network.
+
+Forward, every weight is the grid value s · clip(round(w / s), −q, q) with q = 2^{b−1} − 1; backward, the rounding
+counts as the identity (Bengio et al. 2013), which gives the scale the gradient of LSQ (Esser et al. 2020). The loss
+is the Kullback–Leibler divergence from the dense network's answers, plus cross-entropy where labels are given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from annealnet.compression.rounding.grids import Quantized, dequantize
+
+__all__ = ["FineTuning", "fine_tune"]
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """How long and how strongly to fine-tune.
+
+    Attributes:
+        epochs: passes over the training data (fractions allowed).
+        learning_rate: peak step of Adam for weights and biases (scales: a tenth of it), falling on a cosine.
+        batch_size: samples a step.
+        temperature: softens both distributions of the distillation loss.
+        label_weight: share of cross-entropy in the loss where labels are given.
+
+    Example:
+        >>> FineTuning(epochs=2).epochs
+        2
+    """
+
+    epochs: float = 1.0
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    temperature: float = 2.0
+    label_weight: float = 0.3
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise ValueError(f"epochs={self.epochs!r} must be positive: leave fine_tuning=None for none")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate!r} must be positive, 1e-3 is a good start")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={self.batch_size!r} must be at least 1")
+        if not 0 <= self.label_weight <= 1:
+            raise ValueError(f"label_weight={self.label_weight!r} is a share: between 0 and 1")
+
+
+class _OnGrid(nn.Module):
+    """Parametrisation: a free weight seen through its grid."""
+
+    def __init__(self, grid: Quantized, ndim: int) -> None:
+        super().__init__()
+        self.q = 2 ** (grid.bits - 1) - 1
+        scale = torch.as_tensor(grid.scale).float().clamp_min(1e-7)
+        self.log_scale = nn.Parameter(scale.log().reshape(-1, *([1] * (ndim - 1))))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        scale = self.log_scale.exp()
+        place = (weight / scale).clamp(-self.q, self.q)
+        return (place + (place.round() - place).detach()) * scale
+
+
+def fine_tune(
+    small: nn.Module,
+    grids: Mapping[str, Quantized],
+    dense: nn.Module,
+    x: Tensor,
+    y: Tensor | None,
+    settings: FineTuning,
+    seed: int = 0,
+    progress: Callable[[int, int, float], None] | None = None,
+) -> dict[str, Quantized]:
+    """Trains the small network's grid values in place and returns the new grids.
+
+    Args:
+        small: the compressed network, batch norms folded; its weights are replaced by trained grid values.
+        grids: the grid of each layer of ``small``.
+        dense: the teacher.
+        x: training inputs ``(samples, ...)``.
+        y: class indices ``(samples,)``, or None to learn from the teacher alone.
+        settings: length and step size.
+        seed: order of the batches.
+        progress: called with (step, steps, loss).
+
+    Returns:
+        The trained grids; ``small`` holds exactly their values, biases rounded to float16.
+    """
+    with torch.no_grad():
+        teacher = torch.cat([dense(x[i : i + 512]) for i in range(0, len(x), 512)])
+    modules = {name: small.get_submodule(name) for name in grids}
+    for name, grid in grids.items():
+        module = modules[name]
+        assert isinstance(module.weight, Tensor)
+        parametrize.register_parametrization(module, "weight", _OnGrid(grid, module.weight.ndim), unsafe=True)
+    _train(small, teacher, x, y, settings, seed, progress)
+    trained = {}
+    with torch.no_grad():
+        for name, grid in grids.items():
+            trained[name] = _leave_grid(modules[name], grid)
+    return trained
+
+
+def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
+    parametrization: Any = module.parametrizations["weight"]  # type: ignore[index]
+    on_grid: _OnGrid = parametrization[0]
+    free: Tensor = parametrization.original.detach()
+    scale = on_grid.log_scale.exp().flatten().half().float()
+    shape = (-1, *([1] * (free.ndim - 1)))
+    codes = (free / scale.reshape(shape).clamp_min(1e-7)).clamp(-on_grid.q, on_grid.q).round().to(torch.int8)
+    parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    trained = Quantized(codes=codes, scale=scale, bits=grid.bits)
+    module.weight.copy_(dequantize(trained))  # type: ignore[operator]
+    if isinstance(module.bias, Tensor):
+        module.bias.copy_(module.bias.half().float())
+    return trained
+
+
+def _loss(answer: Tensor, taught: Tensor, label: Tensor | None, settings: FineTuning) -> Tensor:
+    t = settings.temperature
+    distilled = F.kl_div((answer / t).log_softmax(1), (taught / t).log_softmax(1), log_target=True, reduction="batchmean")
+    if label is None:
+        return t * t * distilled
+    share = settings.label_weight
+    return (1 - share) * t * t * distilled + share * F.cross_entropy(answer, label)
+
+
+def _train(
+    small: nn.Module,
+    teacher: Tensor,
+    x: Tensor,
+    y: Tensor | None,
+    settings: FineTuning,
+    seed: int,
+    progress: Callable[[int, int, float], None] | None,
+) -> None:
+    # the networks are trained as they will run: no dropout, batch statistics fixed
+    small.eval()
+    scales = [p for name, p in small.named_parameters() if name.endswith("log_scale")]
+    others = [p for name, p in small.named_parameters() if not name.endswith("log_scale")]
+    for parameter in (*scales, *others):
+        parameter.requires_grad_(True)
+    rate = settings.learning_rate
+    optimiser = torch.optim.Adam([{"params": others, "lr": rate}, {"params": scales, "lr": rate}])
+    per_epoch = max(1, math.ceil(len(x) / settings.batch_size))
+    steps = max(1, round(settings.epochs * per_epoch))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / max(1, steps // 20)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.empty(0, dtype=torch.long)
+    for step in range(steps):
+        if len(order) < min(settings.batch_size, len(x)):
+            order = torch.randperm(len(x), generator=generator)
+        batch, order = order[: settings.batch_size], order[settings.batch_size :]
+        loss = _loss(small(x[batch]), teacher[batch], None if y is None else y[batch], settings)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if progress is not None:
+            progress(step + 1, steps, float(loss.detach()))
+    for parameter in small.parameters():
+        parameter.requires_grad_(False)

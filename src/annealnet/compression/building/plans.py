@@ -1,0 +1,59 @@
+"""From a plan to the network it stands for: surgery, compensation, and the measure of what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from annealnet.compression.formulations.problem import Problem
+from annealnet.compression.measuring.sensitivity import answer_divergence
+from annealnet.compression.network.surgery import remove
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.rounding import Rounding
+from annealnet.compression.rounding.grids import Quantized
+
+__all__ = ["Built", "build", "finished"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A plan made real.
+
+    Attributes:
+        keep: bool ``(num_units,)``, which channels stayed.
+        bits: width of each layer.
+        model: the network: channels gone, weights on their grids, biases in float16.
+        grids: the grid values of each layer.
+        divergence: mean KL(dense ‖ this) on the calibration inputs, in nats: the true objective of planning.
+    """
+
+    keep: np.ndarray
+    bits: Mapping[str, int]
+    model: nn.Module
+    grids: Mapping[str, Quantized]
+    divergence: float
+
+
+@torch.no_grad()
+def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int], rounding: Rounding) -> Built:
+    """Removes the channels, refits and rounds what is left, and measures it on the calibration inputs.
+
+    Every method that is compared is built here, so that a comparison compares plans and nothing else.
+    """
+    model = remove(problem.dense, problem.graph, keep)
+    grids = compensate(model, problem.graph, keep, bits, problem.answers, rounding, problem.ridge)
+    x = problem.answers.x
+    answer = torch.cat([model(x[i : i + 512]) for i in range(0, len(x), 512)])
+    return Built(keep, dict(bits), model, grids, answer_divergence(problem.answers.logits, answer))
+
+
+def finished(problem: Problem, built: Built) -> Built:
+    """The same plan rounded with full effort (candidates are built and compared with less), unless that is no better."""
+    if problem.rounding == problem.rounding.quick():
+        return built
+    again = build(problem, built.keep, built.bits, problem.rounding)
+    return min(built, again, key=lambda one: one.divergence)

@@ -1,0 +1,1 @@
+"""What is written: the plan, packed codes in safetensors, ONNX; and how many bytes that takes."""

@@ -1,0 +1,323 @@
+"""ONNX files: weights as grid codes behind ``DequantizeLinear``, packed INT4 up to 4 bits and int8 above.
+
+The network is exported by ``torch.onnx`` with a dynamic batch; then every layer's float initialiser is
+replaced by its codes and one scale per output channel (ONNX opset 21, per-axis dequantisation). Nothing is
+rounded anew: the ONNX model multiplies the very weights that the torch model multiplies.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.rounding.grids import Quantized, dequantize
+from annealnet.files import replacing
+
+__all__ = ["Latency", "export_dense_onnx", "export_onnx", "onnx_latency", "onnx_session", "optional", "write_model"]
+
+#: The first opset with 4-bit integers.
+OPSET = 21
+_INT4_BITS = 4
+
+
+def optional(module: str) -> Any:
+    """Imports a module of the ``onnx`` extra, which is not installed with annealnet itself.
+
+    Raises:
+        ImportError: when it is not there, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{module} is needed for ONNX files: pip install 'annealnet[onnx]'") from error
+
+
+def export_dense_onnx(model: nn.Module, path: str | Path, example: Tensor) -> Path:
+    """Writes a network as a float32 ONNX model with input ``input``, output ``output`` and a dynamic batch.
+
+    Args:
+        model: any module that ``torch.export`` can capture; it is exported in evaluation mode and not
+            changed.
+        path: the file to write.
+        example: a batch of inputs ``(samples, ...)``.
+
+    Raises:
+        ValueError: when the network cannot be captured.
+    """
+    return write_model(_captured(model, example), Path(path))
+
+
+def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor) -> Path:
+    """Writes a compressed network as an ONNX model whose weights are grid codes.
+
+    Args:
+        model: the network after surgery, batch norms folded, its weights on the grids; not changed.
+        quantized: the grid values of each layer.
+        path: the file to write.
+        example: a batch of inputs ``(samples, ...)``; the model's batch is dynamic.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: when the network cannot be captured, or a layer does not hold its grid values.
+
+    Example:
+        >>> import tempfile
+        >>> from annealnet.compression.rounding import NearestRounding
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> grids = {name: NearestRounding()(net.get_submodule(name).weight, 4, None) for name in ("0", "2")}
+        >>> from annealnet.compression.files.storage import put_on_grid
+        >>> x = torch.randn(5, 4)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     path = export_onnx(put_on_grid(net, grids), grids, Path(out) / "net.onnx", torch.zeros(1, 4))
+        ...     (answer,) = onnx_session(path).run(None, {"input": x.numpy()})
+        >>> bool(np.allclose(answer, net(x).detach().numpy(), atol=1e-5))
+        True
+    """
+    exported = _captured(model, example)
+    graph = exported.graph
+    initialisers = {tensor.name: tensor for tensor in graph.initializer}
+    dequantised: dict[str, Quantized] = {}
+    for name, grid in quantized.items():
+        found, transposed = _find_weight(name, grid, initialisers, dequantised)
+        if found not in dequantised:
+            _put_codes(graph, initialisers[found], grid, transposed)
+            dequantised[found] = grid
+    optional("onnx.checker").check_model(exported)
+    return write_model(exported, Path(path))
+
+
+# ---- capturing -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports missing optional packages on every call."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _captured(model: nn.Module, example: Tensor) -> Any:
+    for module in ("onnx", "onnxscript"):
+        optional(module)
+    twin = copy.deepcopy(model).eval()
+    # a batch of one would be taken for a constant
+    batch = torch.cat([example[:1], example[:1]]).detach()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                twin,
+                (batch,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["input"],
+                output_names=["output"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"model={type(model).__name__} cannot be exported to ONNX with a dynamic batch ({reason}): its forward "
+            "must not depend on values or fix the number of samples"
+        ) from error
+    assert program is not None
+    exported = program.model_proto
+    # the exporter notes for every node where in the source it came from: bytes, and paths of this machine
+    for entry in (exported, exported.graph, *exported.graph.node, *exported.graph.initializer):
+        entry.ClearField("metadata_props")
+    for node in exported.graph.node:
+        node.ClearField("doc_string")
+    exported.graph.ClearField("value_info")
+    return exported
+
+
+def write_model(model: Any, path: Path) -> Path:
+    """Writes an ONNX model to a temporary name, then to ``path``."""
+    with replacing(path) as draft:
+        optional("onnx").save_model(model, str(draft))
+    return path
+
+
+# ---- codes in place of floats ----------------------------------------------------------------------------
+
+
+def _find_weight(
+    name: str, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
+) -> tuple[str, bool]:
+    """The initialiser that holds a layer's weight, and whether it holds the transpose (``MatMul`` of a linear layer)."""
+    onnx, weight = optional("onnx"), dequantize(grid).numpy()
+    own = f"{name}.weight"
+    for candidate in (own, *(other for other in initialisers if other != own)):
+        if candidate in taken:  # two layers with equal weights share one initialiser
+            if torch.equal(dequantize(taken[candidate]), dequantize(grid)):
+                return candidate, False
+            continue
+        tensor = initialisers.get(candidate)
+        if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
+        dims = tuple(tensor.dims)
+        if dims not in (weight.shape, weight.shape[::-1]):
+            continue
+        value = onnx.numpy_helper.to_array(tensor)
+        if dims == weight.shape and np.array_equal(value, weight):
+            return candidate, False
+        if weight.ndim == 2 and np.array_equal(value.T, weight):
+            return candidate, True
+    raise ValueError(
+        f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid first"
+    )
+
+
+def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
+    """The initialiser becomes codes and scales, and a ``DequantizeLinear`` gives the name it had.
+
+    ONNX knows scales along one axis: the codes of a grid with groups are laid out with a row per group, and reshaped after.
+    """
+    onnx, name = optional("onnx"), initialiser.name
+    codes = grid.codes.numpy()
+    if grid.group is not None:
+        _put_grouped(graph, initialiser, grid, transposed)
+        return
+    codes = codes.T if transposed else codes
+    initialiser.CopyFrom(_code_tensor(f"{name}.codes", np.ascontiguousarray(codes), grid.bits))
+    inputs = [f"{name}.codes", *_scales(graph, name, grid)]
+    axis = 1 if transposed else 0
+    graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dequantize", axis=axis))
+
+
+def _put_grouped(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
+    """Codes with a row per group, dequantised, cut to the weights' number, and given their shape."""
+    onnx, name = optional("onnx"), initialiser.name
+    rows = len(grid.codes)
+    flat = grid.codes.numpy().reshape(rows, -1)
+    groups = grid.scale.shape[1]
+    assert grid.group is not None
+    padded = np.zeros((rows, groups * grid.group), dtype=np.int8)
+    padded[:, : flat.shape[1]] = flat
+    initialiser.CopyFrom(_code_tensor(f"{name}.codes", padded.reshape(rows * groups, grid.group), grid.bits))
+
+    def constant(tag: str, value: list[int]) -> str:
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.int64), f"{name}.{tag}"))
+        return f"{name}.{tag}"
+
+    steps: list[tuple[str, list[str], dict[str, Any]]] = []
+    steps.append(("DequantizeLinear", [f"{name}.codes", *_scales(graph, name, grid)], {"axis": 0}))
+    steps.append(("Reshape", [constant("rows", [rows, groups * grid.group])], {}))
+    if padded.shape[1] > flat.shape[1]:
+        steps.append(("Slice", [constant("from", [0]), constant("to", [flat.shape[1]]), constant("axes", [1])], {}))
+    if transposed:
+        steps.append(("Transpose", [], {"perm": [1, 0]}))
+    else:
+        steps.append(("Reshape", [constant("shape", list(grid.codes.shape))], {}))
+    value, nodes = "", []
+    for number, (kind, inputs, attributes) in enumerate(steps):
+        output = name if number == len(steps) - 1 else f"{name}.step{number}"
+        taken = inputs if number == 0 else [value, *inputs]
+        nodes.append(onnx.helper.make_node(kind, taken, [output], name=f"{name}.{kind.lower()}{number}", **attributes))
+        value = output
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
+def _scales(graph: Any, name: str, grid: Quantized) -> list[str]:
+    """Scales, and zero points where there are any, as initialisers."""
+    onnx = optional("onnx")
+    graph.initializer.append(onnx.numpy_helper.from_array(grid.scale.numpy().reshape(-1), f"{name}.scale"))
+    if grid.zero is None:
+        return [f"{name}.scale"]
+    graph.initializer.append(_code_tensor(f"{name}.zero", grid.zero.numpy().reshape(-1), grid.bits))
+    return [f"{name}.scale", f"{name}.zero"]
+
+
+def _code_tensor(name: str, codes: np.ndarray, bits: int) -> Any:
+    """int8, or INT4 with two codes in a byte, the first in the lower half."""
+    onnx = optional("onnx")
+    if bits > _INT4_BITS:
+        return onnx.numpy_helper.from_array(codes.astype(np.int8), name)
+    nibbles = codes.reshape(-1).astype(np.uint8) & 0xF
+    if len(nibbles) % 2:
+        nibbles = np.append(nibbles, np.uint8(0))
+    packed = (nibbles[0::2] | (nibbles[1::2] << 4)).astype(np.uint8)
+    return onnx.helper.make_tensor(name, onnx.TensorProto.INT4, codes.shape, packed.tobytes(), raw=True)
+
+
+# ---- running ---------------------------------------------------------------------------------------------
+
+
+class Latency(NamedTuple):
+    """Milliseconds of one run of a batch: median, lower and upper quartile."""
+
+    median: float
+    low: float
+    high: float
+
+
+def onnx_session(path: str | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Where only weights are quantised they are dequantised once, when the session is made, not in every run.
+
+    Args:
+        path: an ONNX file.
+        threads: for the operators' inner loops.
+    """
+    onnx, onnxruntime = optional("onnx"), optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path)).graph.node):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: int = 50) -> Latency:
+    """How long ONNX Runtime takes for one batch, over repeats after a warm-up.
+
+    Args:
+        path: an ONNX file with one input, its first dimension the batch.
+        batch: samples a run.
+        threads: threads of the runtime.
+        repeats: timed runs.
+
+    Raises:
+        ValueError: when ``batch`` or ``repeats`` is not positive.
+    """
+    if batch < 1 or repeats < 1:
+        raise ValueError(f"batch={batch!r} and repeats={repeats!r} must be at least 1")
+    session = onnx_session(path, threads)
+    (entry,) = session.get_inputs()
+    shape = (batch, *entry.shape[1:])
+    if entry.type == "tensor(float)":
+        value = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    else:
+        value = np.zeros(shape, dtype=np.int64)
+    feed = {entry.name: value}
+    for _ in range(max(3, repeats // 10)):
+        session.run(None, feed)
+    taken = np.empty(repeats)
+    for i in range(repeats):
+        began = time.perf_counter()
+        session.run(None, feed)
+        taken[i] = time.perf_counter() - began
+    low, median, high = np.percentile(1000 * taken, [25, 50, 75]).tolist()
+    return Latency(median, low, high)

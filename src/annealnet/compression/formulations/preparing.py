@@ -1,0 +1,99 @@
+"""From the user's network, data and budget to a planning problem, everything refused before work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from torch import nn
+
+from annealnet.compression.files.storage import dense_bytes, fixed_bytes
+from annealnet.compression.formulations.budget import Budget, Limits
+from annealnet.compression.formulations.problem import Problem
+from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.network.calibration import Calibration, check_network
+from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
+from annealnet.compression.rounding import AnnealedRounding, Rounding
+
+__all__ = ["WIDTHS", "prepare"]
+
+#: Bits per weight that a layer may take.
+WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+#: Width of the first and the last layer unless they are named.
+_END_WIDTH = 8
+
+
+def prepare(
+    model: nn.Module,
+    calibration: Calibration,
+    budget: Budget,
+    *,
+    widths: Sequence[int] = WIDTHS,
+    layer_widths: Mapping[str, Sequence[int]] | None = None,
+    prune: bool = True,
+    rounding: Rounding | None = None,
+    ridge: float = DEFAULT_RIDGE,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Problem:
+    """Checks the input, traces the network, folds its batch norms and lays out the plan space.
+
+    Raises:
+        ValueError: NaN weights, samples that do not fit, a network that cannot be traced or has nothing to compress,
+            widths out of range, unknown layers, a budget that cannot be met (says the smallest that can).
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
+        >>> prepare(net, Calibration(torch.randn(8, 4), None), Budget(size_ratio=2)).space.num_variables
+        34
+    """
+    dense = check_network(model, calibration.x)
+    graph = trace(dense, calibration.x[:2])
+    if not graph.layers:
+        raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to compress")
+    allowed = _widths(graph, widths, layer_widths)
+    folded = fold_batch_norms(dense, graph)
+    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]))
+    space = PlanSpace(graph, allowed, overhead, removable=prune and bool(graph.groups))
+    limits = budget.limits(dense_bytes(model), graph.macs())
+    _check_reachable(space, limits, dense_bytes(model))
+    if progress is not None:
+        progress(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
+        for pinned in graph.pinned:
+            progress(f"left dense: {pinned.name}: {pinned.reason}")
+    answers = DenseAnswers.of(folded, graph, calibration.x, seed)
+    return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
+
+
+def _widths(
+    graph: NetworkGraph, widths: Sequence[int], layer_widths: Mapping[str, Sequence[int]] | None
+) -> dict[str, tuple[int, ...]]:
+    names = [layer.name for layer in graph.layers]
+    asked = {names[0]: (_END_WIDTH,), names[-1]: (_END_WIDTH,)} | {k: tuple(v) for k, v in (layer_widths or {}).items()}
+    unknown = [name for name in asked if name not in names]
+    if unknown:
+        raise ValueError(f"layer_widths names {unknown[0]!r}, the network's layers are {', '.join(names)}")
+    for name, values in [("widths", tuple(widths)), *asked.items()]:
+        if not values or any(b not in WIDTHS for b in values):
+            raise ValueError(f"{name}={values!r} must hold whole numbers from 2 to 8")
+    return {name: tuple(sorted(set(asked.get(name, widths)))) for name in names}
+
+
+def _check_reachable(space: PlanSpace, limits: Limits, dense: int) -> None:
+    keep, bits = space.smallest()
+    least = space.bytes(keep, bits)
+    if limits.bytes is not None and least > limits.bytes:
+        raise ValueError(
+            f"budget of {limits.bytes} bytes cannot be met: the smallest this network can become is {least} bytes "
+            f"(size_ratio={np.floor(100 * dense / least) / 100:g}); ask for no less"
+        )
+    least_macs = space.graph.macs(keep)
+    if limits.macs is not None and least_macs > limits.macs:
+        ratio = np.floor(100 * space.graph.macs() / least_macs) / 100
+        raise ValueError(
+            f"budget of {limits.macs} multiply-adds cannot be met: the fewest are {least_macs} (macs_ratio={ratio:g}); "
+            "ask for no less"
+        )

@@ -1,0 +1,82 @@
+"""One network to be planned, with everything that was measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from scipy import sparse
+from torch import nn
+
+from annealnet.compression.formulations.budget import Limits
+from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.measuring.removals import measure_removals
+from annealnet.compression.measuring.sensitivity import Sensitivity, measure_sensitivity
+from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
+from annealnet.compression.rounding import NearestRounding, Rounding
+
+__all__ = ["Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One network to be planned, with everything that was measured on it.
+
+    Attributes:
+        dense: the network, batch norms folded.
+        space: its plans as bits.
+        limits: the budget in bytes and multiply-adds.
+        answers: the dense network on the calibration inputs.
+        rounding: how weights go to their grid.
+        ridge: λ of the refits.
+        pruning_ridge: λ inside the pairwise errors of removals.
+        progress: told what is being done.
+    """
+
+    dense: nn.Module
+    space: PlanSpace
+    limits: Limits
+    answers: DenseAnswers
+    rounding: Rounding
+    ridge: float = DEFAULT_RIDGE
+    pruning_ridge: float = 0.05
+    progress: Callable[[str], None] | None = None
+
+    @property
+    def graph(self) -> NetworkGraph:
+        """The dense network's structure."""
+        return self.space.graph
+
+    @cached_property
+    def sensitivity(self) -> Sensitivity:
+        """Measured on first use, then shared by every formulation and baseline of this problem."""
+        asked = {name: widths for name, widths in self.space.widths.items() if len(widths) > 1 or self.space.removable}
+        return measure_sensitivity(
+            self.dense, self.graph, self.answers, asked, self.rounding.quick(), self.ridge, self._say("sensitivity")
+        )
+
+    @cached_property
+    def removals(self) -> sparse.csr_matrix:
+        """Pairwise energy of removals in nats, measured on first use: ``(num_units, num_units)``."""
+        if self.progress is not None:
+            self.progress(f"measuring removals in {len(self.graph.groups)} groups")
+        return measure_removals(
+            self.dense, self.graph, self.answers, self.sensitivity, NearestRounding(), self.ridge, self.pruning_ridge
+        )
+
+    def under(self, limits: Limits) -> Problem:
+        """The same problem, measurements included, under another budget."""
+        other = replace(self, limits=limits)
+        for measured in ("sensitivity", "removals"):
+            if measured in self.__dict__:
+                other.__dict__[measured] = self.__dict__[measured]
+        return other
+
+    def _say(self, what: str) -> Callable[[str], None]:
+        def say(name: str) -> None:
+            if self.progress is not None:
+                self.progress(f"{what}: {name}")
+
+        return say

@@ -1,0 +1,1 @@
+"""What rounding a layer and removing channels costs the network's answers."""

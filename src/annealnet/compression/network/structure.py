@@ -1,0 +1,258 @@
+"""A network as channels see it: layers, norms, dependency groups, and what a set of channels costs.
+
+A *unit* is the smallest thing that can be removed: an equivalence class of channels that must go together
+(tied by residual sums, batch norms, depthwise and grouped convolutions). Units are numbered 0 … num_units − 1
+in execution order; -1 marks a channel that always stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned"]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution or linear layer whose weights can be put on a grid.
+
+    Attributes:
+        name: path of the module.
+        kind: ``"conv"`` or ``"linear"``.
+        weight_shape: ``(out_channels, in_channels / groups, *kernel)`` of the dense layer.
+        groups: groups of the dense convolution, 1 for linear layers.
+        out_units: int64 ``(out_channels,)`` unit of each output channel, -1 where it stays.
+        in_units: int64 ``(in_channels,)`` unit of each input channel (linear: of each input feature), -1
+            where it stays.
+        norm: the batch norm that directly and solely follows, hence can be folded.
+        has_bias: whether the dense layer has a bias.
+    """
+
+    name: str
+    kind: Literal["conv", "linear"]
+    weight_shape: tuple[int, ...]
+    groups: int
+    out_units: np.ndarray
+    in_units: np.ndarray
+    norm: str | None
+    has_bias: bool
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every output reads one input channel only, so that ``groups`` shrinks with the inputs."""
+        return self.groups > 1 and self.groups == len(self.in_units)
+
+    @property
+    def kernel_size(self) -> int:
+        """Weights per (output channel, input channel) pair: 9 for 3×3, 1 for linear layers."""
+        return math.prod(self.weight_shape[2:])
+
+    @property
+    def fan_in_units(self) -> np.ndarray:
+        """Units of the input channels that one output channel reads: ``(in_channels / groups,)``.
+
+        The groups of a grouped convolution all read the same units in the same order; a depthwise one reads
+        its own
+        channel only, which is there as long as the output is: -1.
+        """
+        if self.depthwise:
+            return np.full(1, -1, dtype=np.int64)
+        return self.in_units[: len(self.in_units) // self.groups]
+
+    @property
+    def stores_bias(self) -> bool:
+        """Whether the layer has a bias once its batch norm is folded."""
+        return self.has_bias or self.norm is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """A batch norm.
+
+    Attributes:
+        name: path of the module.
+        units: int64 ``(channels,)`` unit of each channel, -1 where it stays.
+        folded_into: the layer it can be folded into, or None.
+    """
+
+    name: str
+    units: np.ndarray
+    folded_into: str | None
+
+
+@dataclass(frozen=True)
+class DependencyGroup:
+    """Units that are produced, normalised and read by the same modules. At least one of them must be kept.
+
+    Attributes:
+        name: the first producing layer's name (with a number where several groups begin there).
+        units: the unit numbers, ascending.
+        producers: layers that compute these channels.
+        readers: layers that read them.
+        norms: batch norms between.
+    """
+
+    name: str
+    units: tuple[int, ...]
+    producers: tuple[str, ...]
+    readers: tuple[str, ...]
+    norms: tuple[str, ...]
+
+    def __str__(self) -> str:
+        words = f"{self.name}: {len(self.units)} units, computed by {', '.join(self.producers)}"
+        if self.norms:
+            words += f"; normalised by {', '.join(self.norms)}"
+        return words + f"; read by {', '.join(self.readers)}"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Something that is left dense.
+
+    Attributes:
+        name: module or operation.
+        reason: why, in words.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class AffineCount:
+    """How many channels are kept, affine in the removal bits: N(p) = const + Σ_i coefs_i · p[units_i].
+
+    Attributes:
+        const: channels of the dense layer.
+        units: int64 ``(k,)`` distinct units.
+        coefs: int64 ``(k,)`` minus the number of channels that go with each.
+
+    Example:
+        >>> count = AffineCount.of(np.array([0, 0, -1, 2]))
+        >>> count.const, count.units.tolist(), count.coefs.tolist()
+        (4, [0, 2], [-2, -1])
+        >>> count.at(np.array([1, 0, 0]))
+        2
+    """
+
+    const: int
+    units: np.ndarray
+    coefs: np.ndarray
+
+    @classmethod
+    def of(cls, slots: np.ndarray) -> AffineCount:
+        """Counts the slots of units ``(slots,)``, -1 for slots that stay."""
+        units, number = np.unique(slots[slots >= 0], return_counts=True)
+        return cls(len(slots), units, -number)
+
+    def at(self, removed: np.ndarray) -> int:
+        """The count for removal bits ``(num_units,)``, 1 = removed."""
+        return int(self.const + self.coefs @ np.asarray(removed)[self.units].astype(np.int64))
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkGraph:
+    """What :func:`~annealnet.compression.network.graph.trace` finds.
+
+    Attributes:
+        layers: layers that can be quantised, in execution order; their channels may be removable.
+        norms: every batch norm that was understood.
+        groups: the removable channels.
+        num_units: number of units.
+        pinned: what stays dense, and why.
+        output_shapes: positions per sample of each layer's output (product of its spatial dimensions).
+        input_shape: one sample's shape, without the batch dimension.
+        input_dtype: name of the example's dtype, such as ``"float32"``.
+    """
+
+    layers: tuple[Layer, ...]
+    norms: tuple[Norm, ...]
+    groups: tuple[DependencyGroup, ...]
+    num_units: int
+    pinned: tuple[Pinned, ...]
+    output_shapes: Mapping[str, int]
+    input_shape: tuple[int, ...]
+    input_dtype: str = "float32"
+
+    @cached_property
+    def _by_name(self) -> dict[str, Layer]:
+        return {layer.name: layer for layer in self.layers}
+
+    def layer(self, name: str) -> Layer:
+        """The layer of that name.
+
+        Raises:
+            ValueError: when there is none.
+        """
+        if name not in self._by_name:
+            raise ValueError(f"layer={name!r} is not part of this network: it has {', '.join(self._by_name)}")
+        return self._by_name[name]
+
+    def checked_keep(self, keep: np.ndarray) -> np.ndarray:
+        """``keep`` as a bool array ``(num_units,)``.
+
+        Raises:
+            ValueError: when its shape is wrong or a group would lose its last channel.
+        """
+        kept = np.asarray(keep)
+        if kept.shape != (self.num_units,) or kept.dtype != np.bool_:
+            raise ValueError(
+                f"keep has shape {kept.shape} and dtype {kept.dtype}: give a bool array of shape "
+                f"({self.num_units},), True where a unit stays"
+            )
+        for group in self.groups:
+            if not kept[list(group.units)].any():
+                raise ValueError(f"keep removes every channel of group {group.name!r}: leave at least one of them")
+        return kept
+
+    def keep_for(self, layer: Layer | str, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which outputs and inputs of a layer stay, bool ``(out_channels,)`` and ``(in_channels,)``."""
+        layer = self.layer(layer) if isinstance(layer, str) else layer
+        return slots_kept(layer.out_units, keep), slots_kept(layer.in_units, keep)
+
+    def weights(self, layer: Layer, keep: np.ndarray) -> int:
+        """Weights of a layer that are left: outputs · inputs per output · kernel size."""
+        outputs = int(slots_kept(layer.out_units, keep).sum())
+        return outputs * int(slots_kept(layer.fan_in_units, keep).sum()) * layer.kernel_size
+
+    def macs(self, keep: np.ndarray | None = None) -> int:
+        """Multiply-adds of one sample's pass through ``layers``; None counts the dense network."""
+        keep = np.ones(self.num_units, dtype=bool) if keep is None else keep
+        return sum(self.weights(layer, keep) * self.output_shapes[layer.name] for layer in self.layers)
+
+    def affine_counts(self) -> dict[str, tuple[AffineCount, AffineCount]]:
+        """Per layer the kept output channels, and the kept input channels *that one output reads*.
+
+        Their product times ``kernel_size`` is exactly the number of weights, for grouped and depthwise
+        convolutions too: N_w(p) = kernel_size · N_out(p) · N_in(p).
+        """
+        return {layer.name: (AffineCount.of(layer.out_units), AffineCount.of(layer.fan_in_units)) for layer in self.layers}
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.layers)} layers, {len(self.groups)} groups, {self.num_units} removable units"]
+        lines += [f"  {group}" for group in self.groups]
+        if self.pinned:
+            lines += ["left dense:", *(f"  {pinned}" for pinned in self.pinned)]
+        return "\n".join(lines)
+
+
+def slots_kept(units: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Bool per slot: slots of unit -1 stay, the others follow ``keep``.
+
+    Example:
+        >>> slots_kept(np.array([-1, 0, 1, 0]), np.array([False, True])).tolist()
+        [True, False, True, False]
+    """
+    kept = np.ones(len(units), dtype=bool)
+    removable = units >= 0
+    kept[removable] = np.asarray(keep, dtype=bool)[units[removable]]
+    return kept
