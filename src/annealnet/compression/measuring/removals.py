@@ -19,7 +19,7 @@ from torch import nn
 from annealnet.compression.measuring.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity, answer_divergence
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import PROBED_FAN_IN, DenseAnswers, compensate

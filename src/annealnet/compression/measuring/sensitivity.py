@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import NearestRounding, Rounding

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import Rounding
