@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
-from annealnet.compression.network.channel_rules import FUNCTION_RULES, Call, NotUnderstood, kept, spatial
-from annealnet.compression.network.shape_rules import SHAPE_RULES, flattened
+from annealnet.compression.network.channel_rules import FUNCTION_RULES
+from annealnet.compression.network.passage import NotUnderstood, flattened, kept, spatial
+from annealnet.compression.network.shape_rules import SHAPE_RULES
 from annealnet.compression.network.structure import Pinned
 
 __all__ = ["Labeller", "QuantizableLayer", "conv_groups"]
@@ -104,11 +106,11 @@ class Labeller(fx.Interpreter):
         if not any(True for _ in call.labelled()):
             return None
         if type(module) in _ELEMENTWISE or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
-            return kept(call)
+            return kept(call.passage())
         if type(module) in _SPATIAL:
-            return spatial(call)
+            return spatial(call.passage())
         if isinstance(module, nn.Flatten):
-            return flattened(call, module.start_dim, module.end_dim)
+            return flattened(call.passage(), module.start_dim, module.end_dim)
         raise NotUnderstood(f"{type(module).__name__} is not understood")
 
     def _layer(self, node: fx.Node, name: str, module: QuantizableLayer, call: Call) -> Channels:
@@ -146,7 +148,7 @@ class Labeller(fx.Interpreter):
         if value is None:
             self.norms[name] = (node, np.full(channels, -1, dtype=np.int64))
             return None
-        if kept(call).axis != 1:
+        if kept(call.passage()).axis != 1:
             raise NotUnderstood("it normalises another dimension than the channels")
         self.norms[name] = (node, value.labels)
         return value
