@@ -13,6 +13,7 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
 from annealnet.compression.network.calibration import check_network, fingerprint, read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
 from annealnet.compression.refitting.settled import SettledLayers
@@ -74,7 +75,7 @@ def quantize(
     dense = check_network(model, calibration.x)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
-        raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to quantise")
+        raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to quantise")
     widths = _widths(graph, bits)
     chosen = rounding if rounding is not None else AnnealedRounding(group=group, symmetric=symmetric, seed=seed)
     if (chosen.group, chosen.symmetric) != (group, symmetric):

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
@@ -20,11 +19,11 @@ __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "P
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or linear layer whose weights can be put on a grid.
+    """A layer whose weights can be put on a grid.
 
     Attributes:
         name: path of the module.
-        kind: ``"conv"`` or ``"linear"``.
+        kind: its kind in a word, such as ``"conv"`` or ``"linear"``.
         weight_shape: ``(out_channels, in_channels / groups, *kernel)`` of the dense layer.
         groups: groups of the dense convolution, 1 for linear layers.
         out_units: int64 ``(out_channels,)`` unit of each output channel, -1 where it stays.
@@ -35,7 +34,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["conv", "linear"]
+    kind: str
     weight_shape: tuple[int, ...]
     groups: int
     out_units: np.ndarray
