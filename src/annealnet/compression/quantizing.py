@@ -89,7 +89,7 @@ def quantize(
     plan = CompressionPlan.of(graph, keep, widths, shape, Grid(8, group, symmetric))
     say = progress or (lambda _: None)
     for pinned in graph.pinned:
-        say(f"left dense: {pinned.name}: {pinned.reason}")
+        say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(calibration.x)} samples")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     settings = (tuple(sorted(widths.items())), repr(chosen), ridge, seed)
@@ -103,7 +103,9 @@ def quantize(
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
     }  # fmt: skip
-    report = Report(before, after, layers, kept.certificate(seed), (), tuple(map(str, graph.pinned)), said)
+    report = Report(
+        before, after, layers, kept.certificate(seed), (), tuple(map(str, graph.pinned)), said, graph.stays_dense
+    )
     return CompressedNetwork(small.eval(), plan, report, grids, x[:1].clone())
 
 

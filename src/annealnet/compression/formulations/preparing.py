@@ -64,7 +64,7 @@ def prepare(
     if progress is not None:
         progress(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
         for pinned in graph.pinned:
-            progress(f"left dense: {pinned.name}: {pinned.reason}")
+            progress(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
 

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from annealnet.compression.network.kinds import Embedding, LayerKind, NormKind, kind_of, layer_kind
+from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labeller
+from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned
 from annealnet.compression.network.tracing import symbolic_trace
 
@@ -108,9 +110,10 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     return NetworkGraph(
         layers=layers,
         norms=norms,
-        groups=_groups(layers, norms, len(order)),
+        groups=grouped_units(layers, norms, len(order)),
         num_units=len(order),
-        pinned=(*labeller.pinned, *_left_out(labeller)),
+        pinned=(*labeller.pinned, *_left_dense(labeller, folded)),
+        num_bytes=tensor_bytes(labeller.modules[""]),
         output_shapes={
             name: math.prod(labeller.shapes[node]) // (labeller.shapes[node][0] * len(labels.outputs))
             for name, (node, labels) in found.items()
@@ -144,19 +147,12 @@ def _pin_unread(labeller: Labeller) -> None:
             labeller.pinned.append(Pinned(name, "no layer reads these channels"))
 
 
-def _left_out(labeller: Labeller) -> list[Pinned]:
-    """Layers that are neither pruned nor quantised, with the reason."""
-    found = []
-    for name, module in labeller.modules.items():
-        if isinstance(kind_of(module), LayerKind) and name not in labeller.layers:
-            reason = labeller.refused.get(name, "it is not called as a module by the traced forward")
-            for path in labeller.opaque:
-                if f"{name}.".startswith(f"{path}."):
-                    reason = f"it is inside {path!r}, whose forward cannot be traced"
-            found.append(Pinned(name, f"stays dense: {reason}"))
-        elif isinstance(module, nn.Embedding):
-            found.append(Pinned(name, f"stays dense: {Embedding().why_dense(module)}"))
-    return found
+def _left_dense(labeller: Labeller, folded: Mapping[str, str]) -> list[Pinned]:
+    """What stays dense, with the tracer's reasons: what it could not look into, and what must not be touched."""
+    reasons = {path: f"it is inside {path!r}, whose forward cannot be traced" for path in labeller.opaque}
+    reasons |= {name: f"it {reason}" for name, reason in labeller.refused.items()}
+    calls = {str(node.target) for node in labeller.graph.nodes if node.op == "call_module"}
+    return left_dense(labeller.modules[""], labeller.layers, folded, reasons, calls)
 
 
 def _foldable(labeller: Labeller) -> dict[str, str]:
@@ -173,27 +169,3 @@ def _foldable(labeller: Labeller) -> dict[str, str]:
         if by_channel and len(before.users) == 1 and kind.affine(norm) is not None:
             found[name] = layer
     return found
-
-
-def _groups(layers: Sequence[Layer], norms: Sequence[Norm], num_units: int) -> tuple[DependencyGroup, ...]:
-    """Units with the same producers, readers and norms form one group."""
-    producers: list[list[str]] = [[] for _ in range(num_units)]
-    readers: list[list[str]] = [[] for _ in range(num_units)]
-    normed: list[list[str]] = [[] for _ in range(num_units)]
-    for layer in layers:
-        for found, slots in ((producers, layer.out_units), (readers, layer.in_units)):
-            for unit in np.unique(slots[slots >= 0]):
-                found[unit].append(layer.name)
-    for norm in norms:
-        for unit in np.unique(norm.units[norm.units >= 0]):
-            normed[unit].append(norm.name)
-    members: dict[tuple[tuple[str, ...], ...], list[int]] = {}
-    for unit in range(num_units):
-        key = (tuple(producers[unit]), tuple(readers[unit]), tuple(normed[unit]))
-        members.setdefault(key, []).append(unit)
-    groups, begun = [], dict[str, int]()
-    for (made, read, norm_names), units in members.items():
-        begun[made[0]] = begun.get(made[0], 0) + 1
-        name = made[0] if begun[made[0]] == 1 else f"{made[0]}#{begun[made[0]]}"
-        groups.append(DependencyGroup(name, tuple(units), made, read, norm_names))
-    return tuple(groups)

@@ -21,8 +21,8 @@ class BatchNorm(NormKind):
         >>> norm = nn.BatchNorm1d(2).eval()
         >>> _ = norm.running_mean.fill_(3.0)
         >>> gain, shift = BatchNorm().affine(norm)
-        >>> [round(float(value), 3) for value in (gain[0], shift[0])]
-        [1.0, -3.0]
+        >>> torch.stack([gain, shift]).detach().round(decimals=3).tolist()
+        [[1.0, 1.0], [-3.0, -3.0]]
     """
 
     def passes(self, module: nn.Module, passage: Passage) -> Labelled | None:

@@ -59,6 +59,8 @@ class NormKind(Kind):
 
     def why_dense(self, module: nn.Module) -> str:
         """Why it was not folded."""
+        if self.affine(module) is None:
+            return "it normalises by each batch's own moments"
         return "it does not follow one layer alone, so it cannot be folded"
 
     @abstractmethod
