@@ -19,7 +19,7 @@ from annealnet.compression import quantize
 from annealnet.compression.files.storage import put_on_grid
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.patches import layer_rows, sampled_rows
+from annealnet.compression.network.rows import layer_rows, sampled_rows
 from annealnet.compression.network.weights import load_weights
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.refitting.staged import StagedForward

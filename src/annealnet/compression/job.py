@@ -190,6 +190,7 @@ def finish(
     report = Report(
         dense, small, layers, proposed.certificate,
         tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),
+        graph.stays_dense,
     )  # fmt: skip
     plan = CompressionPlan.of(graph, built.keep, built.bits, tuple(x.shape[1:]))
     return CompressedNetwork(built.model, plan, report, built.grids, x[:1].clone())

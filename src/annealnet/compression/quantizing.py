@@ -13,6 +13,7 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
 from annealnet.compression.network.calibration import check_network, fingerprint, read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
 from annealnet.compression.refitting.settled import SettledLayers
@@ -74,7 +75,7 @@ def quantize(
     dense = check_network(model, calibration.x)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
-        raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to quantise")
+        raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to quantise")
     widths = _widths(graph, bits)
     chosen = rounding if rounding is not None else AnnealedRounding(group=group, symmetric=symmetric, seed=seed)
     if (chosen.group, chosen.symmetric) != (group, symmetric):
@@ -88,7 +89,7 @@ def quantize(
     plan = CompressionPlan.of(graph, keep, widths, shape, Grid(8, group, symmetric))
     say = progress or (lambda _: None)
     for pinned in graph.pinned:
-        say(f"left dense: {pinned.name}: {pinned.reason}")
+        say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(calibration.x)} samples")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     settings = (tuple(sorted(widths.items())), repr(chosen), ridge, seed)
@@ -102,7 +103,9 @@ def quantize(
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
     }  # fmt: skip
-    report = Report(before, after, layers, kept.certificate(seed), (), tuple(map(str, graph.pinned)), said)
+    report = Report(
+        before, after, layers, kept.certificate(seed), (), tuple(map(str, graph.pinned)), said, graph.stays_dense
+    )
     return CompressedNetwork(small.eval(), plan, report, grids, x[:1].clone())
 
 

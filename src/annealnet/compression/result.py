@@ -16,6 +16,7 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import save_compressed
 from annealnet.compression.measuring.sensitivity import answer_divergence
 from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.structure import StaysDense
 from annealnet.compression.rounding.grids import Quantized
 from annealnet.energy import Certificate
 
@@ -69,6 +70,7 @@ class Report:
         candidates: (energy, true divergence) of each plan that was built.
         pinned: what was left dense, and why.
         settings: what it takes to run the job again.
+        stays_dense: how many of the dense network's bytes no grid reaches.
     """
 
     dense: Measured
@@ -78,6 +80,7 @@ class Report:
     candidates: tuple[tuple[float, float], ...]
     pinned: tuple[str, ...]
     settings: Mapping[str, Any]
+    stays_dense: StaysDense
 
     @property
     def size_ratio(self) -> float:
@@ -88,8 +91,9 @@ class Report:
         accuracy = ""
         if self.dense.accuracy is not None and self.small.accuracy is not None:
             accuracy = f", accuracy {self.dense.accuracy:.1%} → {self.small.accuracy:.1%} on the calibration data"
+        first = f"{self.stays_dense}\n" if self.stays_dense.noteworthy else ""
         return (
-            f"{self.size_ratio:.2f}x smaller: {self.dense.bytes} → {self.small.bytes} bytes, "
+            f"{first}{self.size_ratio:.2f}x smaller: {self.dense.bytes} → {self.small.bytes} bytes, "
             f"{self.dense.macs} → {self.small.macs} multiply-adds{accuracy}; energy: {self.certificate.describe()}"
         )
 

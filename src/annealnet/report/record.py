@@ -125,6 +125,7 @@ class CompressionReport:
         notes: limits and remarks, one sentence each.
         settings: what it takes to run the job again.
         ours: the method that the page highlights.
+        stays_dense: how much of the network no grid reaches, in words, where that is much; the headline says so.
 
     >>> report = CompressionReport("A tenth", "net", "digits", Totals(100, 50), Totals(10, 20))
     >>> CompressionReport.from_json(report.to_json()) == report
@@ -143,6 +144,7 @@ class CompressionReport:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     ours: str = "data_aware"
+    stays_dense: str = ""
 
     @property
     def size_ratio(self) -> float:

@@ -119,7 +119,13 @@ def headline(report: CompressionReport) -> str:
     >>> small = Totals(bytes=109_400, macs=20, accuracy=0.841)
     >>> headline(CompressionReport("", "ResNet-20", "", Totals(1_094_000, 40, accuracy=0.8733), small))
     'ResNet-20: 10.0× smaller, accuracy 87.3 % → 84.1 %'
+    >>> headline(CompressionReport("", "net", "", Totals(100, 60), Totals(50, 20), stays_dense="40 of 100 bytes stay dense"))
+    'net: 2.0× smaller; 40 of 100 bytes stay dense'
     """
+    return _changes(report) + (f"; {report.stays_dense}" if report.stays_dense else "")
+
+
+def _changes(report: CompressionReport) -> str:
     dense, small = report.dense, report.small
     size = f"{report.network}: {ratio(dense.bytes, small.bytes)} smaller"
     if dense.accuracy is not None and small.accuracy is not None:

@@ -42,6 +42,7 @@ def record(
         candidates=report.candidates,
         notes=tuple(f"Left dense: {text}" for text in report.pinned),
         settings=dict(report.settings),
+        stays_dense=str(report.stays_dense) if report.stays_dense.noteworthy else "",
     )
 
 

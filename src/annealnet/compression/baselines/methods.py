@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.rounding.grids import dequantize
 
 __all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
@@ -48,9 +49,8 @@ def l1_scores(problem: Problem) -> np.ndarray:
     """Mean absolute weight of the filters that produce each unit, ``(num_units,)``."""
     total, weights = np.zeros(problem.graph.num_units), np.zeros(problem.graph.num_units)
     for layer in problem.graph.layers:
-        weight = problem.dense.get_submodule(layer.name).weight
-        assert isinstance(weight, torch.Tensor)
-        norms = weight.detach().abs().flatten(1).sum(1).double().numpy()
+        weight = weight_of(problem.dense.get_submodule(layer.name)).detach()
+        norms = weight.abs().flatten(1).sum(1).double().numpy()
         made = layer.out_units >= 0
         np.add.at(total, layer.out_units[made], norms[made])
         np.add.at(weights, layer.out_units[made], weight[0].numel())
@@ -118,11 +118,11 @@ def uniform_bits(space: PlanSpace, width: int) -> dict[str, int]:
 
 def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
     """HAWQ's Ω_l(b) = mean diag(Fisher_l) · ‖W_l − Q_b(W_l)‖²; the Fisher diagonal from the network's own classes."""
-    weights = {layer.name: problem.dense.get_submodule(layer.name).weight for layer in problem.graph.layers}
+    weights = {layer.name: weight_of(problem.dense.get_submodule(layer.name)) for layer in problem.graph.layers}
     fisher = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
     x = problem.answers.x[:128]
-    parameters = [w for w in weights.values() if isinstance(w, torch.Tensor)]
+    parameters = list(weights.values())
     before = [p.requires_grad for p in parameters]
     for p in parameters:
         p.requires_grad_(True)
@@ -135,7 +135,7 @@ def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
         p.requires_grad_(flag)
     energies = {}
     for name, b in problem.space.choices:
-        weight = torch.as_tensor(weights[name]).detach()
+        weight = weights[name].detach()
         energies[name, b] = fisher[name] * float(((dequantize(problem.rounding(weight, b, None)) - weight) ** 2).sum())
     return energies
 

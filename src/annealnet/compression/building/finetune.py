@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from annealnet.compression.network.kinds import bias_of, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
 __all__ = ["FineTuning", "fine_tune"]
@@ -100,8 +101,8 @@ def fine_tune(
     modules = {name: small.get_submodule(name) for name in grids}
     for name, grid in grids.items():
         module = modules[name]
-        assert isinstance(module.weight, Tensor)
-        parametrize.register_parametrization(module, "weight", _OnGrid(grid, module.weight.ndim), unsafe=True)
+        on_grid = _OnGrid(grid, weight_of(module).ndim)
+        parametrize.register_parametrization(module, layer_kind(module).weight_name, on_grid, unsafe=True)
     _train(small, teacher, x, y, settings, seed, progress)
     trained = {}
     with torch.no_grad():
@@ -111,17 +112,19 @@ def fine_tune(
 
 
 def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
-    parametrization: Any = module.parametrizations["weight"]  # type: ignore[index]
+    parametrizations: Any = module.parametrizations
+    ((name, parametrization),) = parametrizations.items()
     on_grid: _OnGrid = parametrization[0]
     free: Tensor = parametrization.original.detach()
     scale = on_grid.log_scale.exp().flatten().half().float()
     shape = (-1, *([1] * (free.ndim - 1)))
     codes = (free / scale.reshape(shape).clamp_min(1e-7)).clamp(-on_grid.q, on_grid.q).round().to(torch.int8)
-    parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+    parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     trained = Quantized(codes=codes, scale=scale, bits=grid.bits)
-    module.weight.copy_(dequantize(trained))  # type: ignore[operator]
-    if isinstance(module.bias, Tensor):
-        module.bias.copy_(module.bias.half().float())
+    weight_of(module).copy_(dequantize(trained))
+    bias = bias_of(module)
+    if bias is not None:
+        bias.copy_(bias.half().float())
     return trained
 
 

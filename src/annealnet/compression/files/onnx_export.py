@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.kinds import LayerKind, layer_kind
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.files import replacing
 
@@ -91,7 +92,8 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
     for name, grid in quantized.items():
-        found, transposed = _find_weight(name, grid, initialisers, dequantised)
+        kind = layer_kind(model.get_submodule(name))
+        found, transposed = _find_weight(name, kind, grid, initialisers, dequantised)
         if found not in dequantised:
             _put_codes(graph, initialisers[found], grid, transposed)
             dequantised[found] = grid
@@ -162,11 +164,11 @@ def write_model(model: Any, path: Path) -> Path:
 
 
 def _find_weight(
-    name: str, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
+    name: str, kind: LayerKind, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
 ) -> tuple[str, bool]:
     """The initialiser that holds a layer's weight, and whether it holds the transpose (``MatMul`` of a linear layer)."""
     onnx, weight = optional("onnx"), dequantize(grid).numpy()
-    own = f"{name}.weight"
+    own = f"{name}.{kind.weight_name}"
     for candidate in (own, *(other for other in initialisers if other != own)):
         if candidate in taken:  # two layers with equal weights share one initialiser
             if torch.equal(dequantize(taken[candidate]), dequantize(grid)):
@@ -181,7 +183,7 @@ def _find_weight(
         value = onnx.numpy_helper.to_array(tensor)
         if dims == weight.shape and np.array_equal(value, weight):
             return candidate, False
-        if weight.ndim == 2 and np.array_equal(value.T, weight):
+        if kind.transposed_in_onnx and np.array_equal(value.T, weight):
             return candidate, True
     raise ValueError(
         f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid first"

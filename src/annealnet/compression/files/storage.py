@@ -25,6 +25,7 @@ from annealnet.compression.files.packing import pack, packed_bytes, unpack
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
 from annealnet.compression.network.graph import trace
+from annealnet.compression.network.kinds import bias_of, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
@@ -136,7 +137,7 @@ def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict
 
 def _rest(model: nn.Module, layers: list[str]) -> dict[str, Tensor]:
     """The state dict without the layers' weights and biases."""
-    own = {f"{name}.{part}" for name in layers for part in ("weight", "bias")}
+    own = {part for name in layers for part in own_tensors(name, model.get_submodule(name))}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in own and tensor.numel()}
 
 
@@ -152,9 +153,10 @@ def put_on_grid(model: nn.Module, quantized: Mapping[str, Quantized]) -> nn.Modu
     """Sets the layers' weights to their grid values and their biases to float16 numbers, in place; returns the model."""
     for name, grid in quantized.items():
         module = model.get_submodule(name)
-        module.weight.copy_(dequantize(grid))  # type: ignore[operator]
-        if isinstance(module.bias, Tensor):
-            module.bias.copy_(module.bias.half().float())
+        weight_of(module).copy_(dequantize(grid))
+        bias = bias_of(module)
+        if bias is not None:
+            bias.copy_(bias.half().float())
     return model
 
 
@@ -193,14 +195,15 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
         grid, module = quantized[name], model.get_submodule(name)
         if grid.grid != plan.grid(name):
             raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
-        if not torch.equal(dequantize(grid), module.weight.detach()):  # type: ignore[operator]
+        if not torch.equal(dequantize(grid), weight_of(module).detach()):
             raise ValueError(f"model: layer {name!r} does not hold its grid values: call put_on_grid(model, quantized)")
         codes.append(torch.from_numpy(pack(grid.codes.numpy(), grid.grid)))
         scales.append(grid.scale.reshape(-1))
         if grid.zero is not None:
             zeros.append(grid.zero.reshape(-1))
-        if isinstance(module.bias, Tensor):
-            biases.append(module.bias.detach())
+        bias = bias_of(module)
+        if bias is not None:
+            biases.append(bias.detach())
     tensors = {"codes": torch.cat(codes), "scales": _narrowest(torch.cat(scales))}
     if zeros:
         tensors["zeros"] = torch.cat(zeros)
@@ -282,8 +285,7 @@ def _fill(model: nn.Module, plan: CompressionPlan, tensors: Mapping[str, Tensor]
 
     for name, bits in plan.bits.items():
         module = model.get_submodule(name)
-        weight = module.weight
-        assert isinstance(weight, Tensor)
+        weight, bias = weight_of(module), bias_of(module)
         grid = plan.grid(name)
         packed = take("codes", packed_bytes(weight.numel(), bits)).numpy()
         codes = torch.from_numpy(unpack(packed, weight.numel(), grid)).reshape(weight.shape)
@@ -291,7 +293,7 @@ def _fill(model: nn.Module, plan: CompressionPlan, tensors: Mapping[str, Tensor]
         scale = take("scales", math.prod(shape)).float().reshape(shape)
         zero = None if grid.symmetric else take("zeros", math.prod(shape)).reshape(shape)
         weight.copy_(dequantize(Quantized(codes, scale, bits, zero, grid.group)))
-        if isinstance(module.bias, Tensor):
-            module.bias.copy_(take("biases", len(weight)).float())
+        if bias is not None:
+            bias.copy_(take("biases", len(weight)).float())
     for tensor in _rest(model, list(plan.bits)).values():
         tensor.copy_(take(_rest_name(tensor), tensor.numel()).reshape(tensor.shape))

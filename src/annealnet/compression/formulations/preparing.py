@@ -13,6 +13,7 @@ from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.network.calibration import Calibration, check_network
 from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.rounding import AnnealedRounding, Rounding
@@ -53,7 +54,7 @@ def prepare(
     dense = check_network(model, calibration.x)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
-        raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to compress")
+        raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
     overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]))
@@ -63,7 +64,7 @@ def prepare(
     if progress is not None:
         progress(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
         for pinned in graph.pinned:
-            progress(f"left dense: {pinned.name}: {pinned.reason}")
+            progress(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
 

@@ -19,7 +19,8 @@ from torch import nn
 from annealnet.compression.measuring.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity, answer_divergence
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.kinds import weight_of
+from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import PROBED_FAN_IN, DenseAnswers, compensate
@@ -62,7 +63,7 @@ def _layer_errors(
     if layer.depthwise:
         return []
     rows = layer_rows(module, x, seed, sampled_rows(layer))
-    matrices = weight_matrix(module, module.weight)  # type: ignore[arg-type]
+    matrices = weight_matrix(module, weight_of(module))
     slots = torch.from_numpy(layer.in_units).reshape(layer.groups, -1)
     found = []
     for group in range(layer.groups):

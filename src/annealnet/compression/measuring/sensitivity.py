@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.network.kinds import weight_of
+from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import NearestRounding, Rounding
@@ -169,9 +170,8 @@ def _output_error(
     module: nn.Module, rows: Tensor, gram: Tensor | None, target: Tensor, bits: int, rounding: Rounding
 ) -> np.ndarray:
     """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    answered = rows_times_weight(rows, weight_matrix(module, dequantize(rounding(weight.detach(), bits, gram))))
+    rounded = dequantize(rounding(weight_of(module).detach(), bits, gram))
+    answered = rows_times_weight(rows, weight_matrix(module, rounded))
     centred, wanted = answered - answered.mean(0), target - target.mean(0)
     scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)
     return ((wanted - scale * centred) ** 2).mean(0).double().numpy()

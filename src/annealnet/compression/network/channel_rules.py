@@ -7,92 +7,13 @@ silently.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
-from torch import fx
 
-from annealnet.compression.network.channel_labels import Channels, Extent, LabelClasses, Labelled, Sizes
+from annealnet.compression.network.call import Call, Rule
+from annealnet.compression.network.channel_labels import Channels, Extent, Sizes
+from annealnet.compression.network.passage import NotUnderstood, kept, spatial
 
-__all__ = ["FUNCTION_RULES", "Call", "NotUnderstood", "Rule", "kept", "spatial"]
-
-
-class NotUnderstood(Exception):
-    """An operation whose effect on channels is not known; the message says why."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """One operation of the traced network.
-
-    Attributes:
-        node: its place in the graph.
-        values: labels of everything computed so far.
-        shapes: shapes of every tensor computed so far, this one included.
-        classes: the labels' equivalence classes.
-        pin: pins labels and notes the reason.
-    """
-
-    node: fx.Node
-    values: dict[fx.Node, Labelled | None]
-    shapes: dict[fx.Node, tuple[int, ...]]
-    classes: LabelClasses
-    pin: Callable[[np.ndarray, str], None]
-
-    @property
-    def out_shape(self) -> tuple[int, ...]:
-        """Shape of the result."""
-        if self.node not in self.shapes:
-            raise NotUnderstood("it does not give one tensor")
-        return self.shapes[self.node]
-
-    def labelled(self) -> Iterator[Labelled]:
-        """Every operand that carries labels."""
-        for node in self.node.all_input_nodes:
-            value = self.values.get(node)
-            if value is not None:
-                yield value
-
-    def value(self, argument: Any) -> Labelled | None:
-        """The labels of an argument, None for constants."""
-        return self.values.get(argument) if isinstance(argument, fx.Node) else None
-
-    def shape(self, argument: Any) -> tuple[int, ...] | None:
-        """The shape of a tensor argument, None for other values."""
-        return self.shapes.get(argument) if isinstance(argument, fx.Node) else None
-
-    def argument(self, place: int, name: str, default: Any = None) -> Any:
-        """An argument by position or keyword."""
-        if len(self.node.args) > place:
-            return self.node.args[place]
-        return self.node.kwargs.get(name, default)
-
-    def channels(self) -> Channels:
-        """The first operand, which alone may carry labels."""
-        value = self.value(self.argument(0, "input"))
-        if not isinstance(value, Channels) or any(other is not value for other in self.labelled()):
-            raise NotUnderstood("several operands carry channels")
-        return value
-
-
-def kept(call: Call) -> Channels:
-    """Element by element: the labels stay where they are."""
-    value, shape = call.channels(), call.out_shape
-    if any(call.value(node) is None and call.shape(node) for node in call.node.all_input_nodes):
-        raise NotUnderstood("it takes a second tensor")
-    if len(shape) <= value.axis or shape[value.axis] != len(value.labels):
-        raise NotUnderstood("it changes the number of channels")
-    return value
-
-
-def spatial(call: Call) -> Channels:
-    """Pooling, resizing: works on the dimensions behind the channels."""
-    value = kept(call)
-    if value.axis != 1 or len(call.out_shape) < 3:
-        raise NotUnderstood("the channels are not in dimension 1")
-    return value
+__all__ = ["FUNCTION_RULES"]
 
 
 def _tied(call: Call) -> Channels | None:
@@ -158,12 +79,11 @@ _SPATIAL = """
     interpolate upsample
 """
 _TIED = "add sub mul div truediv true_divide multiply subtract divide maximum minimum pow rsub expand_as"
-Rule = Callable[[Call], Labelled | None]
 
 #: What is known of functions and tensor methods, by name (in-place forms go by the plain name).
 FUNCTION_RULES: dict[str, Rule] = {
-    **dict.fromkeys(_KEPT.split(), kept),
-    **dict.fromkeys(_SPATIAL.split(), spatial),
+    **dict.fromkeys(_KEPT.split(), lambda call: kept(call.passage())),
+    **dict.fromkeys(_SPATIAL.split(), lambda call: spatial(call.passage())),
     **dict.fromkeys(_TIED.split(), _tied),
     **dict.fromkeys(("cat", "concat", "concatenate"), _concatenated),
 }

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from annealnet.compression.network.labelling import Labeller, QuantizableLayer, conv_groups
+from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
+from annealnet.compression.network.labelling import Labeller
+from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned
 from annealnet.compression.network.tracing import symbolic_trace
 
@@ -90,7 +93,7 @@ def _untouchable(traced: fx.GraphModule, model: nn.Module) -> Mapping[str, str]:
 def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     """The labels as units, groups, layers and norms."""
     classes, found = labeller.classes, labeller.layers
-    roots = [int(root) for _, labels, _ in found.values() for root in classes.roots(labels)]
+    roots = [int(root) for _, labels in found.values() for root in classes.roots(labels.outputs)]
     order = dict.fromkeys(root for root in roots if root >= 0)
     number = {root: unit for unit, root in enumerate(order)} | {-1: -1}
 
@@ -101,18 +104,19 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     norms = tuple(Norm(name, units(labels), folded.get(name)) for name, (_, labels) in labeller.norms.items())
     norm_of = {layer: norm for norm, layer in folded.items()}
     layers = tuple(
-        _layer(name, labeller.modules[name], units(labels), units(reads), norm_of.get(name))
-        for name, (_, labels, reads) in found.items()
+        _layer(name, labeller.modules[name], units(labels.outputs), units(labels.reads), norm_of.get(name))
+        for name, (_, labels) in found.items()
     )
     return NetworkGraph(
         layers=layers,
         norms=norms,
-        groups=_groups(layers, norms, len(order)),
+        groups=grouped_units(layers, norms, len(order)),
         num_units=len(order),
-        pinned=(*labeller.pinned, *_left_out(labeller)),
+        pinned=(*labeller.pinned, *_left_dense(labeller, folded)),
+        num_bytes=tensor_bytes(labeller.modules[""]),
         output_shapes={
-            name: math.prod(labeller.shapes[node]) // (labeller.shapes[node][0] * len(labels))
-            for name, (node, labels, _) in found.items()
+            name: math.prod(labeller.shapes[node]) // (labeller.shapes[node][0] * len(labels.outputs))
+            for name, (node, labels) in found.items()
         },
         input_shape=tuple(example.shape[1:]),
         input_dtype=str(example.dtype).removeprefix("torch."),
@@ -120,42 +124,35 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
 
 
 def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray, norm: str | None) -> Layer:
-    assert isinstance(module, QuantizableLayer)
+    kind = layer_kind(module)
     return Layer(
         name=name,
-        kind="linear" if isinstance(module, nn.Linear) else "conv",
-        weight_shape=tuple(module.weight.shape),
-        groups=conv_groups(module),
+        kind=kind.word,
+        weight_shape=tuple(kind.weight(module).shape),
+        groups=kind.groups(module),
         out_units=outputs,
         in_units=inputs,
         norm=norm,
-        has_bias=module.bias is not None,
+        has_bias=kind.bias(module) is not None,
     )
 
 
 def _pin_unread(labeller: Labeller) -> None:
     """Channels that no layer reads cannot be masked, hence not compared: they stay."""
-    roots = {name: labeller.classes.roots(reads) for name, (_, _, reads) in labeller.layers.items()}
+    roots = {name: labeller.classes.roots(labels.reads) for name, (_, labels) in labeller.layers.items()}
     read = np.unique(np.concatenate([np.empty(0, np.int64), *roots.values()]))
-    for name, (_, labels, _) in labeller.layers.items():
-        own = labeller.classes.roots(labels)
-        if labeller.classes.pin(labels[(own >= 0) & ~np.isin(own, read)]):
+    for name, (_, labels) in labeller.layers.items():
+        own = labeller.classes.roots(labels.outputs)
+        if labeller.classes.pin(labels.outputs[(own >= 0) & ~np.isin(own, read)]):
             labeller.pinned.append(Pinned(name, "no layer reads these channels"))
 
 
-def _left_out(labeller: Labeller) -> list[Pinned]:
-    """Layers that are neither pruned nor quantised, with the reason."""
-    found = []
-    for name, module in labeller.modules.items():
-        if isinstance(module, QuantizableLayer) and name not in labeller.layers:
-            reason = labeller.refused.get(name, "it is not called as a module by the traced forward")
-            for path in labeller.opaque:
-                if f"{name}.".startswith(f"{path}."):
-                    reason = f"it is inside {path!r}, whose forward cannot be traced"
-            found.append(Pinned(name, f"stays dense: {reason}"))
-        elif isinstance(module, nn.Embedding):
-            found.append(Pinned(name, "stays dense: it is an embedding"))
-    return found
+def _left_dense(labeller: Labeller, folded: Mapping[str, str]) -> list[Pinned]:
+    """What stays dense, with the tracer's reasons: what it could not look into, and what must not be touched."""
+    reasons = {path: f"it is inside {path!r}, whose forward cannot be traced" for path in labeller.opaque}
+    reasons |= {name: f"it {reason}" for name, reason in labeller.refused.items()}
+    calls = {str(node.target) for node in labeller.graph.nodes if node.op == "call_module"}
+    return left_dense(labeller.modules[""], labeller.layers, folded, reasons, calls)
 
 
 def _foldable(labeller: Labeller) -> dict[str, str]:
@@ -164,34 +161,11 @@ def _foldable(labeller: Labeller) -> dict[str, str]:
     for name, (node, _) in labeller.norms.items():
         before, norm = node.all_input_nodes[0], labeller.modules[name]
         layer = str(before.target)
-        if before.op != "call_module" or layer not in labeller.layers or norm.running_mean is None:
+        kind = kind_of(norm)
+        if before.op != "call_module" or layer not in labeller.layers or not isinstance(kind, NormKind):
             continue
         # behind a linear layer on (samples, positions, features) it normalises positions
-        by_channel = not isinstance(labeller.modules[layer], nn.Linear) or len(labeller.shapes[before]) == 2
-        if by_channel and len(before.users) == 1:
+        by_channel = labeller.layers[layer][1].axis == 1
+        if by_channel and len(before.users) == 1 and kind.affine(norm) is not None:
             found[name] = layer
     return found
-
-
-def _groups(layers: Sequence[Layer], norms: Sequence[Norm], num_units: int) -> tuple[DependencyGroup, ...]:
-    """Units with the same producers, readers and norms form one group."""
-    producers: list[list[str]] = [[] for _ in range(num_units)]
-    readers: list[list[str]] = [[] for _ in range(num_units)]
-    normed: list[list[str]] = [[] for _ in range(num_units)]
-    for layer in layers:
-        for found, slots in ((producers, layer.out_units), (readers, layer.in_units)):
-            for unit in np.unique(slots[slots >= 0]):
-                found[unit].append(layer.name)
-    for norm in norms:
-        for unit in np.unique(norm.units[norm.units >= 0]):
-            normed[unit].append(norm.name)
-    members: dict[tuple[tuple[str, ...], ...], list[int]] = {}
-    for unit in range(num_units):
-        key = (tuple(producers[unit]), tuple(readers[unit]), tuple(normed[unit]))
-        members.setdefault(key, []).append(unit)
-    groups, begun = [], dict[str, int]()
-    for (made, read, norm_names), units in members.items():
-        begun[made[0]] = begun.get(made[0], 0) + 1
-        name = made[0] if begun[made[0]] == 1 else f"{made[0]}#{begun[made[0]]}"
-        groups.append(DependencyGroup(name, tuple(units), made, read, norm_names))
-    return tuple(groups)

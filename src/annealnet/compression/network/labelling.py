@@ -8,38 +8,17 @@ from typing import Any
 import numpy as np
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
-from annealnet.compression.network.channel_rules import FUNCTION_RULES, Call, NotUnderstood, kept, spatial
-from annealnet.compression.network.shape_rules import SHAPE_RULES, flattened
+from annealnet.compression.network.channel_rules import FUNCTION_RULES
+from annealnet.compression.network.kinds import LayerKind, LayerLabels, NormKind, kind_of
+from annealnet.compression.network.passage import NotUnderstood
+from annealnet.compression.network.shape_rules import SHAPE_RULES
 from annealnet.compression.network.structure import Pinned
 
-__all__ = ["Labeller", "QuantizableLayer", "conv_groups"]
+__all__ = ["Labeller"]
 
-QuantizableLayer = nn.Conv1d | nn.Conv2d | nn.Linear
 _RULES = FUNCTION_RULES | SHAPE_RULES
-
-
-def conv_groups(module: QuantizableLayer) -> int:
-    """Groups of a convolution, 1 for linear layers."""
-    return 1 if isinstance(module, nn.Linear) else int(module.groups)
-
-
-def _modules(names: str) -> tuple[type[nn.Module], ...]:
-    return tuple(getattr(nn, name) for name in names.split())
-
-
-_ELEMENTWISE = _modules("""
-    ReLU ReLU6 LeakyReLU ELU SELU CELU GELU SiLU Mish Hardswish Hardsigmoid Hardtanh Sigmoid Tanh Softplus
-    Softsign LogSigmoid Threshold Tanhshrink Softshrink Hardshrink Identity Dropout Dropout1d Dropout2d
-    Dropout3d AlphaDropout
-""")
-_SPATIAL = _modules("""
-    MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d AdaptiveAvgPool1d
-    AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d Upsample
-    ZeroPad1d ZeroPad2d ConstantPad1d ConstantPad2d ReflectionPad1d ReflectionPad2d ReplicationPad1d
-    ReplicationPad2d
-""")
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Labeller(fx.Interpreter):
@@ -54,7 +33,7 @@ class Labeller(fx.Interpreter):
         self.values: dict[fx.Node, Labelled | None] = {}
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.modules = dict(model.named_modules())
-        self.layers: dict[str, tuple[fx.Node, np.ndarray, np.ndarray]] = {}
+        self.layers: dict[str, tuple[fx.Node, LayerLabels]] = {}
         self.norms: dict[str, tuple[fx.Node, np.ndarray]] = {}
         self.pinned: list[Pinned] = []
 
@@ -97,59 +76,21 @@ class Labeller(fx.Interpreter):
             raise NotUnderstood(f"its forward cannot be traced: {self.opaque[name]}")
         if name in self.refused and any(True for _ in module.parameters()):
             raise NotUnderstood(f"it {self.refused[name]}")
-        if type(module) in (nn.Conv1d, nn.Conv2d, nn.Linear):
-            return self._layer(node, name, module, call)
-        if isinstance(module, _BATCH_NORMS):
-            return self._norm(node, name, module, call)
+        kind = kind_of(module)
+        if isinstance(kind, LayerKind):
+            labels = kind.labels(module, call.passage())
+            self.layers[name] = (node, labels)
+            return Channels(labels.axis, labels.outputs)
+        if isinstance(kind, NormKind):
+            passed = kind.passes(module, call.passage())
+            stays = np.full(kind.num_channels(module), -1, dtype=np.int64)
+            self.norms[name] = (node, stays if passed is None else passed.labels)
+            return passed
         if not any(True for _ in call.labelled()):
             return None
-        if type(module) in _ELEMENTWISE or (isinstance(module, nn.PReLU) and module.num_parameters == 1):
-            return kept(call)
-        if type(module) in _SPATIAL:
-            return spatial(call)
-        if isinstance(module, nn.Flatten):
-            return flattened(call, module.start_dim, module.end_dim)
-        raise NotUnderstood(f"{type(module).__name__} is not understood")
-
-    def _layer(self, node: fx.Node, name: str, module: QuantizableLayer, call: Call) -> Channels:
-        linear = isinstance(module, nn.Linear)
-        axis = len(call.out_shape) - 1 if linear else 1
-        groups = conv_groups(module)
-        outputs, inputs = len(module.weight), module.weight.shape[1] * groups
-        value = call.value(call.argument(0, "input"))
-        if isinstance(value, Channels) and value.axis == axis:
-            reads = value.labels
-        else:
-            if value is not None:
-                self._pin(node, value.labels, "it works along another dimension than the channels")
-            reads = np.full(inputs, -1, dtype=np.int64)
-        labels = self.classes.fresh(outputs)
-        if groups > 1:
-            self._tie_groups(reads, labels, groups)
-        self.layers[name] = (node, labels, reads)
-        return Channels(axis, labels)
-
-    def _tie_groups(self, reads: np.ndarray, labels: np.ndarray, groups: int) -> None:
-        """Depthwise: an output goes with its input. Grouped: equal places of all groups go together."""
-        if groups == len(reads):
-            self.classes.tie(np.repeat(reads, len(labels) // groups), labels)
-            return
-        for slots in (reads, labels):
-            by_group = slots.reshape(groups, -1)
-            for group in by_group[1:]:
-                self.classes.tie(by_group[0], group)
-
-    def _norm(self, node: fx.Node, name: str, module: nn.Module, call: Call) -> Labelled | None:
-        channels = module.num_features
-        assert isinstance(channels, int)
-        value = call.value(call.argument(0, "input"))
-        if value is None:
-            self.norms[name] = (node, np.full(channels, -1, dtype=np.int64))
-            return None
-        if kept(call).axis != 1:
-            raise NotUnderstood("it normalises another dimension than the channels")
-        self.norms[name] = (node, value.labels)
-        return value
+        if kind is None:
+            raise NotUnderstood(f"{type(module).__name__} is not understood")
+        return kind.passes(module, call.passage())
 
     # ---- pins --------------------------------------------------------------------------------------------
 
@@ -159,17 +100,16 @@ class Labeller(fx.Interpreter):
 
     def _pin_output(self, labels: np.ndarray) -> None:
         self.classes.pin(labels)
-        ends = [name for name, (_, own, _) in self.layers.items() if np.isin(own, labels).any()]
+        ends = [name for name, (_, own) in self.layers.items() if np.isin(own.outputs, labels).any()]
         self.pinned += [Pinned(name, "its channels are the network's output") for name in ends]
 
     def _misfit(self, node: fx.Node, error: Exception) -> str:
         first = next(iter(self.shapes), node)
         text = f"example holds samples of shape {self.shapes.get(first, ())[1:]}"
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.Conv1d | nn.Conv2d):
-            return f"{text}: layer {node.target!r} expects {module.in_channels} channels in dimension 1; {error}"
-        if isinstance(module, nn.Linear):
-            return f"{text}: layer {node.target!r} expects {module.in_features} features at the end; {error}"
+        kind = None if module is None else kind_of(module)
+        if isinstance(kind, LayerKind) and module is not None:
+            return f"{text}: layer {node.target!r} expects {kind.expects(module)}; {error}"
         return f"{text}, which does not fit the network at {_place(node)}: {error}"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.structure import NetworkGraph
 
 __all__ = ["fold_batch_norms", "reestimate_batch_norms"]
@@ -37,29 +38,24 @@ def fold_batch_norms(model: nn.Module, graph: NetworkGraph) -> nn.Module:
     folded = copy.deepcopy(model)
     for norm in graph.norms:
         module = folded.get_submodule(norm.name)
-        if norm.folded_into is None or isinstance(module, nn.Identity):
+        kind = kind_of(module)
+        moments = kind.affine(module) if isinstance(kind, NormKind) else None  # none: it has been folded
+        if norm.folded_into is None or moments is None:
             continue
-        _fold(folded.get_submodule(norm.folded_into), module)
+        _fold(folded.get_submodule(norm.folded_into), *moments)
         parent, _, leaf = norm.name.rpartition(".")
         setattr(folded.get_submodule(parent), leaf, nn.Identity())
     return folded
 
 
-def _fold(layer: nn.Module, norm: nn.Module) -> None:
-    weight, mean, variance = layer.weight, norm.running_mean, norm.running_var
-    assert isinstance(weight, Tensor)
-    assert isinstance(mean, Tensor)
-    assert isinstance(variance, Tensor)
-    gain = torch.rsqrt(variance + float(norm.eps))  # type: ignore[arg-type]
-    if isinstance(norm.weight, Tensor):
-        gain = gain * norm.weight
-    shift = -mean * gain
-    if isinstance(layer.bias, Tensor):
-        shift = shift + layer.bias * gain
-    if isinstance(norm.bias, Tensor):
-        shift = shift + norm.bias
-    layer.weight = nn.Parameter(weight * gain.reshape(-1, *([1] * (weight.ndim - 1))), requires_grad=weight.requires_grad)
-    layer.bias = nn.Parameter(shift, requires_grad=weight.requires_grad)
+def _fold(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
+    kind = layer_kind(layer)
+    weight, bias = kind.weight(layer), kind.bias(layer)
+    if bias is not None:
+        shift = shift + bias * gain
+    scaled = weight * gain.reshape(-1, *([1] * (weight.ndim - 1)))
+    setattr(layer, kind.weight_name, nn.Parameter(scaled, requires_grad=weight.requires_grad))
+    setattr(layer, kind.bias_name, nn.Parameter(shift, requires_grad=weight.requires_grad))
 
 
 @torch.no_grad()

@@ -8,27 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from annealnet.compression.network.call import Call, Rule
 from annealnet.compression.network.channel_labels import Channels, Extent, Labelled, Sizes
-from annealnet.compression.network.channel_rules import Call, NotUnderstood, Rule
+from annealnet.compression.network.passage import NotUnderstood, flattened
 
-__all__ = ["SHAPE_RULES", "flattened"]
-
-
-def flattened(call: Call, start: int, end: int) -> Channels:
-    """Dimensions ``start`` … ``end`` become one; a label is repeated for each position behind its channel."""
-    value = call.channels()
-    shape = call.shape(call.argument(0, "input"))
-    if shape is None:
-        raise NotUnderstood("its operand is not a tensor")
-    start, end = start % len(shape), end % len(shape)
-    if not start <= value.axis <= end:
-        return Channels(value.axis if value.axis < start else value.axis - (end - start), value.labels)
-    behind, before = math.prod(shape[value.axis + 1 : end + 1]), math.prod(shape[start : value.axis])
-    return Channels(start, np.tile(np.repeat(value.labels, behind), before))
+__all__ = ["SHAPE_RULES"]
 
 
 def _flatten(call: Call) -> Channels:
-    return flattened(call, call.argument(1, "start_dim", 0), call.argument(2, "end_dim", -1))
+    return flattened(call.passage(), call.argument(1, "start_dim", 0), call.argument(2, "end_dim", -1))
 
 
 def _reshaped(call: Call) -> Channels:

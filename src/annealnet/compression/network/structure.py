@@ -11,20 +11,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned"]
+__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "StaysDense"]
+
+#: Share of a network's bytes above which a report begins with what stays dense.
+_NOTEWORTHY = 0.2
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A convolution or linear layer whose weights can be put on a grid.
+    """A layer whose weights can be put on a grid.
 
     Attributes:
         name: path of the module.
-        kind: ``"conv"`` or ``"linear"``.
+        kind: its kind in a word, such as ``"conv"`` or ``"linear"``.
         weight_shape: ``(out_channels, in_channels / groups, *kernel)`` of the dense layer.
         groups: groups of the dense convolution, 1 for linear layers.
         out_units: int64 ``(out_channels,)`` unit of each output channel, -1 where it stays.
@@ -35,7 +37,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["conv", "linear"]
+    kind: str
     weight_shape: tuple[int, ...]
     groups: int
     out_units: np.ndarray
@@ -113,18 +115,50 @@ class DependencyGroup:
 
 @dataclass(frozen=True)
 class Pinned:
-    """Something that is left dense.
+    """Channels that stay, or tensors that stay as they are.
 
     Attributes:
-        name: module or operation.
+        name: module, operation or parameter.
         reason: why, in words.
+        num_bytes: of the tensors that are stored as they are; 0 where only channels stay.
     """
 
     name: str
     reason: str
+    num_bytes: int = 0
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        return f"{self.name}: {self.reason}" + (f" ({self.num_bytes:,} bytes)" if self.num_bytes else "")
+
+
+@dataclass(frozen=True)
+class StaysDense:
+    """How much of a network no grid reaches.
+
+    Attributes:
+        num_bytes: of what stays as it is.
+        of: bytes of the whole dense network.
+
+    Example:
+        >>> print(StaysDense(600, 2400), StaysDense(600, 2400).noteworthy, StaysDense(1, 5).noteworthy)
+        600 of 2,400 bytes (25.0 %) stay dense True False
+    """
+
+    num_bytes: int
+    of: int
+
+    @property
+    def share(self) -> float:
+        """Between 0 and 1."""
+        return self.num_bytes / max(1, self.of)
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether a report has to begin with it: more than a fifth."""
+        return self.share > _NOTEWORTHY
+
+    def __str__(self) -> str:
+        return f"{self.num_bytes:,} of {self.of:,} bytes ({self.share:.1%}) stay dense".replace("%", " %")
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,10 +202,11 @@ class NetworkGraph:
         norms: every batch norm that was understood.
         groups: the removable channels.
         num_units: number of units.
-        pinned: what stays dense, and why.
+        pinned: channels that stay, then every tensor that no layer on a grid owns, with its bytes; and why.
         output_shapes: positions per sample of each layer's output (product of its spatial dimensions).
         input_shape: one sample's shape, without the batch dimension.
         input_dtype: name of the example's dtype, such as ``"float32"``.
+        num_bytes: of all the dense network's tensors as they are.
     """
 
     layers: tuple[Layer, ...]
@@ -182,6 +217,12 @@ class NetworkGraph:
     output_shapes: Mapping[str, int]
     input_shape: tuple[int, ...]
     input_dtype: str = "float32"
+    num_bytes: int = 0
+
+    @property
+    def stays_dense(self) -> StaysDense:
+        """How many of the dense network's bytes no layer on a grid owns."""
+        return StaysDense(sum(pinned.num_bytes for pinned in self.pinned), self.num_bytes)
 
     @cached_property
     def _by_name(self) -> dict[str, Layer]:

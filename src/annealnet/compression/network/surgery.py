@@ -6,9 +6,10 @@ import copy
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from annealnet.compression.network.structure import Layer, NetworkGraph, Norm, slots_kept
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, weight_of
+from annealnet.compression.network.structure import NetworkGraph, Norm, slots_kept
 
 __all__ = ["mask", "remove"]
 
@@ -42,7 +43,9 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
     keep = graph.checked_keep(keep)
     small = copy.deepcopy(model)
     for layer in graph.layers:
-        _narrow_layer(small.get_submodule(layer.name), layer, *graph.keep_for(layer, keep))
+        module, (kept_out, kept_in) = small.get_submodule(layer.name), graph.keep_for(layer, keep)
+        if not (kept_out.all() and kept_in.all()):
+            layer_kind(module).narrow(module, kept_out, kept_in)
     for norm in graph.norms:
         _narrow_norm(small.get_submodule(norm.name), norm, keep)
     return small
@@ -66,8 +69,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
     masked = copy.deepcopy(model)
     with torch.no_grad():
         for layer in graph.layers:
-            weight = masked.get_submodule(layer.name).weight
-            assert isinstance(weight, Tensor)
+            weight = weight_of(masked.get_submodule(layer.name))
             _, kept_in = graph.keep_for(layer, keep)
             by_group = torch.from_numpy(kept_in).reshape(layer.groups, -1)
             by_output = by_group.repeat_interleave(len(layer.out_units) // layer.groups, dim=0)
@@ -75,41 +77,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
     return masked
 
 
-def _narrowed(parameter: Tensor, *kept: np.ndarray) -> Tensor:
-    """The entries kept along the leading dimensions; a parameter stays a parameter."""
-    tensor = parameter.detach()
-    for dim, here in enumerate(kept):
-        tensor = tensor.index_select(dim, torch.from_numpy(np.flatnonzero(here)).to(tensor.device))
-    tensor = tensor.clone()
-    if isinstance(parameter, nn.Parameter):
-        return nn.Parameter(tensor, requires_grad=parameter.requires_grad)
-    return tensor
-
-
-def _narrow_layer(module: nn.Module, layer: Layer, kept_out: np.ndarray, kept_in: np.ndarray) -> None:
-    if kept_out.all() and kept_in.all():
-        return
-    # all groups of a grouped convolution read the same places; a depthwise output reads its only one
-    kept_reads = np.ones(1, dtype=bool) if layer.depthwise else kept_in[: len(kept_in) // layer.groups]
-    assert isinstance(module.weight, Tensor)
-    module.weight = _narrowed(module.weight, kept_out, kept_reads)
-    if isinstance(module.bias, Tensor):
-        module.bias = _narrowed(module.bias, kept_out)
-    outputs, inputs = int(kept_out.sum()), int(kept_in.sum())
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = outputs, inputs
-    elif isinstance(module, nn.Conv1d | nn.Conv2d):
-        module.out_channels, module.in_channels = outputs, inputs
-        if layer.depthwise:
-            module.groups = inputs
-
-
 def _narrow_norm(module: nn.Module, norm: Norm, keep: np.ndarray) -> None:
-    kept = slots_kept(norm.units, keep)
-    if isinstance(module, nn.Identity) or kept.all():  # an identity: the norm has been folded
-        return
-    for name in ("weight", "bias", "running_mean", "running_var"):
-        tensor = getattr(module, name)
-        if isinstance(tensor, Tensor):
-            setattr(module, name, _narrowed(tensor, kept))
-    module.num_features = int(kept.sum())  # type: ignore[assignment]
+    kind, kept = kind_of(module), slots_kept(norm.units, keep)
+    if isinstance(kind, NormKind) and not kept.all():  # any other module stands where the norm was folded
+        kind.narrow(module, kept)

@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import fx, nn
 
+from annealnet.compression.network.kinds import kind_of
+
 __all__ = ["symbolic_trace"]
 
 
 class _Tracer(fx.Tracer):
-    """Remembers the innermost module that could not be traced; treats ``opaque`` modules as leaves."""
+    """Remembers the innermost module that could not be traced; ``opaque`` modules and those of a known kind are leaves."""
 
     def __init__(self, opaque: frozenset[str]) -> None:
         super().__init__()
@@ -19,7 +21,8 @@ class _Tracer(fx.Tracer):
         self.failed: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return module_qualified_name in self.opaque or super().is_leaf_module(m, module_qualified_name)
+        known = kind_of(m) is not None or module_qualified_name in self.opaque
+        return known or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:

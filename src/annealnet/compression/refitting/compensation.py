@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.patches import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.network.kinds import bias_of, weight_of
+from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import Rounding
@@ -60,14 +61,8 @@ class DenseAnswers:
         for layer in graph.layers:
             module = dense.get_submodule(layer.name)
             rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
-            outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, _weight(module)))
+            outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
         return cls(x, outputs, forward.answer(), seed)
-
-
-def _weight(module: nn.Module) -> Tensor:
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach()
 
 
 def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
@@ -172,8 +167,8 @@ def _settle(
     module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float
 ) -> tuple[Quantized, Rounded]:
     """One layer: refit, round, re-centre; the module then holds the grid's values and a float16 bias."""
-    weight = _weight(module)
-    matrix, gram = refit(rows, target, weight_matrix(module, weight), ridge)
+    weight = weight_of(module)
+    matrix, gram = refit(rows, target, weight_matrix(module, weight.detach()), ridge)
     fitted = matrix.transpose(1, 2).reshape(weight.shape)
     grid = rounding(fitted, bits, gram)
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
@@ -183,8 +178,8 @@ def _settle(
     # float16 rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     shift = (target - answered).mean(0)
-    module.weight.copy_(dequantize(grid))  # type: ignore[operator]
-    bias = module.bias
-    if isinstance(bias, Tensor):
+    weight.copy_(dequantize(grid))
+    bias = bias_of(module)
+    if bias is not None:
         bias.copy_((bias + shift).half().float())
     return grid, rounded

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from annealnet.compression.network.kinds import bias_of, weight_of
 from annealnet.compression.rounding import lower_bounds, settled_lattices
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.energy import Certificate
@@ -84,8 +85,9 @@ class SettledLayers:
         tensors = {"codes": grid.codes.contiguous(), "scale": grid.scale.contiguous()}
         if grid.zero is not None:
             tensors["zero"] = grid.zero.contiguous()
-        if isinstance(module.bias, Tensor):
-            tensors["bias"] = module.bias.detach().contiguous()
+        bias = bias_of(module)
+        if bias is not None:
+            tensors["bias"] = bias.detach().contiguous()
         told = {
             "run": self._run, "bits": str(grid.bits), "group": str(grid.group or ""),
             "error": repr(error), "bound": repr(bound),
@@ -113,9 +115,10 @@ class SettledLayers:
             found.get("zero"),
             int(told["group"]) if told["group"] else None,
         )
-        module.weight.copy_(dequantize(grid))  # type: ignore[operator]
-        if isinstance(module.bias, Tensor):
-            module.bias.copy_(found["bias"])
+        weight_of(module).copy_(dequantize(grid))
+        bias = bias_of(module)
+        if bias is not None:
+            bias.copy_(found["bias"])
         self.error += float(told["error"])
         self.bound += float(told["bound"])
         return grid

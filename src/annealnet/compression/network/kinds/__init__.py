@@ -1,0 +1,58 @@
+"""One file per kind of layer: how its labels pass, which rows it reads, how it narrows, is stored and exported.
+
+Everything else asks :func:`kind_of`. A new kind is a file that derives from :class:`LayerKind`, :class:`NormKind` or
+:class:`Kind`, a line here (or a call of :func:`register` from outside, for a class of one's own), and a test.
+"""
+
+from torch import nn
+
+from annealnet.compression.network.kinds.batch_norm import BatchNorm
+from annealnet.compression.network.kinds.conv import Convolution
+from annealnet.compression.network.kinds.elementwise import ELEMENTWISE, Elementwise, SharedSlope
+from annealnet.compression.network.kinds.embedding import Embedding
+from annealnet.compression.network.kinds.flatten import Flatten
+from annealnet.compression.network.kinds.linear import Linear
+from annealnet.compression.network.kinds.pooling import SPATIAL, Spatial
+from annealnet.compression.network.kinds.protocol import Kind, LayerKind, LayerLabels, NormKind
+from annealnet.compression.network.kinds.registry import (
+    bias_of,
+    kind_of,
+    layer_kind,
+    layer_words,
+    own_tensors,
+    register,
+    registered,
+    weight_of,
+)
+
+__all__ = [
+    "BatchNorm",
+    "Convolution",
+    "Elementwise",
+    "Embedding",
+    "Flatten",
+    "Kind",
+    "LayerKind",
+    "LayerLabels",
+    "Linear",
+    "NormKind",
+    "SharedSlope",
+    "Spatial",
+    "bias_of",
+    "kind_of",
+    "layer_kind",
+    "layer_words",
+    "own_tensors",
+    "register",
+    "registered",
+    "weight_of",
+]
+
+register(nn.Linear, kind=Linear())
+register(nn.Conv1d, nn.Conv2d, kind=Convolution())
+register(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, kind=BatchNorm())
+register(nn.Embedding, kind=Embedding())
+register(*ELEMENTWISE, kind=Elementwise())
+register(nn.PReLU, kind=SharedSlope())
+register(*SPATIAL, kind=Spatial())
+register(nn.Flatten, kind=Flatten())

@@ -1,0 +1,248 @@
+"""Everything that no layer on a grid owns is listed with its bytes, and reports begin with it where it is much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from annealnet.compression.network.calibration import read_batches
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.kinds import own_tensors
+from annealnet.compression.network.structure import NetworkGraph, StaysDense
+from annealnet.compression.quantizing import quantize
+from annealnet.report.wording import headline
+from annealnet.studies.recording import record
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.lift, self.layer, self.head = nn.Linear(4, 6), layer, nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.lift(x))[0].mean(1))
+
+
+class Between(nn.Module):
+    """Linear — any module — linear, on (samples, 5, 4)."""
+
+    def __init__(self, middle: nn.Module, features: int = 6) -> None:
+        super().__init__()
+        self.lift, self.layer, self.head = nn.Linear(4, 6), middle, nn.Linear(features, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.lift(x)).mean(1))
+
+
+class Bare(nn.Module):
+    """Parameters and a buffer on a module of the user's own, at the root and below."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.scale = nn.Parameter(torch.ones(6))
+        self.register_buffer("table", torch.zeros(50))
+        self.register_buffer("unsaved", torch.zeros(70), persistent=False)
+        self.inner = Shift()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inner(torch.relu(self.lift(x)) * self.scale)).mean(1)
+
+
+class Shift(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.zeros(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.by
+
+
+class Pairs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.layer, self.head = nn.Linear(4, 6), nn.Bilinear(6, 6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.lift(x)
+        return self.head(self.layer(x, x)).mean(1)
+
+
+class Attention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.layer, self.head = nn.Linear(4, 6), nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.lift(x)
+        return self.head(self.layer(x, x, x)[0].mean(1))
+
+
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.EmbeddingBag(30, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x))
+
+
+class Signal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.layer, self.head = nn.Conv1d(5, 6, 1), nn.ConvTranspose1d(6, 7, 3), nn.Linear(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(self.lift(x)).mean(2))
+
+
+SEQUENCE = torch.zeros(2, 5, 4)
+FLOAT = 4
+#: A network, an example, and what of it stays dense: bytes per name, and words of the reason.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor, dict[str, tuple[int, str]]]] = {
+    "LSTM": (
+        lambda: Recurrent(nn.LSTM(6, 8, batch_first=True)),
+        SEQUENCE,
+        {"layer": (FLOAT * 4 * (6 * 8 + 8 * 8 + 8 + 8), "LSTM is not a kind of layer")},
+    ),
+    "GRU": (
+        lambda: Recurrent(nn.GRU(6, 8, batch_first=True)),
+        SEQUENCE,
+        {"layer": (FLOAT * 3 * (6 * 8 + 8 * 8 + 8 + 8), "GRU is not a kind of layer")},
+    ),
+    "attention": (
+        Attention,
+        SEQUENCE,
+        {
+            "layer": (FLOAT * (18 * 6 + 18), "MultiheadAttention is not a kind of layer"),
+            "layer.out_proj": (FLOAT * (6 * 6 + 6), "inside 'layer', and MultiheadAttention is not understood"),
+        },
+    ),
+    "encoder layer": (
+        lambda: Between(nn.TransformerEncoderLayer(6, 2, 10, batch_first=True)),
+        SEQUENCE,
+        {
+            "layer.self_attn": (FLOAT * (18 * 6 + 18), "inside 'layer', and TransformerEncoderLayer is not understood"),
+            "layer.self_attn.out_proj": (FLOAT * (6 * 6 + 6), "inside 'layer'"),
+            "layer.linear1": (FLOAT * (6 * 10 + 10), "inside 'layer'"),
+            "layer.linear2": (FLOAT * (6 * 10 + 6), "inside 'layer'"),
+            "layer.norm1": (FLOAT * 12, "inside 'layer'"),
+            "layer.norm2": (FLOAT * 12, "inside 'layer'"),
+        },
+    ),
+    "layer norm": (
+        lambda: Between(nn.LayerNorm(6)),
+        SEQUENCE,
+        {"layer": (FLOAT * 12, "LayerNorm is not a kind of layer")},
+    ),
+    "norm of positions": (
+        lambda: Between(nn.BatchNorm1d(5)),
+        SEQUENCE,
+        {"layer": (FLOAT * 20 + 8, "cannot be folded")},
+    ),
+    "norm by batch": (
+        lambda: Between(nn.BatchNorm1d(5, track_running_stats=False)),
+        SEQUENCE,
+        {"layer": (FLOAT * 10, "own moments")},
+    ),
+    "slopes": (lambda: Between(nn.PReLU()), SEQUENCE, {"layer": (FLOAT, "PReLU is not a kind of layer")}),
+    "bilinear": (Pairs, SEQUENCE, {"layer": (FLOAT * (5 * 36 + 5), "Bilinear is not a kind of layer")}),
+    "transposed convolution": (
+        Signal,
+        SEQUENCE,
+        {"layer": (FLOAT * (6 * 7 * 3 + 7), "ConvTranspose1d is not a kind of layer")},
+    ),
+    "bag": (
+        Words,
+        torch.zeros(2, 5, dtype=torch.long),
+        {"layer": (FLOAT * 180, "EmbeddingBag is not a kind of layer")},
+    ),
+    "parameters of the user's own": (
+        Bare,
+        SEQUENCE,
+        {
+            "scale": (FLOAT * 6, "no known layer owns it"),
+            "table": (FLOAT * 50, "no known layer owns it"),
+            "inner.by": (FLOAT * 6, "no known layer owns it"),
+        },
+    ),
+}
+
+
+def listed(graph: NetworkGraph) -> dict[str, tuple[int, str]]:
+    return {pinned.name: (pinned.num_bytes, pinned.reason) for pinned in graph.pinned if pinned.num_bytes}
+
+
+def owned_by_grids(graph: NetworkGraph, network: nn.Module) -> int:
+    state = network.state_dict()
+    names = [part for layer in graph.layers for part in own_tensors(layer.name, network.get_submodule(layer.name))]
+    return sum(state[name].numel() * state[name].element_size() for name in names if name in state)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_stays_dense_is_listed_with_its_bytes(name: str) -> None:
+    factory, example, expected = NETWORKS[name]
+    network = factory()
+    graph = trace(network, example)
+    found = listed(graph)
+    assert {place: size for place, (size, _) in found.items()} == {place: size for place, (size, _) in expected.items()}
+    for place, (_, words) in expected.items():
+        assert words in found[place][1], found[place]
+    total = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    assert graph.num_bytes == total == graph.stays_dense.num_bytes + owned_by_grids(graph, network)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    parts=st.lists(st.sampled_from(("linear", "norm", "layer norm", "slope", "hooked", "shared")), min_size=1, max_size=6),
+    width=st.integers(1, 5),
+)
+def test_listed_folded_and_owned_bytes_are_all_bytes(parts: list[str], width: int) -> None:
+    shared = nn.Linear(width, width)
+    made = {
+        "linear": lambda: nn.Linear(width, width),
+        "norm": lambda: nn.BatchNorm1d(width),
+        "layer norm": lambda: nn.LayerNorm(width),
+        "slope": nn.PReLU,
+        "hooked": lambda: nn.utils.spectral_norm(nn.Linear(width, width)),
+        "shared": lambda: shared,
+    }
+    network = nn.Sequential(nn.Linear(3, width), *(made[part]() for part in parts))
+    graph = trace(network, torch.zeros(2, 3))
+    folded = [norm.name for norm in graph.norms if norm.folded_into is not None]
+    state = network.state_dict()
+    gone = sum(tensor.numel() * tensor.element_size() for name, tensor in state.items() if name.rpartition(".")[0] in folded)
+    assert graph.stays_dense.num_bytes + gone + owned_by_grids(graph, network) == graph.num_bytes
+
+
+def test_a_report_begins_with_what_stays_dense_where_it_is_much() -> None:
+    torch.manual_seed(0)
+    network = Recurrent(nn.LSTM(6, 8, batch_first=True)).eval()
+    small = quantize(network, [torch.randn(8, 5, 4)], bits=4)
+    first = str(small.report).splitlines()[0]
+    share = 2048 / (2048 + FLOAT * (30 + 27))
+    assert first == f"2,048 of 2,276 bytes ({100 * share:.1f} %) stay dense"
+    assert any("LSTM" in text and "2,048 bytes" in text for text in small.report.pinned)
+
+
+def test_the_page_and_the_terminal_begin_with_it_too() -> None:
+    torch.manual_seed(0)
+    network = Between(nn.TransformerEncoderLayer(6, 2, 10, batch_first=True)).eval()
+    data = torch.randn(8, 5, 4)
+    small = quantize(network, [data], bits=4)
+    report = record(small, "net", "noise", network, read_batches([data]), None)
+    assert headline(report).endswith(f"; {small.report.stays_dense}")
+    assert type(report).from_json(report.to_json()).stays_dense == report.stays_dense
+
+
+def test_little_that_stays_dense_is_not_said_first() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 40), nn.LayerNorm(40), nn.Linear(40, 3))
+    small = quantize(network, [torch.randn(8, 4)], bits=4)
+    assert str(small.report).startswith(f"{small.report.size_ratio:.2f}x smaller")
+    assert small.report.stays_dense == StaysDense(FLOAT * 80, FLOAT * (200 + 80 + 123))
