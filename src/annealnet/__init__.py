@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
     from annealnet.binary.classifier import BinaryNetworkClassifier
-    from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.compression import Budget, Classification, CompressionPlan, Regression, compress, load, quantize
     from annealnet.ising import IsingNetworkClassifier
     from annealnet.selection import NeuronSelectionClassifier
 
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BinaryNetworkClassifier",
     "Budget",
+    "Classification",
     "CompressionPlan",
     "IsingNetworkClassifier",
     "NeuronSelectionClassifier",
+    "Regression",
     "__version__",
     "binary",
     "compress",
@@ -49,9 +51,11 @@ _ROOMS = frozenset({"binary", "compression", "datasets", "energy", "ising", "rep
 _HOMES = {
     "BinaryNetworkClassifier": "annealnet.binary.classifier",
     "Budget": "annealnet.compression",
+    "Classification": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
     "IsingNetworkClassifier": "annealnet.ising",
     "NeuronSelectionClassifier": "annealnet.selection",
+    "Regression": "annealnet.compression",
     "compress": "annealnet.compression",
     "load": "annealnet.compression",
     "quantize": "annealnet.compression",

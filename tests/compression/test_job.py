@@ -289,5 +289,6 @@ def test_published_plans_come_with_a_proof():
 def test_measure_without_labels_or_classes():
     answers, loss, accuracy = measure(nn.Identity(), torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
     assert answers.shape == (3, 1)
-    assert loss is None
+    assert loss == 0.0  # one output: a regression
     assert accuracy is None
+    assert measure(nn.Identity(), torch.zeros(3, 2), None)[1:] == (None, None)

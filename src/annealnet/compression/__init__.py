@@ -6,17 +6,20 @@ from annealnet.compression.files.storage import load_compressed as load
 from annealnet.compression.formulations import DataAware, Published
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.job import compress
+from annealnet.compression.measuring.task import Classification, Regression
 from annealnet.compression.network.graph import trace
 from annealnet.compression.quantizing import quantize
 from annealnet.compression.result import CompressedNetwork
 
 __all__ = [
     "Budget",
+    "Classification",
     "CompressedNetwork",
     "CompressionPlan",
     "DataAware",
     "FineTuning",
     "Published",
+    "Regression",
     "compress",
     "load",
     "quantize",

@@ -21,7 +21,9 @@ from annealnet.compression.formulations import Candidates, DataAware, Formulatio
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
-from annealnet.compression.network.calibration import Calibration, fingerprint, read_batches
+from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.network.calibration import Calibration, check_samples, fingerprint, read_batches
+from annealnet.compression.network.precision import in_float32, precision_in_words
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding
@@ -38,6 +40,7 @@ def compress(
     budget: Budget,
     *,
     sampler: dimod.Sampler | None = None,
+    task: Task | Judge | None = None,
     formulation: Formulation | None = None,
     widths: Sequence[int] = WIDTHS,
     layer_widths: Mapping[str, Sequence[int]] | None = None,
@@ -53,20 +56,25 @@ def compress(
 ) -> CompressedNetwork:
     """Chooses channels and bit-widths together as one energy, anneals it, and builds the smaller network.
 
-    The energy is a model; the k best plans are built and re-ranked on the true divergence from the dense network.
+    The energy is a model; the k best plans are built and re-ranked on the true divergence from the dense network. Everything
+    is computed in float32 on the CPU, on a copy where the network is in another precision.
 
     Args:
         model: a trained network; it is not changed.
-        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x``; a few hundred to a few thousand samples.
+        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x`` (a DataLoader will do), a Dataset, or one tensor; a
+            few hundred to a few thousand samples.
         budget: how small it must become. Met, never exceeded.
         sampler: any dimod sampler; None is the native annealer, which keeps the budget exactly.
+        task: what «as good as the dense network» means: :class:`Classification`, :class:`Regression`, or any callable
+            ``(dense, small) -> number`` that is 0 for equal answers (and can be differentiated, for fine-tuning). None looks
+            at answers and labels (:func:`~annealnet.compression.measuring.choosing.choose`); the report says what it took.
         formulation: :class:`DataAware` (default) or :class:`Published`.
         widths: bits per weight a layer may take, within 2…8.
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
         prune: whether channels may be removed.
         candidates: plans that are built and re-ranked.
         rounding: how weights go to their grid; None anneals them.
-        ridge: λ of the refits, in units of each Gram matrix's mean diagonal.
+        ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.
         fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
         training_data: batches to fine-tune on.
         checkpoint: a file in which finished steps are kept; the same call goes on from it after an interruption.
@@ -77,8 +85,8 @@ def compress(
         The smaller network with its plan, report and files.
 
     Raises:
-        ValueError: NaN weights, empty data, samples that do not fit, widths out of range, unknown layers, a budget that
-            cannot be met (with the smallest that can). All before any work is done.
+        ValueError: NaN weights, empty data, samples or labels that do not fit, widths out of range, unknown layers, a budget
+            that cannot be met (with the smallest that can). All before any work is done.
 
     Example:
         >>> import torch
@@ -93,23 +101,40 @@ def compress(
     chosen = formulation or DataAware()
     calibration = read_batches(data)
     training = read_batches(training_data, "training_data") if training_data is not None else calibration
+    precision, model = precision_in_words(model), in_float32(model)
     problem = prepare(
-        model, calibration, budget, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding, ridge=ridge,
-        seed=seed, progress=say,
+        model, calibration, budget, task=task, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding,
+        ridge=ridge, seed=seed, progress=say,
     )  # fmt: skip
-    settings = (budget, tuple(widths), layer_widths, prune, repr(problem.rounding), ridge, repr(chosen), candidates, seed)
+    if fine_tuning is not None:
+        check_samples(problem.dense, training.x, "training_data")
+        problem.task.check(problem.answers.logits[:2], training.y, "training_data")
+        problem.task.check_differentiable(problem.answers.logits)
+    settings = (
+        budget,
+        repr(problem.task),
+        tuple(widths),
+        layer_widths,
+        prune,
+        repr(problem.rounding),
+        ridge,
+        repr(chosen),
+        candidates,
+        seed,
+    )
     steps = Checkpoint(
         None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings, type(sampler).__name__)
     )
     built, proposed, losses, seconds = plan_and_build(problem, chosen, sampler, candidates, seed, steps)
     if fine_tuning is not None:
         say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
-        grids = fine_tune(built.model, built.grids, problem.dense, training.x, training.y, fine_tuning, seed)
+        grids = fine_tune(built.model, built.grids, problem.dense, problem.task, training.x, training.y, fine_tuning, seed)
         built = replace(built, grids=grids)
     said = {
         "formulation": chosen.name, "sampler": type(sampler).__name__ if sampler is not None else "AnnealingSampler",
         "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
-        "fine_tuning": None if fine_tuning is None else str(fine_tuning),
+        "fine_tuning": None if fine_tuning is None else str(fine_tuning), "task": str(problem.chosen),
+        "computed_in": precision,
     }  # fmt: skip
     return finish(model, problem, built, calibration, proposed, losses, said)
 
@@ -182,7 +207,7 @@ def finish(
     x, y = calibration.x, calibration.y
     graph, space = problem.graph, problem.space
     costs = (dense_bytes(model), graph.macs()), (space.bytes(built.keep, built.bits), graph.macs(built.keep))
-    dense, small = measure_both(problem.dense, built.model, x, y, costs)
+    dense, small = measure_both(problem.dense, built.model, x, y, costs, problem.task)
     layers = tuple(
         layer_change(graph, name, built.keep, bits, space.layer_bytes(name, built.keep, bits))
         for name, bits in ((layer.name, built.bits[layer.name]) for layer in graph.layers)
@@ -190,7 +215,7 @@ def finish(
     report = Report(
         dense, small, layers, proposed.certificate,
         tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),
-        graph.stays_dense,
+        graph.stays_dense, str(problem.chosen), problem.task.unit,
     )  # fmt: skip
     plan = CompressionPlan.of(graph, built.keep, built.bits, tuple(x.shape[1:]))
     return CompressedNetwork(built.model, plan, report, built.grids, x[:1].clone())

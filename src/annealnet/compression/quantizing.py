@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from torch import nn
 
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
+from annealnet.compression.measuring.choosing import task_of
+from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.calibration import check_network, fingerprint, read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, compensate
+from annealnet.compression.network.precision import in_float32, precision_in_words
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge, compensate
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding
@@ -29,6 +33,7 @@ def quantize(
     data: Iterable[Any],
     bits: int | Mapping[str, int] = 4,
     *,
+    task: Task | Judge | None = None,
     rounding: Rounding | None = None,
     group: int | None = None,
     symmetric: bool = True,
@@ -41,16 +46,19 @@ def quantize(
 
     For a layer with inputs X̂ (of the quantised network so far) and answers Y (of the dense one), codes c and scales s
     minimise ‖Y − X̂ z‖² + λ ‖z − w‖², z = s (c − o): a least-squares refit and then the annealed rounding of what it gives.
-    The mean of every output is brought back to the dense network's (bias correction). Labels are not used.
+    The mean of every output is brought back to the dense network's (bias correction). Labels only serve the report.
+    Everything is computed in float32 on the CPU, on a copy where the network is in another precision.
 
     Args:
         model: a trained network; it is not changed.
-        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x``; a few hundred to a few thousand samples.
+        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x`` (a DataLoader will do), a Dataset, or one tensor; a
+            few hundred to a few thousand samples.
         bits: 1 … 8 for all layers, or per layer name (layers not named get 8).
+        task: what the report measures, as of :func:`annealnet.compress`; it does not change what is rounded.
         rounding: how weights go to their grid; None anneals. Its own ``group`` and ``symmetric`` must be those given here.
         group: weights of an output channel that share a scale, such as 32, 64 or 128; None for all of them.
         symmetric: whether zero points are 0.
-        ridge: λ in units of the mean diagonal of each Gram matrix.
+        ridge: λ ≥ 0 in units of the mean diagonal of each Gram matrix; 0 is the refit of least change.
         checkpoint: a folder in which finished layers are kept; the same call goes on from it after an interruption.
         seed: of everything stochastic; the same seed gives the same network.
         progress: told each layer's name.
@@ -60,8 +68,8 @@ def quantize(
         speaks of layer errors: the sum of E_r over all rows, and a lower bound of it on the final inputs and scales.
 
     Raises:
-        ValueError: NaN weights, empty or NaN data, samples that do not fit, unknown layers or widths, a network without
-            layers that can be traced. All before any work is done.
+        ValueError: NaN weights, empty or NaN data, samples or labels that do not fit, unknown layers or widths, a network
+            without layers that can be traced. All before any work is done.
 
     Example:
         >>> import torch
@@ -72,7 +80,10 @@ def quantize(
         ({'0': 3, '2': 3}, True)
     """
     calibration = read_batches(data)
+    check_ridge(ridge)
+    precision, model = precision_in_words(model), in_float32(model)
     dense = check_network(model, calibration.x)
+    taken = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
         raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to quantise")
@@ -88,6 +99,7 @@ def quantize(
     shape = tuple(calibration.x.shape[1:])
     plan = CompressionPlan.of(graph, keep, widths, shape, Grid(8, group, symmetric))
     say = progress or (lambda _: None)
+    say(f"task: {taken}")
     for pinned in graph.pinned:
         say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(calibration.x)} samples")
@@ -98,25 +110,42 @@ def quantize(
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
     x, y = calibration.x, calibration.y
     costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
-    before, after = measure_both(dense, small, x, y, costs)
+    before, after = measure_both(dense, small, x, y, costs, taken.task)
     layers = tuple(layer_change(graph, name, keep, plan.bits[name], _stored(graph, name, plan)) for name in plan.bits)
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
+        "task": str(taken), "computed_in": precision,
     }  # fmt: skip
     report = Report(
-        before, after, layers, kept.certificate(seed), (), tuple(map(str, graph.pinned)), said, graph.stays_dense
+        before,
+        after,
+        layers,
+        kept.certificate(seed),
+        (),
+        tuple(map(str, graph.pinned)),
+        said,
+        graph.stays_dense,
+        str(taken),
+        taken.task.unit,
     )
     return CompressedNetwork(small.eval(), plan, report, grids, x[:1].clone())
 
 
 def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int]:
     names = [layer.name for layer in graph.layers]
-    if isinstance(bits, int):
-        return dict.fromkeys(names, bits)
+    if not isinstance(bits, Mapping):
+        return dict.fromkeys(names, _width(bits))
     unknown = [name for name in bits if name not in names]
     if unknown:
         raise ValueError(f"bits names {unknown[0]!r}, the network's layers are {', '.join(names)}")
-    return {name: int(bits.get(name, 8)) for name in names}
+    return {name: _width(bits.get(name, 8)) for name in names}
+
+
+def _width(bits: int) -> int:
+    try:
+        return operator.index(bits)  # numpy's whole numbers as well
+    except TypeError:
+        raise ValueError(f"bits={bits!r} is no width: give a whole number from 1 to 8, or a dict of them by layer") from None
 
 
 def _stored(graph: NetworkGraph, name: str, plan: CompressionPlan) -> int:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import save_compressed
-from annealnet.compression.measuring.sensitivity import answer_divergence
+from annealnet.compression.measuring.choosing import choose
+from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.structure import StaysDense
 from annealnet.compression.rounding.grids import Quantized
@@ -30,10 +31,11 @@ class Measured:
     Attributes:
         bytes: of its files.
         macs: multiply-adds of one sample.
-        loss: mean cross-entropy where there are labels, else None.
-        accuracy: share of right answers where there are labels, else None.
-        divergence: mean KL from the dense network's answers, nats.
+        loss: mean loss against labels as the task measures it (cross-entropy, squared error), None without labels.
+        accuracy: share of right answers where there are classes and labels, else None.
+        divergence: from the dense network's answers, in the report's unit.
         samples: on how many samples.
+        agreement: share of answers of the dense network's class; None where there are no classes.
     """
 
     bytes: int
@@ -42,6 +44,7 @@ class Measured:
     accuracy: float | None
     divergence: float
     samples: int
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Report:
         pinned: what was left dense, and why.
         settings: what it takes to run the job again.
         stays_dense: how many of the dense network's bytes no grid reaches.
+        task: what «as good as the dense network» was taken to mean, and why.
+        unit: of divergences: nats (of KL), squared error, or that of the task given.
     """
 
     dense: Measured
@@ -81,6 +86,8 @@ class Report:
     pinned: tuple[str, ...]
     settings: Mapping[str, Any]
     stays_dense: StaysDense
+    task: str = ""
+    unit: str = "nats"
 
     @property
     def size_ratio(self) -> float:
@@ -88,44 +95,66 @@ class Report:
         return self.dense.bytes / self.small.bytes
 
     def __str__(self) -> str:
-        accuracy = ""
-        if self.dense.accuracy is not None and self.small.accuracy is not None:
-            accuracy = f", accuracy {self.dense.accuracy:.1%} → {self.small.accuracy:.1%} on the calibration data"
         first = f"{self.stays_dense}\n" if self.stays_dense.noteworthy else ""
         return (
             f"{first}{self.size_ratio:.2f}x smaller: {self.dense.bytes} → {self.small.bytes} bytes, "
-            f"{self.dense.macs} → {self.small.macs} multiply-adds{accuracy}; energy: {self.certificate.describe()}"
+            f"{self.dense.macs} → {self.small.macs} multiply-adds; {self._quality()}; "
+            f"energy: {self.certificate.describe()}"
         )
 
+    def _quality(self) -> str:
+        """On the calibration data: accuracy or else agreement where there are classes, and the distance of the answers."""
+        parts = []
+        if self.dense.accuracy is not None and self.small.accuracy is not None:
+            parts.append(f"accuracy {self.dense.accuracy:.1%} → {self.small.accuracy:.1%}")
+        elif self.small.agreement is not None:
+            parts.append(f"the dense network's class in {self.small.agreement:.1%}")
+        elif self.dense.loss is not None and self.small.loss is not None:
+            parts.append(f"{self.unit} {self.dense.loss:.3g} → {self.small.loss:.3g}")
+        parts.append(f"{self.small.divergence:.3g} {self.unit} from the dense network's answers")
+        return ", ".join(parts) + " on the calibration data"
 
-@torch.no_grad()
+
 def measure(
-    model: nn.Module, x: Tensor, y: Tensor | None, batch_size: int = 512
+    model: nn.Module, x: Tensor, y: Tensor | None, task: Task | None = None, batch_size: int = 512
 ) -> tuple[Tensor, float | None, float | None]:
-    """Answers, mean cross-entropy and accuracy (None without labels, or where the output is not one logit per class).
+    """Answers, mean loss and accuracy; None where there are no labels, or the task does not judge them.
+
+    Args:
+        model: a network.
+        x: inputs ``(samples, …)``; they are not changed.
+        y: labels, or None.
+        task: None looks at answers and labels.
+        batch_size: samples at once.
 
     Example:
         >>> _, loss, accuracy = measure(nn.Identity(), torch.eye(3), torch.arange(3))
         >>> accuracy
         1.0
     """
-    answers = torch.cat([model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
-    if y is None or answers.ndim != 2 or answers.shape[1] < 2:
+    answers = answers_of(model, x, batch_size)
+    if y is None:
         return answers, None, None
-    loss = float(nn.functional.cross_entropy(answers, y))
-    return answers, loss, float((answers.argmax(1) == y).double().mean())
+    judge = choose(None, answers, y).task if task is None else task
+    loss = judge.loss(answers, y)
+    return answers, None if loss is None else float(loss), judge.accuracy(answers, y)
 
 
 def measure_both(
-    dense: nn.Module, small: nn.Module, x: Tensor, y: Tensor | None, bytes_and_macs: tuple[tuple[int, int], tuple[int, int]]
+    dense: nn.Module,
+    small: nn.Module,
+    x: Tensor,
+    y: Tensor | None,
+    bytes_and_macs: tuple[tuple[int, int], tuple[int, int]],
+    task: Task,
 ) -> tuple[Measured, Measured]:
     """The dense and the small network on the same samples; their (bytes, multiply-adds) are known to the caller."""
-    answers, loss, accuracy = measure(dense, x, y)
-    small_answers, small_loss, small_accuracy = measure(small, x, y)
-    divergence = answer_divergence(answers, small_answers)
+    answers, loss, accuracy = measure(dense, x, y, task)
+    small_answers, small_loss, small_accuracy = measure(small, x, y, task)
+    divergence, agreement = task(answers, small_answers), task.agreement(answers, small_answers)
     return (
-        Measured(*bytes_and_macs[0], loss, accuracy, 0.0, len(x)),
-        Measured(*bytes_and_macs[1], small_loss, small_accuracy, divergence, len(x)),
+        Measured(*bytes_and_macs[0], loss, accuracy, 0.0, len(x), None if agreement is None else 1.0),
+        Measured(*bytes_and_macs[1], small_loss, small_accuracy, divergence, len(x), agreement),
     )
 
 

@@ -134,10 +134,10 @@ def candidates_figure(report: CompressionReport) -> go.Figure:
             x=[energy for energy, _ in points],
             y=[loss for _, loss in points],
             marker={"color": colour, "size": size, "line": {"color": "var(--paper)", "width": 1}},
-            hovertemplate="energy %{x:.5g}<br>true loss %{y:.4f}<extra></extra>",
+            hovertemplate="energy %{x:.5g}<br>true loss %{y:.4g}<extra></extra>",
         )
     figure.update_layout(showlegend=True)
-    figure.update_yaxes(title={"text": "true loss", "standoff": 14}, showgrid=True)
+    figure.update_yaxes(title={"text": f"true loss, {report.unit}", "standoff": 14}, showgrid=True)
     return figure
 
 

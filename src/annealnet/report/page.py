@@ -21,6 +21,7 @@ from annealnet.report.wording import (
     key_figures,
     layer_cells,
     method_cells,
+    task_in_words,
     total_cells,
 )
 
@@ -120,6 +121,8 @@ def _key_figures(report: CompressionReport) -> str:
 
 
 def _sections(report: CompressionReport, figures: dict[str, go.Figure]) -> Iterable[str]:
+    if report.task:
+        yield _section("What was measured", task_in_words(report), "")
     if "layers" in figures:
         yield _section("Where the bytes went", _LAYERS_WHY, _place("layers", figures))
     if report.methods:

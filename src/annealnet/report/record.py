@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,11 @@ class Totals:
         loss: mean loss on the data named in the report, or None if not measured.
         accuracy: share of right answers in [0, 1] on the same data, or None.
         latency_ms: (median, lowest, highest) milliseconds of one run of its ONNX model, or None.
+        divergence: of its answers from the dense network's, in the report's unit, or None.
+        agreement: share of answers of the dense network's class, or None where there are no classes.
 
     Raises:
-        ValueError: `accuracy` is outside [0, 1], or `bytes` is not positive.
+        ValueError: `accuracy` or `agreement` is outside [0, 1], or `bytes` is not positive.
 
     >>> Totals(bytes=1_094_000, macs=40_800_000, accuracy=0.8733).latency_ms is None
     True
@@ -65,11 +67,14 @@ class Totals:
     loss: float | None = None
     accuracy: float | None = None
     latency_ms: tuple[float, float, float] | None = None
+    divergence: float | None = None
+    agreement: float | None = None
 
     def __post_init__(self) -> None:
         if self.bytes < 1:
             raise ValueError(f"bytes is {self.bytes}: give the positive size of the network's files")
         _check_share("accuracy", self.accuracy)
+        _check_share("agreement", self.agreement)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ class CompressionReport:
         settings: what it takes to run the job again.
         ours: the method that the page highlights.
         stays_dense: how much of the network no grid reaches, in words, where that is much; the headline says so.
+        task: what «as good as the dense network» was taken to mean, and why.
+        unit: of divergences, such as ``nats`` or ``squared error``; of the loss too where there are no classes.
 
     >>> report = CompressionReport("A tenth", "net", "digits", Totals(100, 50), Totals(10, 20))
     >>> CompressionReport.from_json(report.to_json()) == report
@@ -145,6 +152,8 @@ class CompressionReport:
     settings: Mapping[str, Any] = field(default_factory=dict)
     ours: str = "data_aware"
     stays_dense: str = ""
+    task: str = ""
+    unit: str = "nats"
 
     @property
     def size_ratio(self) -> float:

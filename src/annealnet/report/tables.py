@@ -14,12 +14,13 @@ from annealnet.report.wording import (
     key_figures,
     layer_cells,
     method_cells,
+    task_in_words,
     total_cells,
 )
 
 
 def print_report(report: CompressionReport, console: Console) -> None:
-    """Print headline, key figures, layers, methods, certificate and notes.
+    """Print headline, key figures, the task, layers, methods, certificate and notes.
 
     Args:
         report: what to print.
@@ -36,6 +37,8 @@ def print_report(report: CompressionReport, console: Console) -> None:
     """
     console.print(headline(report), style="bold", markup=False, highlight=False)
     console.print(_figures(report))
+    if report.task:
+        console.print(task_in_words(report), markup=False, highlight=False)
     if report.layers:
         console.print(_layers(report))
     if report.methods:

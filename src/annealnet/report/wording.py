@@ -131,8 +131,30 @@ def _changes(report: CompressionReport) -> str:
     if dense.accuracy is not None and small.accuracy is not None:
         return f"{size}, accuracy {percent(dense.accuracy)} → {percent(small.accuracy)}"
     if dense.loss is not None and small.loss is not None:
-        return f"{size}, loss {dense.loss:.3f} → {small.loss:.3f}"
+        return f"{size}, {loss_name(report)} {number(dense.loss)} → {number(small.loss)}"
+    if small.agreement is not None:
+        return f"{size}, {percent(small.agreement)} of its answers are the dense network's"
+    if small.divergence is not None:
+        return f"{size}, {number(small.divergence)} {report.unit} from the dense network's answers"
     return size
+
+
+def loss_name(report: CompressionReport) -> str:
+    """What the loss against labels is called.
+
+    >>> loss_name(CompressionReport("", "", "", Totals(2, 2), Totals(1, 1), unit="squared error"))
+    'squared error'
+    """
+    return "squared error" if report.unit == "squared error" else "loss"
+
+
+def number(value: float) -> str:
+    """Three decimals, or three digits where those would hide it.
+
+    >>> number(0.5), number(0.00012345), number(12345.6)
+    ('0.500', '0.000123', '1.23e+04')
+    """
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 1000 else f"{value:.3g}"
 
 
 def key_figures(report: CompressionReport) -> tuple[KeyFigure, KeyFigure, KeyFigure, KeyFigure]:
@@ -153,12 +175,13 @@ def key_figures(report: CompressionReport) -> tuple[KeyFigure, KeyFigure, KeyFig
             ratio(dense.macs, small.macs),
             f"{quantity(dense.macs, '')} → {quantity(small.macs, '')}",
         ),
-        _quality(dense, small),
+        _quality(report),
         _latency(dense, small),
     )
 
 
-def _quality(dense: Totals, small: Totals) -> KeyFigure:
+def _quality(report: CompressionReport) -> KeyFigure:
+    dense, small = report.dense, report.small
     if dense.accuracy is not None and small.accuracy is not None:
         points = 100 * (small.accuracy - dense.accuracy)
         sign = "−" if points < 0 else "+"
@@ -168,7 +191,11 @@ def _quality(dense: Totals, small: Totals) -> KeyFigure:
             f"{percent(dense.accuracy)} → {percent(small.accuracy)}",
         )
     if dense.loss is not None and small.loss is not None:
-        return KeyFigure("loss", f"{small.loss:.3f}", f"{dense.loss:.3f} → {small.loss:.3f}")
+        return KeyFigure(loss_name(report), number(small.loss), f"{number(dense.loss)} → {number(small.loss)}")
+    if small.agreement is not None:
+        return KeyFigure("answers of the dense network", percent(small.agreement), "no labels for accuracy")
+    if small.divergence is not None:
+        return KeyFigure(f"{report.unit} from the dense network", number(small.divergence), "no labels for a loss")
     return KeyFigure("accuracy", MISSING, "not measured")
 
 
@@ -215,6 +242,21 @@ def _origin(certificate: Mapping[str, Any]) -> str:
     if certificate.get("seconds") is not None:
         parts.append(f"{certificate['seconds']:.2f} s")
     return ", ".join(parts) + "."
+
+
+def task_in_words(report: CompressionReport) -> str:
+    """What was measured, with the distance from the dense network's answers; nothing where the report does not say.
+
+    >>> small = Totals(1, 1, divergence=0.25)
+    >>> task_in_words(CompressionReport("", "", "", Totals(2, 2), small, task="regression", unit="squared error"))
+    'Task: regression. From the dense network: 0.250 squared error.'
+    """
+    if not report.task:
+        return ""
+    small = report.small
+    shares = "" if small.agreement is None else f", the same class in {percent(small.agreement)}"
+    told = "" if small.divergence is None else f" From the dense network: {number(small.divergence)} {report.unit}{shares}."
+    return f"Task: {report.task}.{told}"
 
 
 def agreement_in_words(report: CompressionReport) -> str:

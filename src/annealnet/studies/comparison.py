@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
@@ -20,6 +19,7 @@ from annealnet.compression.formulations import DataAware, Formulation, Problem, 
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
+from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
@@ -44,7 +44,7 @@ class Outcome:
         budget: what was asked for.
         seed: of calibration data and solver.
         bytes, macs: of the network built.
-        divergence: on the calibration data, nats.
+        divergence: on the calibration data, in nats where there are classes.
         accuracy: on the test data, before fine-tuning.
         tuned: on the test data, after it; None where there was none.
         seconds: planning and building.
@@ -146,21 +146,20 @@ def _measured(
     fine_tuning: FineTuning | None,
     training: Calibration,
 ) -> Outcome:
-    assert test.y is not None
-    accuracy = _accuracy(built.model, test.x, test.y)
+    accuracy = _accuracy(built.model, test, problem.task)
     tuned = None
     if fine_tuning is not None:
-        grids = fine_tune(built.model, built.grids, problem.dense, training.x, training.y, fine_tuning, seed)
+        grids = fine_tune(built.model, built.grids, problem.dense, problem.task, training.x, training.y, fine_tuning, seed)
         built.grids.update(grids)  # type: ignore[attr-defined]
-        tuned = _accuracy(built.model, test.x, test.y)
+        tuned = _accuracy(built.model, test, problem.task)
     size, macs = problem.space.bytes(built.keep, built.bits), problem.graph.macs(built.keep)
     return Outcome(method, _words(budget), seed, size, macs, built.divergence, accuracy, tuned, seconds)
 
 
-@torch.no_grad()
-def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    found = measure(model, x, y)[2]
-    assert found is not None
+def _accuracy(model: nn.Module, test: Calibration, task: Task) -> float:
+    found = measure(model, test.x, test.y, task)[2]
+    if found is None:
+        raise ValueError("methods are compared by accuracy: give test data with a class for each sample")
     return found
 
 

@@ -7,8 +7,11 @@ from dataclasses import asdict
 
 from torch import nn
 
+from annealnet.compression.measuring.choosing import task_of
+from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.result import CompressedNetwork, measure
+from annealnet.compression.network.precision import in_float32
+from annealnet.compression.result import CompressedNetwork, Measured, measure_both
 from annealnet.report import CompressionReport, LayerRow, MethodRow, Totals
 from annealnet.studies.comparison import METHODS, Outcome, summarise
 
@@ -24,25 +27,36 @@ def record(
     network: nn.Module,
     test: Calibration,
     latencies: tuple[Latency, Latency] | None,
+    task: Task | Judge | None = None,
 ) -> CompressionReport:
-    """The report of one network, measured on held-out data."""
-    _, dense_loss, dense_accuracy = measure(network, test.x, test.y)
-    _, loss, accuracy = measure(small.model, test.x, test.y)
+    """The report of one network, measured on held-out data as the task (None looks at these data) says."""
     report = small.report
+    network = in_float32(network).eval()
+    chosen = task_of(network, test, task)
+    sizes = (report.dense.bytes, report.dense.macs), (report.small.bytes, report.small.macs)
+    dense, compressed = measure_both(network, small.model, test.x, test.y, sizes, chosen.task)
     dense_ms, small_ms = latencies if latencies is not None else (None, None)
     certificate = asdict(report.certificate)
     return CompressionReport(
         title=f"{network_name}, {report.size_ratio:.1f}x smaller",
         network=network_name,
         data=data_name,
-        dense=Totals(report.dense.bytes, report.dense.macs, dense_loss, dense_accuracy, dense_ms),
-        small=Totals(report.small.bytes, report.small.macs, loss, accuracy, small_ms),
+        dense=_totals(dense, dense_ms),
+        small=_totals(compressed, small_ms),
         layers=tuple(LayerRow(**asdict(layer)) for layer in report.layers),
         certificate={**certificate, "gap": report.certificate.gap},
         candidates=report.candidates,
         notes=tuple(f"Left dense: {text}" for text in report.pinned),
         settings=dict(report.settings),
         stays_dense=str(report.stays_dense) if report.stays_dense.noteworthy else "",
+        task=str(chosen),
+        unit=chosen.task.unit,
+    )
+
+
+def _totals(network: Measured, latency_ms: Latency | None) -> Totals:
+    return Totals(
+        network.bytes, network.macs, network.loss, network.accuracy, latency_ms, network.divergence, network.agreement
     )
 
 

@@ -13,6 +13,7 @@ the least divergence on the calibration data is taken: each baseline is shown at
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -20,11 +21,11 @@ import numpy as np
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 from torch import nn
-from torch.nn import functional as F
 
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.network.calibration import copies
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.rounding.grids import dequantize
 
@@ -58,41 +59,41 @@ def l1_scores(problem: Problem) -> np.ndarray:
 
 
 def taylor_scores(problem: Problem) -> np.ndarray:
-    """Σ over producing layers of mean_s |⟨∂loss/∂a, a⟩| of each unit's channel.
+    """Σ over producing layers of mean_s |⟨∂loss/∂a, a⟩| of each unit's channel, ``(num_units,)``.
 
-    The loss is cross-entropy against the dense network's own classes.
+    The loss is the task's against the network's own answers: cross-entropy against its own classes, or ½ (a − y)² with y
+    drawn around its answers in a regression. Positions of a channel are summed before the absolute value is taken.
     """
     scores = np.zeros(problem.graph.num_units)
+    network = copy.deepcopy(problem.dense).requires_grad_(True)  # inputs may be tokens, which have no gradient
     caught: dict[str, torch.Tensor] = {}
-    hooks = []
     for layer in problem.graph.layers:
         if (layer.out_units >= 0).any():
-            module = problem.dense.get_submodule(layer.name)
-            hooks.append(module.register_forward_hook(_keep_output(caught, layer.name)))
+            network.get_submodule(layer.name).register_forward_hook(_keep_output(caught, layer.name))
     x = problem.answers.x
-    for start in range(0, len(x), 128):
-        batch = x[start : start + 128].clone().requires_grad_(True)
-        logits = problem.dense(batch)
-        loss = F.cross_entropy(logits, logits.argmax(1), reduction="sum")
+    for batch in copies(x, 128):
+        loss = problem.task.own_loss(network(batch))
         names = list(caught)
         gradients = torch.autograd.grad(loss, [caught[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             layer = problem.graph.layer(name)
-            product = (
-                (gradient * caught[name]).detach().flatten(2).sum(2)
-                if gradient.ndim > 2
-                else (gradient * caught[name]).detach()
-            )
+            by_channel = _by_channel((gradient * caught[name]).detach(), layer.kind)
             made = layer.out_units >= 0
-            np.add.at(scores, layer.out_units[made], product.abs().sum(0).double().numpy()[made])
-    for hook in hooks:
-        hook.remove()
+            np.add.at(scores, layer.out_units[made], by_channel.abs().sum(0).double().numpy()[made] / len(x))
     return scores
 
 
-def _keep_output(caught: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
-    def hook(module: nn.Module, args: object, output: torch.Tensor) -> None:
+def _by_channel(product: torch.Tensor, kind: str) -> torch.Tensor:
+    """Summed over positions: ``(samples, channels)``; a linear layer's channels are last, a convolution's second."""
+    if kind == "linear":
+        return product.reshape(len(product), -1, product.shape[-1]).sum(1)
+    return product.flatten(2).sum(2)
+
+
+def _keep_output(caught: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:
+    def hook(module: nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
         caught[name] = output
+        return output.clone()  # what follows may change it in place
 
     return hook
 
@@ -117,22 +118,16 @@ def uniform_bits(space: PlanSpace, width: int) -> dict[str, int]:
 
 
 def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
-    """HAWQ's Ω_l(b) = mean diag(Fisher_l) · ‖W_l − Q_b(W_l)‖²; the Fisher diagonal from the network's own classes."""
-    weights = {layer.name: weight_of(problem.dense.get_submodule(layer.name)) for layer in problem.graph.layers}
+    """HAWQ's Ω_l(b) = mean diag(Fisher_l) · ‖W_l − Q_b(W_l)‖²; the Fisher diagonal from labels drawn from the answers."""
+    network = copy.deepcopy(problem.dense).requires_grad_(True)
+    weights = {layer.name: weight_of(network.get_submodule(layer.name)) for layer in problem.graph.layers}
     fisher = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
     x = problem.answers.x[:128]
-    parameters = list(weights.values())
-    before = [p.requires_grad for p in parameters]
-    for p in parameters:
-        p.requires_grad_(True)
-    for sample in x:
-        logits = problem.dense(sample[None])
-        label = torch.multinomial(logits.detach().softmax(1), 1, generator=generator).flatten()
-        for name, gradient in zip(weights, torch.autograd.grad(F.cross_entropy(logits, label), parameters), strict=True):
+    for sample in copies(x, 1):
+        loss = problem.task.drawn_loss(network(sample), generator)
+        for name, gradient in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
             fisher[name] += float((gradient**2).mean()) / len(x)
-    for p, flag in zip(parameters, before, strict=True):
-        p.requires_grad_(flag)
     energies = {}
     for name, b in problem.space.choices:
         weight = weights[name].detach()
@@ -207,13 +202,20 @@ def ilp_l1(problem: Problem, seed: int) -> list[Plan]:
 
 
 def random_plan(problem: Problem, seed: int) -> list[Plan]:
-    """Random widths, then random channels of every group until the budget is met."""
+    """Random widths, then random channels of every group until the budget is met; no plan if none is within it.
+
+    Where widths are too large for any share of channels, a random layer's is lowered, and another's, until they are not.
+    """
     rng = np.random.default_rng(seed)
-    while True:
-        bits = {name: int(rng.choice(widths)) for name, widths in problem.space.widths.items()}
-        keep = least_share(problem, rng.random(problem.graph.num_units), bits)
-        if keep is not None:
-            return [(keep, bits)]
+    bits = {name: int(rng.choice(widths)) for name, widths in problem.space.widths.items()}
+    scores = rng.random(problem.graph.num_units)
+    while (keep := least_share(problem, scores, bits)) is None:
+        lower = [(name, b) for name, b in problem.space.choices if b < bits[name]]
+        if not lower:
+            return []
+        name, b = lower[int(rng.integers(len(lower)))]
+        bits[name] = b
+    return [(keep, bits)]
 
 
 #: Every baseline by the name it has in tables.

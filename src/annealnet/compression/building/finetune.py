@@ -2,7 +2,7 @@
 
 Forward, every weight is the grid value s · clip(round(w / s), −q, q) with q = 2^{b−1} − 1; backward, the rounding
 counts as the identity (Bengio et al. 2013), which gives the scale the gradient of LSQ (Esser et al. 2020). The loss
-is the Kullback–Leibler divergence from the dense network's answers, plus cross-entropy where labels are given.
+is the task's: its divergence from the dense network's answers, and its loss against labels where they are given.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.kinds import bias_of, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
@@ -31,8 +32,8 @@ class FineTuning:
         epochs: passes over the training data (fractions allowed).
         learning_rate: peak step of Adam for weights and biases (scales: a tenth of it), falling on a cosine.
         batch_size: samples a step.
-        temperature: softens both distributions of the distillation loss.
-        label_weight: share of cross-entropy in the loss where labels are given.
+        temperature: softens both distributions of the distillation loss, where there are classes.
+        label_weight: share of the loss against labels, where they are given and the task judges them.
 
     Example:
         >>> FineTuning(epochs=2).epochs
@@ -75,6 +76,7 @@ def fine_tune(
     small: nn.Module,
     grids: Mapping[str, Quantized],
     dense: nn.Module,
+    task: Task,
     x: Tensor,
     y: Tensor | None,
     settings: FineTuning,
@@ -87,8 +89,9 @@ def fine_tune(
         small: the compressed network, batch norms folded; its weights are replaced by trained grid values.
         grids: the grid of each layer of ``small``.
         dense: the teacher.
+        task: what «as good as the dense network» means; it must be differentiable.
         x: training inputs ``(samples, ...)``.
-        y: class indices ``(samples,)``, or None to learn from the teacher alone.
+        y: labels as the task takes them, or None to learn from the teacher alone.
         settings: length and step size.
         seed: order of the batches.
         progress: called with (step, steps, loss).
@@ -96,14 +99,13 @@ def fine_tune(
     Returns:
         The trained grids; ``small`` holds exactly their values, biases rounded to float16.
     """
-    with torch.no_grad():
-        teacher = torch.cat([dense(x[i : i + 512]) for i in range(0, len(x), 512)])
+    teacher = answers_of(dense, x)
     modules = {name: small.get_submodule(name) for name in grids}
     for name, grid in grids.items():
         module = modules[name]
         on_grid = _OnGrid(grid, weight_of(module).ndim)
         parametrize.register_parametrization(module, layer_kind(module).weight_name, on_grid, unsafe=True)
-    _train(small, teacher, x, y, settings, seed, progress)
+    _train(small, teacher, task, x, y, settings, seed, progress)
     trained = {}
     with torch.no_grad():
         for name, grid in grids.items():
@@ -128,18 +130,18 @@ def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
     return trained
 
 
-def _loss(answer: Tensor, taught: Tensor, label: Tensor | None, settings: FineTuning) -> Tensor:
-    t = settings.temperature
-    distilled = F.kl_div((answer / t).log_softmax(1), (taught / t).log_softmax(1), log_target=True, reduction="batchmean")
-    if label is None:
-        return t * t * distilled
-    share = settings.label_weight
-    return (1 - share) * t * t * distilled + share * F.cross_entropy(answer, label)
+def _loss(task: Task, answer: Tensor, taught: Tensor, label: Tensor | None, settings: FineTuning) -> Tensor:
+    distilled = task.taught(answer, taught, settings.temperature)
+    against_labels = None if label is None else task.loss(answer, label)
+    if against_labels is None:
+        return distilled
+    return (1 - settings.label_weight) * distilled + settings.label_weight * against_labels
 
 
 def _train(
     small: nn.Module,
     teacher: Tensor,
+    task: Task,
     x: Tensor,
     y: Tensor | None,
     settings: FineTuning,
@@ -165,7 +167,7 @@ def _train(
         if len(order) < min(settings.batch_size, len(x)):
             order = torch.randperm(len(x), generator=generator)
         batch, order = order[: settings.batch_size], order[settings.batch_size :]
-        loss = _loss(small(x[batch]), teacher[batch], None if y is None else y[batch], settings)
+        loss = _loss(task, small(x[batch]), teacher[batch], None if y is None else y[batch], settings)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from annealnet.compression.formulations.problem import Problem
-from annealnet.compression.measuring.sensitivity import answer_divergence
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.rounding import Rounding
@@ -28,7 +28,7 @@ class Built:
         bits: width of each layer.
         model: the network: channels gone, weights on their grids, biases in float16.
         grids: the grid values of each layer.
-        divergence: mean KL(dense ‖ this) on the calibration inputs, in nats: the true objective of planning.
+        divergence: from the dense network on the calibration inputs, as the task measures it: planning's true objective.
     """
 
     keep: np.ndarray
@@ -46,9 +46,8 @@ def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int], rounding:
     """
     model = remove(problem.dense, problem.graph, keep)
     grids = compensate(model, problem.graph, keep, bits, problem.answers, rounding, problem.ridge)
-    x = problem.answers.x
-    answer = torch.cat([model(x[i : i + 512]) for i in range(0, len(x), 512)])
-    return Built(keep, dict(bits), model, grids, answer_divergence(problem.answers.logits, answer))
+    divergence = problem.task(problem.answers.logits, answers_of(model, problem.answers.x))
+    return Built(keep, dict(bits), model, grids, divergence)
 
 
 def finished(problem: Problem, built: Built) -> Built:

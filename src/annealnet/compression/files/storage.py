@@ -27,6 +27,7 @@ from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_nam
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import bias_of, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.rounding.grids import MAX_BITS, Quantized, dequantize
@@ -247,6 +248,7 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
     dtype = getattr(torch, plan.input_dtype, None)
     if not isinstance(dtype, torch.dtype) or not plan.input_shape:
         raise ValueError(f"{source / PLAN_FILE} does not say what the input is: save the network again")
+    dense_model = in_float32(dense_model)
     graph = trace(dense_model, torch.zeros((1, *plan.input_shape), dtype=dtype))
     model = remove(fold_batch_norms(dense_model, graph), graph, plan.keep(graph))
     path = source / TENSOR_FILE

@@ -11,11 +11,13 @@ from annealnet.compression.files.storage import dense_bytes, fixed_bytes
 from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.measuring.choosing import task_of
+from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.calibration import Calibration, check_network
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
+from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge
 from annealnet.compression.rounding import AnnealedRounding, Rounding
 
 __all__ = ["WIDTHS", "prepare"]
@@ -31,6 +33,7 @@ def prepare(
     calibration: Calibration,
     budget: Budget,
     *,
+    task: Task | Judge | None = None,
     widths: Sequence[int] = WIDTHS,
     layer_widths: Mapping[str, Sequence[int]] | None = None,
     prune: bool = True,
@@ -43,7 +46,8 @@ def prepare(
 
     Raises:
         ValueError: NaN weights, samples that do not fit, a network that cannot be traced or has nothing to compress,
-            widths out of range, unknown layers, a budget that cannot be met (says the smallest that can).
+            labels that do not fit, widths out of range, unknown layers, a budget that cannot be met (says the smallest that
+            can).
 
     Example:
         >>> import torch
@@ -51,7 +55,9 @@ def prepare(
         >>> prepare(net, Calibration(torch.randn(8, 4), None), Budget(size_ratio=2)).space.num_variables
         34
     """
+    check_ridge(ridge)
     dense = check_network(model, calibration.x)
+    chosen = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
         raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
@@ -62,11 +68,12 @@ def prepare(
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     if progress is not None:
+        progress(f"task: {chosen}")
         progress(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
         for pinned in graph.pinned:
             progress(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
+    return Problem(folded, space, limits, answers, chosen, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
 
 
 def _widths(
@@ -80,7 +87,7 @@ def _widths(
     for name, values in [("widths", tuple(widths)), *asked.items()]:
         if not values or any(b not in WIDTHS for b in values):
             raise ValueError(f"{name}={values!r} must hold whole numbers from 2 to 8")
-    return {name: tuple(sorted(set(asked.get(name, widths)))) for name in names}
+    return {name: tuple(sorted({int(b) for b in asked.get(name, widths)})) for name in names}
 
 
 def _check_reachable(space: PlanSpace, limits: Limits, dense: int) -> None:

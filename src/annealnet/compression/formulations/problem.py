@@ -11,8 +11,10 @@ from torch import nn
 
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.measuring.choosing import Chosen
 from annealnet.compression.measuring.removals import measure_removals
 from annealnet.compression.measuring.sensitivity import Sensitivity, measure_sensitivity
+from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.rounding import NearestRounding, Rounding
@@ -29,6 +31,7 @@ class Problem:
         space: its plans as bits.
         limits: the budget in bytes and multiply-adds.
         answers: the dense network on the calibration inputs.
+        chosen: what «as good as the dense network» means, and why it was taken.
         rounding: how weights go to their grid.
         ridge: λ of the refits.
         pruning_ridge: λ inside the pairwise errors of removals.
@@ -39,6 +42,7 @@ class Problem:
     space: PlanSpace
     limits: Limits
     answers: DenseAnswers
+    chosen: Chosen
     rounding: Rounding
     ridge: float = DEFAULT_RIDGE
     pruning_ridge: float = 0.05
@@ -49,21 +53,40 @@ class Problem:
         """The dense network's structure."""
         return self.space.graph
 
+    @property
+    def task(self) -> Task:
+        """What «as good as the dense network» means."""
+        return self.chosen.task
+
     @cached_property
     def sensitivity(self) -> Sensitivity:
         """Measured on first use, then shared by every formulation and baseline of this problem."""
         asked = {name: widths for name, widths in self.space.widths.items() if len(widths) > 1 or self.space.removable}
         return measure_sensitivity(
-            self.dense, self.graph, self.answers, asked, self.rounding.quick(), self.ridge, self._say("sensitivity")
+            self.dense,
+            self.graph,
+            self.answers,
+            self.task,
+            asked,
+            self.rounding.quick(),
+            self.ridge,
+            self._say("sensitivity"),
         )
 
     @cached_property
     def removals(self) -> sparse.csr_matrix:
-        """Pairwise energy of removals in nats, measured on first use: ``(num_units, num_units)``."""
+        """Pairwise energy of removals in the task's unit, measured on first use: ``(num_units, num_units)``."""
         if self.progress is not None:
             self.progress(f"measuring removals in {len(self.graph.groups)} groups")
         return measure_removals(
-            self.dense, self.graph, self.answers, self.sensitivity, NearestRounding(), self.ridge, self.pruning_ridge
+            self.dense,
+            self.graph,
+            self.answers,
+            self.task,
+            self.sensitivity,
+            NearestRounding(),
+            self.ridge,
+            self.pruning_ridge,
         )
 
     def under(self, limits: Limits) -> Problem:

@@ -1,12 +1,13 @@
-"""What removals cost the network's answers: pairwise refit errors, brought to nats by a measured removal in every group.
+"""What removals cost the network's answers: pairwise refit errors, in the task's unit by a measured removal in every group.
 
 The refit error F_r of a reading layer (:mod:`.pruning_error`) is exact for one and two channels, with everything else in
 place. A plan removes many, and their error is not noise but structure, which the layers behind feel more. So the weakest
 quarter of every dependency group is really removed, the network compensated, and its divergence measured:
 
-    ρ_g = KL(dense ‖ network without the quarter Q_g, refitted) / Σ_r pᵀF_r p |_{p = Q_g}
+    ρ_g = D(dense, network without the quarter Q_g, refitted) / Σ_r pᵀF_r p |_{p = Q_g}
 
-Pairs inside a group are scaled by ρ_g, pairs between two groups by √(ρ_g ρ_h). *Our reconstruction.*
+with the task's divergence D (:mod:`.task`). Pairs inside a group are scaled by ρ_g, pairs between two groups by √(ρ_g ρ_h).
+*Our reconstruction.*
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from scipy import sparse
 from torch import nn
 
 from annealnet.compression.measuring.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
-from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity, answer_divergence
+from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity
+from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
@@ -84,17 +87,19 @@ def measure_removals(
     dense: nn.Module,
     graph: NetworkGraph,
     answers: DenseAnswers,
+    task: Task,
     sensitivity: Sensitivity,
     rounding: Rounding,
     ridge: float,
     pruning_ridge: float,
 ) -> sparse.csr_matrix:
-    """The pairwise energy of removals in nats: float64 ``(num_units, num_units)``, symmetric, E = pᵀ(·)p.
+    """The pairwise energy of removals in the task's unit: float64 ``(num_units, num_units)``, symmetric, E = pᵀ(·)p.
 
     Args:
         dense: the network, batch norms folded.
         graph: its structure.
         answers: its answers on the calibration inputs.
+        task: what «as good as the dense network» means.
         sensitivity: κ of its layers.
         rounding: of the compensated layers (at 8 bits).
         ridge: λ of the refits.
@@ -104,7 +109,7 @@ def measure_removals(
     errors = refit_errors(dense, graph, answers, sensitivity, pruning_ridge)
     scale = np.ones(graph.num_units)
     for group in graph.groups:
-        scale[list(group.units)] = np.sqrt(_group_scale(dense, graph, answers, rounding, ridge, errors, group))
+        scale[list(group.units)] = np.sqrt(_group_scale(dense, graph, answers, task, rounding, ridge, errors, group))
     spread = sparse.diags(scale)
     return sparse.csr_matrix(spread @ errors @ spread)
 
@@ -113,6 +118,7 @@ def _group_scale(
     dense: nn.Module,
     graph: NetworkGraph,
     answers: DenseAnswers,
+    task: Task,
     rounding: Rounding,
     ridge: float,
     errors: sparse.csr_matrix,
@@ -132,9 +138,7 @@ def _group_scale(
     small = remove(dense, graph, keep)
     bits = {layer.name: FINE_BITS for layer in graph.layers}
     compensate(small, graph, keep, bits, answers, rounding, ridge, largest_fan_in=PROBED_FAN_IN)
-    x = answers.x
-    answer = torch.cat([small(x[i : i + 512]) for i in range(0, len(x), 512)])
-    return answer_divergence(answers.logits, answer) / predicted
+    return task(answers.logits, answers_of(small, answers.x)) / predicted
 
 
 def _greedy(errors: np.ndarray, count: int) -> np.ndarray:

@@ -5,7 +5,9 @@ taken at the dense network (a Hessian trace, say) does not see that and overrate
 So each layer is rounded alone, the layers behind it are refitted, and the divergence of the network's answers is
 divided by the squared error of the layer's own output:
 
-    κ_l = KL(dense ‖ network with layer l at b₀ bits, refitted) / ‖Y_l − Ŷ_l(b₀)‖²       [nats per unit of error]
+    κ_l = D(dense, network with layer l at b₀ bits, refitted) / ‖Y_l − Ŷ_l(b₀)‖²
+
+D is the task's divergence (:mod:`.task`): nats of KL where there are classes, squared error in a regression.
 
 Then the energy of width b is e_{l,b} = κ_l ‖Y_l − Ŷ_l(b)‖², and of removals κ_r times the refit error in their reading
 layer r. Sums of these come close to the true divergence of whole plans, which is why they may be added.
@@ -22,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
@@ -32,7 +34,7 @@ from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
-__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "answer_divergence", "measure_sensitivity"]
+__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "measure_sensitivity"]
 
 #: Width at which a layer's κ is measured: coarse enough to be seen, fine enough to be in the quadratic regime.
 PROBE_BITS = 3
@@ -45,8 +47,8 @@ class Sensitivity:
     """Measured once per network and calibration set; every formulation and baseline may read it.
 
     Attributes:
-        widths: energy e_{l,b} in nats for each (layer, bits).
-        kappa: κ_l in nats per mean squared error of the layer's output (summed over channels).
+        widths: energy e_{l,b} in the task's unit for each (layer, bits).
+        kappa: κ_l in the task's unit per mean squared error of the layer's output (summed over channels).
         channel_error: per layer the share of e_{l,b} that falls on each output channel, sums to 1.
     """
 
@@ -72,27 +74,12 @@ class Sensitivity:
         )
 
 
-def answer_divergence(dense: Tensor, small: Tensor) -> float:
-    """Mean KL divergence of class distributions, or mean squared error for a single output; ≥ 0.
-
-    Example:
-        >>> answer_divergence(torch.zeros(2, 3), torch.zeros(2, 3))
-        0.0
-    """
-    dense, small = dense.reshape(-1, dense.shape[-1]), small.reshape(-1, small.shape[-1])
-    if dense.shape[1] == 1:
-        return float(F.mse_loss(small, dense))
-    divergence = F.kl_div(
-        small.double().log_softmax(1), dense.double().log_softmax(1), log_target=True, reduction="batchmean"
-    )
-    return max(0.0, float(divergence))
-
-
 @torch.no_grad()
 def measure_sensitivity(
     dense: nn.Module,
     graph: NetworkGraph,
     answers: DenseAnswers,
+    task: Task,
     layers: Mapping[str, tuple[int, ...]],
     rounding: Rounding,
     ridge: float = DEFAULT_RIDGE,
@@ -104,6 +91,7 @@ def measure_sensitivity(
         dense: the network with batch norms folded.
         graph: its structure.
         answers: its answers on the calibration inputs.
+        task: what «as good as the dense network» means.
         layers: the widths each layer may take.
         rounding: how weights go to their grid.
         ridge: λ of the refits.
@@ -129,7 +117,7 @@ def measure_sensitivity(
         }
         probe = errors[PROBE_BITS]
         if probe.sum() > 0:
-            divergence = _probe(dense, graph, layer.name, answers, rounding, ridge, forward)
+            divergence = _probe(dense, graph, layer.name, answers, task, rounding, ridge, forward)
             kappa[layer.name] = divergence / float(probe.sum())
             shares[layer.name] = probe / probe.sum()
         else:
@@ -182,15 +170,16 @@ def _probe(
     graph: NetworkGraph,
     name: str,
     answers: DenseAnswers,
+    task: Task,
     rounding: Rounding,
     ridge: float,
     forward: StagedForward,
 ) -> float:
-    """KL of the network with one layer at the probe's width and the layers behind it refitted."""
+    """Divergence of the network with one layer at the probe's width and the layers behind it refitted."""
     trial = copy.deepcopy(dense)
     bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
     behind = forward.fork_onto(trial)
     keep = np.ones(graph.num_units, dtype=bool)
     probing = _OnlyCoarse(rounding)
     compensate(trial, graph, keep, bits, answers, probing, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
-    return answer_divergence(answers.logits, behind.answer())
+    return task(answers.logits, behind.answer())

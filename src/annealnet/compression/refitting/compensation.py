@@ -14,6 +14,7 @@ scale and the bias are stored anyway). *Our reconstruction; the same for every m
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -29,9 +30,11 @@ from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
-__all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "compensate", "refit"]
+__all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "check_ridge", "compensate", "refit"]
 
 DEFAULT_RIDGE = 1e-2
+#: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
+_LEAST_RIDGE = 1e-6
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
 
@@ -62,7 +65,25 @@ class DenseAnswers:
             module = dense.get_submodule(layer.name)
             rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
             outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        return cls(x, outputs, forward.answer(), seed)
+        logits = forward.answer()
+        broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
+        if len(broken):
+            raise ValueError(
+                f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
+            )
+        return cls(x, outputs, logits, seed)
+
+
+def check_ridge(ridge: float) -> None:
+    """Raises a ValueError unless λ is a finite number of at least 0.
+
+    Example:
+        >>> check_ridge(-1)
+        Traceback (most recent call last):
+        ValueError: ridge=-1 must be a finite number of at least 0: 0.01 is a good start
+    """
+    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not math.isfinite(ridge) or ridge < 0:
+        raise ValueError(f"ridge={ridge!r} must be a finite number of at least 0: {DEFAULT_RIDGE} is a good start")
 
 
 def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
@@ -72,7 +93,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
         rows: ``(rows, groups, fan_in)`` inputs X̂.
         target: ``(rows, outputs)`` the answers wanted, Y.
         matrix: ``(groups, fan_in, outputs per group)`` the present weights W.
-        ridge: λ in units of the mean diagonal of X̂ᵀX̂.
+        ridge: λ in units of the mean diagonal of X̂ᵀX̂; 0 stands for the limit λ → 0, the refit of least change.
 
     Returns:
         W' with the shape of ``matrix``, and the Gram matrices per row, ridge included: ``(groups, fan_in, fan_in)``.
@@ -90,7 +111,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     # a group whose inputs are all zero keeps its weights: any positive ridge does that
-    strength = torch.where(scale > 0, ridge * scale, torch.ones_like(scale))
+    strength = torch.where(scale > 0, max(ridge, _LEAST_RIDGE) * scale, torch.ones_like(scale))
     gram = gram + strength[:, None, None] * torch.eye(fan_in, dtype=gram.dtype)
     step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
     return matrix + step, (gram / max(1, len(rows))).float()

@@ -3,9 +3,14 @@
 Sequential compensation (refit a layer on the inputs that the *already compressed* layers before it
 produce) needs the input of every layer in turn. Running the prefix anew for each layer costs L²/2 layer
 passes; a [`StagedForward`][] keeps the live activations of one pass and costs L.
+
+A forward may change tensors in place. So every pass begins on a copy of the inputs, and a fork takes copies of the
+activations: no pass sees what another one did.
 """
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,7 +26,7 @@ class StagedForward(fx.Interpreter):
     Args:
         network: a module that ``torch.fx`` can trace; its submodules are read when they are reached, so a
             weight changed in place before :meth:`answer` is called takes part in what follows.
-        x: the whole input batch, shape ``(samples, ...)``.
+        x: the whole input batch, shape ``(samples, ...)``; it is copied.
 
     Example:
         >>> import torch
@@ -40,7 +45,7 @@ class StagedForward(fx.Interpreter):
         self._nodes: list[fx.Node] = list(self.graph.nodes)
         self._next = 0
         self.env = {}
-        self.args_iter = iter((x,))
+        self.args_iter = iter((x.clone(),))
 
     @torch.no_grad()
     def _run_until(self, layer: str | None) -> fx.Node:
@@ -77,9 +82,11 @@ class StagedForward(fx.Interpreter):
         return value
 
     def fork_onto(self, network: nn.Module) -> StagedForward:
-        """A second pass over a copy of the network that shares everything run so far and goes its own way from here."""
+        """A second pass over a copy of the network that knows everything run so far and goes its own way from here."""
         twin = StagedForward(network, torch.empty(0))
         twin._next = self._next
         nodes = dict(zip(self._nodes, twin._nodes, strict=True))
-        twin.env = {nodes[node]: value for node, value in self.env.items()}
+        # one deepcopy: activations that are views of each other in this pass are so in the twin
+        values = copy.deepcopy(list(self.env.values()))
+        twin.env = {nodes[node]: value for node, value in zip(self.env, values, strict=True)}
         return twin

@@ -1,0 +1,50 @@
+"""Everything is computed in float32 on the CPU: a network in another precision is copied into it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+__all__ = ["in_float32", "precision_in_words"]
+
+_WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """The network with float32 weights on the CPU: itself where they are that already, else a copy.
+
+    float16 and bfloat16 lose nothing by it; float64 loses what the dense network's float32 file loses as well.
+
+    Raises:
+        ValueError: when a finite float64 weight is beyond float32.
+
+    Example:
+        >>> net = nn.Linear(2, 1)
+        >>> in_float32(net) is net, in_float32(nn.Linear(2, 1).double()).weight.dtype
+        (True, torch.float32)
+    """
+    state = model.state_dict()
+    if all(value.device.type == "cpu" and value.dtype in (torch.float32, *_WHOLE) for value in state.values()):
+        return model
+    for name, value in state.items():
+        if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(value.float())).any()):
+            raise ValueError(f"model: {name!r} holds numbers beyond float32 ({float(value.abs().max()):.3g}): rescale it")
+    return copy.deepcopy(model).cpu().float()
+
+
+def precision_in_words(model: nn.Module) -> str:
+    """What a report says about the numbers it was computed with.
+
+    Example:
+        >>> precision_in_words(nn.Linear(2, 1))
+        'float32'
+        >>> precision_in_words(nn.Linear(2, 1).bfloat16())
+        'float32 (the model given is bfloat16; dense bytes are those of its float32 copy)'
+    """
+    kinds = dict.fromkeys(str(v.dtype).removeprefix("torch.") for v in model.state_dict().values() if v.is_floating_point())
+    others = [kind for kind in kinds if kind != "float32"]
+    if not others:
+        return "float32"
+    return f"float32 (the model given is {' and '.join(others)}; dense bytes are those of its float32 copy)"
