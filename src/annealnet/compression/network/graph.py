@@ -104,7 +104,7 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     norms = tuple(Norm(name, units(labels), folded.get(name)) for name, (_, labels) in labeller.norms.items())
     norm_of = {layer: norm for norm, layer in folded.items()}
     layers = tuple(
-        _layer(name, labeller.modules[name], units(labels.outputs), units(labels.reads), norm_of.get(name))
+        _layer(name, labeller.modules[name], units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
         for name, (_, labels) in found.items()
     )
     return NetworkGraph(
@@ -123,7 +123,7 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     )
 
 
-def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray, norm: str | None) -> Layer:
+def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray, norm: str | None, axis: int) -> Layer:
     kind = layer_kind(module)
     return Layer(
         name=name,
@@ -134,6 +134,7 @@ def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray
         in_units=inputs,
         norm=norm,
         has_bias=kind.bias(module) is not None,
+        axis=axis,
     )
 
 

@@ -43,7 +43,7 @@ class Labeller(fx.Interpreter):
         """Runs one operation, remembers its shape and labels its result."""
         try:
             result = super().run_node(n)
-        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+        except (RuntimeError, IndexError, ValueError, TypeError, AssertionError) as error:
             raise ValueError(self._misfit(n, error)) from error
         if isinstance(result, Tensor):
             self.shapes[n] = tuple(result.shape)

@@ -34,6 +34,7 @@ class Layer:
             where it stays.
         norm: the batch norm that directly and solely follows, hence can be folded.
         has_bias: whether the dense layer has a bias.
+        axis: the dimension of its result in which its output channels lie.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Layer:
     in_units: np.ndarray
     norm: str | None
     has_bias: bool
+    axis: int = 1
 
     @property
     def depthwise(self) -> bool:

@@ -8,6 +8,7 @@ from torch import nn
 
 from annealnet.compression.network.kinds.batch_norm import BatchNorm
 from annealnet.compression.network.kinds.conv import Convolution
+from annealnet.compression.network.kinds.conv3d import Convolution3d
 from annealnet.compression.network.kinds.elementwise import ELEMENTWISE, Elementwise, SharedSlope
 from annealnet.compression.network.kinds.embedding import Embedding
 from annealnet.compression.network.kinds.flatten import Flatten
@@ -28,6 +29,7 @@ from annealnet.compression.network.kinds.registry import (
 __all__ = [
     "BatchNorm",
     "Convolution",
+    "Convolution3d",
     "Elementwise",
     "Embedding",
     "Flatten",
@@ -50,6 +52,7 @@ __all__ = [
 
 register(nn.Linear, kind=Linear())
 register(nn.Conv1d, nn.Conv2d, kind=Convolution())
+register(nn.Conv3d, kind=Convolution3d())
 register(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, kind=BatchNorm())
 register(nn.Embedding, kind=Embedding())
 register(*ELEMENTWISE, kind=Elementwise())

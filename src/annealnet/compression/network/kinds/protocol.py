@@ -103,7 +103,7 @@ class LayerKind(ABC):
         """What its weights are multiplied with, at sampled positions: ``(rows, groups, fan_in)``.
 
         Positions depend on the shape of the result and the generator only, not on the number of channels: the dense and the
-        narrowed layer read the same ones.
+        narrowed layer read the same ones. Where all are read, they come in the order of the result, channels aside.
 
         Args:
             module: the layer.
