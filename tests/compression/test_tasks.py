@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import annealnet as an
 from annealnet.compression import CompressedNetwork, DataAware, FineTuning
 from annealnet.compression.files.onnx_export import onnx_session
-from annealnet.compression.rounding import GptqRounding
+from annealnet.compression.rounding import GptqRounding, NearestRounding
 
 FAST = DataAware(reads=2, sweeps=50)
-TUNING = FineTuning(epochs=6, batch_size=16, learning_rate=2e-3)
+TUNING = FineTuning(epochs=10, batch_size=16, learning_rate=2e-3)
 
 
 class Tokens(nn.Module):
@@ -31,6 +31,13 @@ class Tokens(nn.Module):
 
 def network(kind: str) -> nn.Module:
     torch.manual_seed(0)
+    net = layers(kind)
+    with torch.no_grad():
+        [*net.modules()][-1].weight.mul_(4)  # answers that rounding can spoil
+    return net
+
+
+def layers(kind: str) -> nn.Module:
     if kind == "tokens":
         return Tokens().eval()
     if kind == "segmentation":
@@ -61,7 +68,7 @@ KINDS = {
 
 
 def compressed(kind: str, data: object, **settings: object) -> CompressedNetwork:
-    asked = {"formulation": FAST, "candidates": 2, "rounding": GptqRounding(), "widths": (2, 3, 4)} | settings
+    asked = {"formulation": FAST, "candidates": 2, "rounding": GptqRounding(), "widths": (2,)} | settings
     return an.compress(network(kind), data, an.Budget(size_ratio=2.2), **asked)
 
 
@@ -92,18 +99,22 @@ def test_reports_are_true_and_fine_tuning_helps(kind, labelled, tmp_path):
         assert (small.report.small.loss is not None) == labelled
         assert (small.report.small.agreement is not None) == (kind in ("tokens", "segmentation"))
         assert f"{small.report.small.divergence:.3g} {small.report.unit}" in str(small.report)
-    assert tuned.report.small.divergence < 0.9 * plain.report.small.divergence
+    before, after = plain.report.small, tuned.report.small
+    if labelled and before.accuracy is not None:  # labels pull away from the dense network
+        assert after.loss < 0.9 * before.loss
+    else:
+        assert after.divergence < 0.9 * before.divergence
     assert torch.equal(an.load(tuned.save(tmp_path), network(kind))(x), tuned.model(x))
 
 
 def test_a_segmentation_that_disagrees_is_said_to():
     kind, x = "segmentation", inputs("segmentation")
     y = labels(kind, x)
-    small = an.quantize(network(kind), [(x, y)], 1, rounding=GptqRounding())
+    small = an.quantize(network(kind), [(x, y)], 2, rounding=NearestRounding())
     assert small.report.small.divergence == pytest.approx(recomputed(kind, small.model, x), rel=1e-4)
     assert small.report.small.agreement == pytest.approx(small.report.small.accuracy)
-    assert small.report.small.agreement < 0.95
-    assert small.report.small.divergence > 1e-5
+    assert small.report.small.agreement < 0.98
+    assert small.report.small.divergence > 1e-3
 
 
 def test_the_task_given_decides_and_callables_do_too():
@@ -158,7 +169,7 @@ def test_labels_out_of_range_are_refused_before_work():
 
 def test_answers_that_are_not_finite_are_refused():
     x = inputs("one number")
-    x[30] = 1e38
+    x[30] = 3e38
     with pytest.raises(ValueError, match="sample 30"):
         an.quantize(network("one number"), [x], 4)
 
@@ -178,7 +189,7 @@ def test_widths_may_be_numpys(bits, tmp_path):
     small = an.quantize(network("one number"), [x], bits, rounding=GptqRounding())
     assert all(type(width) is int for width in small.plan.bits.values())
     small.save(tmp_path)
-    both = compressed("one number", [x], widths=tuple(np.array([2, 3, 4])))
+    both = compressed("one number", [x], widths=tuple(np.array([2, 3])))
     both.save(tmp_path)
 
 

@@ -136,7 +136,7 @@ def _pair(batch: Any, where: str) -> tuple[Tensor, Tensor | None]:
 
 def _numbers(values: Any, what: str) -> Tensor:
     try:
-        found = torch.as_tensor(values).detach().cpu()
+        found = torch.as_tensor(np.array(values) if isinstance(values, np.ndarray) else values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{what} are {type(values).__name__}, not numbers ({_first_line(error)}): give a tensor") from error
     if found.is_complex():

@@ -1,0 +1,163 @@
+"""Reading batches, and handing inputs to networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+from annealnet.compression.network.calibration import answers_of, check_network, read_batches
+
+X = torch.arange(12.0).reshape(6, 2)
+Y = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+class Pairs(Dataset):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, i):
+        return X[i], int(Y[i])
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(zip(X, Y, strict=True))
+
+
+class Endless(Dataset):
+    def __getitem__(self, i):
+        return X[i]
+
+
+class Words(Pairs):
+    def __getitem__(self, i):
+        return object()
+
+
+LABELLED = [
+    [(X, Y)], [[X, Y]], [(X[:4], Y[:4]), (X[4:], Y[4:])], (X, Y), DataLoader(TensorDataset(X, Y), batch_size=4),
+    TensorDataset(X, Y), Pairs(), Stream(), DataLoader(Pairs(), batch_size=5), [(X.numpy(), Y.numpy())],
+    [(X.double(), Y.int())], [(X, Y.tolist())], iter([(X, Y)]),
+]  # fmt: skip
+PLAIN = [
+    X, X.numpy(), [X], [(X, None)], [[X]], [(X,)], DataLoader(TensorDataset(X), batch_size=4), TensorDataset(X),
+    [X[:1], X[1:]], X.half(), X.bfloat16(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("data", LABELLED)
+def test_what_holds_samples_and_labels(data):
+    found = read_batches(data)
+    assert torch.equal(found.x, X)
+    assert torch.equal(found.y, Y)
+    assert (found.x.dtype, found.y.dtype) == (torch.float32, torch.int64)
+
+
+@pytest.mark.parametrize("data", PLAIN)
+def test_what_holds_samples_alone(data):
+    found = read_batches(data)
+    assert torch.equal(found.x, X)
+    assert (found.x.dtype, found.y) == (torch.float32, None)
+
+
+def test_tokens_stay_whole_and_numbers_as_labels_stay_numbers():
+    tokens = torch.tensor([[1, 2], [3, 4]])
+    assert read_batches(tokens).x.dtype == torch.int64
+    assert read_batches([(X, X[:, 0].double())]).y.dtype == torch.float32
+    assert read_batches([(X, Y > 0)]).y.dtype == torch.int64
+    assert read_batches(X.to(torch.uint8)).x.dtype == torch.float32
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 12))
+def test_batches_are_joined_in_order_up_to_the_samples_asked_for(sizes, samples):
+    x = torch.arange(float(sum(sizes)))[:, None]
+    found = read_batches([(part, part[:, 0].long()) for part in x.split(sizes)], samples=samples)
+    assert torch.equal(found.x, x[:samples])
+    assert torch.equal(found.y, x[:samples, 0].long())
+
+
+def test_what_is_read_has_memory_of_its_own():
+    x = X.clone()
+    found = read_batches(x)
+    x.zero_()
+    assert torch.equal(found.x, X)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ([], "data is empty"),
+        ({"x": X}, "data is a dict"),
+        ("digits", "data is a str"),
+        (7, "data=7 is no data"),
+        ([{"input_ids": X, "mask": X}], "batch 0 is a dict with 'input_ids', 'mask'"),
+        ([(X, Y, Y)], "batch 0 holds 3 things"),
+        ([()], "batch 0 holds 0 things"),
+        (["x"], "batch 0 holds str"),
+        ([(X, "abcdef")], "labels are str"),
+        ((X, X), "two tensors of one shape"),
+        ([torch.tensor(1.0)], "single number"),
+        ([(X, Y[:3])], "6 samples and 3 labels"),
+        ([(X, torch.tensor(1))], "6 samples and 1 labels"),
+        ([(X, Y), X], "batch 1 has no labels"),
+        ([X, (X, Y)], "batch 1 has labels"),
+        ([X, X[:, :1]], "one shape"),
+        ([(X, X), (X, Y)], "labels of one shape"),
+        ([X * torch.inf], "inputs hold NaN or infinite"),
+        ([torch.full((2, 2), 1e300, dtype=torch.float64)], "inputs hold NaN or infinite"),
+        ([(X, X[:, 0] * torch.nan)], "labels hold NaN"),
+        ([X + 0j], "complex"),
+        (Endless(), "Endless without a length"),
+        (Words(), "cannot be put into batches"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_give(data, words):
+    with pytest.raises(ValueError, match=words):
+        read_batches(data)
+
+
+def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match="training_data is empty"):
+        read_batches([], "training_data")
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        return x.add_(1.0)
+
+
+def test_networks_are_handed_copies():
+    x = X.clone()
+    assert torch.equal(answers_of(InPlace(), x, batch_size=4), X + 1)
+    check_network(InPlace(), x)
+    assert torch.equal(x, X)
+
+
+def test_answers_that_are_no_tensor_of_samples():
+    class Odd(nn.Module):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x):
+            return self.answer(x)
+
+    for answer, words in (
+        (lambda x: (x, x), "answers with tuple"),
+        (lambda x: x.sum(), "samples are the first dimension"),
+        (lambda x: x.flatten(), "samples are the first dimension"),
+        (lambda x: x / 0, "NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_network(Odd(answer), X + 1)
+
+
+def test_numpy_arrays_that_cannot_be_written():
+    frozen = np.zeros((3, 2), dtype=np.float32)
+    frozen.flags.writeable = False
+    assert read_batches(frozen).x.shape == (3, 2)
