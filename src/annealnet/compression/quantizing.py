@@ -98,7 +98,7 @@ def quantize(
     x, y = calibration.x, calibration.y
     costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
     before, after = measure_both(dense, small, x, y, costs)
-    layers = tuple(layer_change(graph, name, keep, plan.bits[name], _stored(graph, name, plan)) for name in plan.bits)
+    layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name)) for layer in graph.layers)
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
     }  # fmt: skip
@@ -114,11 +114,3 @@ def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int
     if unknown:
         raise ValueError(f"bits names {unknown[0]!r}, the network's layers are {', '.join(names)}")
     return {name: int(bits.get(name, 8)) for name in names}
-
-
-def _stored(graph: NetworkGraph, name: str, plan: CompressionPlan) -> int:
-    """Bytes of a layer: packed codes, scales, zero points and bias."""
-    layer, grid = graph.layer(name), plan.grid(name)
-    weights, outputs = graph.weights(layer, np.ones(graph.num_units, dtype=bool)), len(layer.out_units)
-    scales = outputs * grid.groups(weights // outputs)
-    return -(-weights * grid.bits // 8) + scales * (2 if grid.symmetric else 3) + 2 * outputs * layer.stores_bias

@@ -1,6 +1,6 @@
 """A short fine-tuning on the grid: straight-through estimation with learned scales, taught by the dense network.
 
-Forward, every weight is the grid value s · clip(round(w / s), −q, q) with q = 2^{b−1} − 1; backward, the rounding
+Forward, every weight is the grid value s · (c − o), c the code nearest to w / s + o; backward, the rounding
 counts as the identity (Bengio et al. 2013), which gives the scale the gradient of LSQ (Esser et al. 2020). The loss
 is the Kullback–Leibler divergence from the dense network's answers, plus cross-entropy where labels are given.
 """
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from annealnet.compression.rounding.grids import Quantized, dequantize
+from annealnet.compression.rounding.stored_numbers import stored_bias
 
 __all__ = ["FineTuning", "fine_tune"]
 
@@ -56,18 +57,36 @@ class FineTuning:
 
 
 class _OnGrid(nn.Module):
-    """Parametrisation: a free weight seen through its grid."""
+    """Parametrisation: a free weight seen through its grid, a learned scale for each of the grid's."""
 
-    def __init__(self, grid: Quantized, ndim: int) -> None:
+    def __init__(self, grid: Quantized) -> None:
         super().__init__()
-        self.q = 2 ** (grid.bits - 1) - 1
-        scale = torch.as_tensor(grid.scale).float().clamp_min(1e-7)
-        self.log_scale = nn.Parameter(scale.log().reshape(-1, *([1] * (ndim - 1))))
+        self.start = grid
+        rows = len(grid.codes)
+        self.column = grid.grid.column(grid.codes[0].numel())
+        self.log_scale = nn.Parameter(grid.scale.log().reshape(rows, -1))
+        self.zero = torch.zeros(1) if grid.zero is None else grid.zero.float().reshape(rows, -1)[:, self.column]
+
+    def steps(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Where the weights ``(rows, fan_in)`` lie above the lowest code, in steps, not yet rounded."""
+        grid = self.start.grid
+        most = (grid.high - grid.low) // grid.step
+        return ((weight / scale[:, self.column] + self.zero - grid.low) / grid.step).clamp(0, most)
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = self.log_scale.exp()
-        place = (weight / scale).clamp(-self.q, self.q)
-        return (place + (place.round() - place).detach()) * scale
+        grid, scale = self.start.grid, self.log_scale.exp()
+        place = self.steps(weight.flatten(1), scale)
+        code = grid.low + grid.step * (place + (place.round() - place).detach())
+        return ((code - self.zero) * scale[:, self.column]).reshape(weight.shape)
+
+    def settled(self, weight: Tensor) -> Quantized:
+        """The grid values of a free weight, on scales as they are stored."""
+        start, scale = self.start, self.log_scale.exp().reshape(self.start.scale.shape)
+        kept = Quantized.stored(start.codes, scale, start.bits, start.zero, start.group).scale.reshape(len(weight), -1)
+        codes = start.grid.low + start.grid.step * self.steps(weight.flatten(1), kept).round()
+        return Quantized.stored(
+            codes.to(torch.int8).reshape(weight.shape), kept.reshape(start.scale.shape), start.bits, start.zero, start.group
+        )
 
 
 def fine_tune(
@@ -93,7 +112,7 @@ def fine_tune(
         progress: called with (step, steps, loss).
 
     Returns:
-        The trained grids; ``small`` holds exactly their values, biases rounded to float16.
+        The trained grids; ``small`` holds exactly their values, and biases as they are stored.
     """
     with torch.no_grad():
         teacher = torch.cat([dense(x[i : i + 512]) for i in range(0, len(x), 512)])
@@ -101,27 +120,22 @@ def fine_tune(
     for name, grid in grids.items():
         module = modules[name]
         assert isinstance(module.weight, Tensor)
-        parametrize.register_parametrization(module, "weight", _OnGrid(grid, module.weight.ndim), unsafe=True)
+        parametrize.register_parametrization(module, "weight", _OnGrid(grid), unsafe=True)
     _train(small, teacher, x, y, settings, seed, progress)
     trained = {}
     with torch.no_grad():
-        for name, grid in grids.items():
-            trained[name] = _leave_grid(modules[name], grid)
+        for name in grids:
+            trained[name] = _leave_grid(modules[name])
     return trained
 
 
-def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
+def _leave_grid(module: nn.Module) -> Quantized:
     parametrization: Any = module.parametrizations["weight"]  # type: ignore[index]
-    on_grid: _OnGrid = parametrization[0]
-    free: Tensor = parametrization.original.detach()
-    scale = on_grid.log_scale.exp().flatten().half().float()
-    shape = (-1, *([1] * (free.ndim - 1)))
-    codes = (free / scale.reshape(shape).clamp_min(1e-7)).clamp(-on_grid.q, on_grid.q).round().to(torch.int8)
+    trained: Quantized = parametrization[0].settled(parametrization.original.detach())
     parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
-    trained = Quantized(codes=codes, scale=scale, bits=grid.bits)
     module.weight.copy_(dequantize(trained))  # type: ignore[operator]
     if isinstance(module.bias, Tensor):
-        module.bias.copy_(module.bias.half().float())
+        module.bias.copy_(stored_bias(module.bias))
     return trained
 
 

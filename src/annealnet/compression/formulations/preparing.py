@@ -16,6 +16,7 @@ from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
 from annealnet.compression.rounding import AnnealedRounding, Rounding
+from annealnet.compression.rounding.grids import MAX_BITS, Grid
 
 __all__ = ["WIDTHS", "prepare"]
 
@@ -56,8 +57,10 @@ def prepare(
         raise ValueError("model has no Linear, Conv1d or Conv2d layer that could be traced: there is nothing to compress")
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
-    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]))
-    space = PlanSpace(graph, allowed, overhead, removable=prune and bool(graph.groups))
+    chosen = rounding or AnnealedRounding(seed=seed)
+    grid = Grid(MAX_BITS, chosen.group, chosen.symmetric)
+    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]), grid)
+    space = PlanSpace(graph, allowed, overhead, prune and bool(graph.groups), grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     if progress is not None:
@@ -65,7 +68,7 @@ def prepare(
         for pinned in graph.pinned:
             progress(f"left dense: {pinned.name}: {pinned.reason}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    return Problem(folded, space, limits, answers, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
+    return Problem(folded, space, limits, answers, chosen, ridge, progress=progress)
 
 
 def _widths(
@@ -84,7 +87,7 @@ def _widths(
 
 def _check_reachable(space: PlanSpace, limits: Limits, dense: int) -> None:
     keep, bits = space.smallest()
-    least = space.bytes(keep, bits)
+    least = space.num_bytes(keep, bits)
     if limits.bytes is not None and least > limits.bytes:
         raise ValueError(
             f"budget of {limits.bytes} bytes cannot be met: the smallest this network can become is {least} bytes "
