@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     return "\n".join(
         [
             "| step | |", "|---|---|", *rows, f"| **all** | **{total:.1f} s**, {memory:.2f} GB at most |",
-            f"| the plan | {int((~keep).sum())} of {len(keep)} units removed, {problem.space.bytes(keep, bits)} of "
+            f"| the plan | {int((~keep).sum())} of {len(keep)} units removed, {problem.space.num_bytes(keep, bits)} of "
             f"{problem.limits.bytes} bytes |",
         ]
     )  # fmt: skip

@@ -137,3 +137,29 @@ def test_unknown_studies_options_and_commands(monkeypatch, capsys):
     assert run(monkeypatch, capsys, "solve", "x", "--reads", "0")[0] == 2
     assert run(monkeypatch, capsys, "fly")[0] == 2
     assert run(monkeypatch, capsys, "--help")[0] == 0
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+@pytest.mark.parametrize("command", ["compress", "quantize", "demo"])
+def test_a_missing_extra_is_told_before_any_work(monkeypatch, capsys, tmp_path, weights, command, missing):
+    monkeypatch.setitem(sys.modules, missing, None)  # as if it were not installed
+    out = tmp_path / "out"
+    arguments = {
+        "compress": (*COMPRESS, "--weights", weights, "--size-ratio", "8"),
+        "quantize": ("quantize", *COMPRESS[1:], "--weights", weights),
+        "demo": ("demo", "--seeds", "1"),
+    }[command]
+    code, text, error = run(monkeypatch, capsys, *arguments, "--out", out)
+    assert (code, text) == (2, "")
+    assert error.splitlines() == [f"annealnet: {missing} is needed for ONNX files: pip install 'annealnet[onnx]'"]
+    assert not out.exists()
+
+
+def test_a_missing_cluster_is_told_before_any_work(monkeypatch, capsys, tmp_path, weights):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    out = tmp_path / "out"
+    call = (*COMPRESS, "--weights", weights, "--size-ratio", "8", "--backend", "ray", "--out", out)
+    code, text, error = run(monkeypatch, capsys, *call)
+    assert (code, text) == (2, "")
+    assert error.splitlines() == ["annealnet: backend='ray' needs Ray: pip install 'annealnet[cluster]'"]
+    assert not out.exists()

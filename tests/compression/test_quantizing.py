@@ -174,3 +174,21 @@ def test_bad_input_is_refused_before_work():
     ):
         with pytest.raises(ValueError, match=word):
             call()
+
+
+@pytest.mark.parametrize(("group", "symmetric"), LAYOUTS)
+def test_biases_beyond_float16_are_kept_and_counted(tmp_path, group, symmetric):
+    net, x = network(), samples()
+    with torch.no_grad():
+        net.last.bias.copy_(torch.tensor([1e6, -3e9, 1e-12, 0.0, 7e4]))
+    rounding = NearestRounding(group, symmetric)
+    small = an.quantize(net, [x], 4, rounding=rounding, group=group, symmetric=symmetric, checkpoint=tmp_path / "kept")
+    assert bool(torch.isfinite(small.model(x)).all())
+    torch.testing.assert_close(small.model.last.bias[[0, 1, 4]], net.last.bias[[0, 1, 4]], rtol=2**-10, atol=0)
+    folder = small.save(tmp_path / "out")
+    assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes
+    again = an.load(folder, network(1))
+    resumed = an.quantize(net, [x], 4, rounding=rounding, group=group, symmetric=symmetric, checkpoint=tmp_path / "kept")
+    for name, value in small.model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+        assert torch.equal(resumed.model.state_dict()[name], value)

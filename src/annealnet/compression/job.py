@@ -15,7 +15,6 @@ from torch import nn
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
-from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
 from annealnet.compression.formulations.budget import Budget
@@ -205,17 +204,14 @@ def finish(
 ) -> CompressedNetwork:
     """Measures a built plan on the calibration data and puts everything that is known about it together."""
     x, y = calibration.x, calibration.y
-    graph, space = problem.graph, problem.space
-    costs = (dense_bytes(model), graph.macs()), (space.bytes(built.keep, built.bits), graph.macs(built.keep))
+    graph = problem.graph
+    plan = built.plan(problem)
+    costs = (dense_bytes(model), graph.macs()), (built.num_bytes(problem), graph.macs(built.keep))
     dense, small = measure_both(problem.dense, built.model, x, y, costs, problem.task)
-    layers = tuple(
-        layer_change(graph, name, built.keep, bits, space.layer_bytes(name, built.keep, bits))
-        for name, bits in ((layer.name, built.bits[layer.name]) for layer in graph.layers)
-    )
+    layers = tuple(layer_change(graph, layer, built.keep, plan.grid(layer.name)) for layer in graph.layers)
     report = Report(
         dense, small, layers, proposed.certificate,
         tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),
         graph.stays_dense, str(problem.chosen), problem.task.unit,
     )  # fmt: skip
-    plan = CompressionPlan.of(graph, built.keep, built.bits, tuple(x.shape[1:]))
     return CompressedNetwork(built.model, plan, report, built.grids, x[:1].clone())

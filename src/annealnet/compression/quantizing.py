@@ -111,7 +111,7 @@ def quantize(
     x, y = calibration.x, calibration.y
     costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
     before, after = measure_both(dense, small, x, y, costs, taken.task)
-    layers = tuple(layer_change(graph, name, keep, plan.bits[name], _stored(graph, name, plan)) for name in plan.bits)
+    layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name)) for layer in graph.layers)
     said = {
         "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
         "task": str(taken), "computed_in": precision,
@@ -146,11 +146,3 @@ def _width(bits: int) -> int:
         return operator.index(bits)  # numpy's whole numbers as well
     except TypeError:
         raise ValueError(f"bits={bits!r} is no width: give a whole number from 1 to 8, or a dict of them by layer") from None
-
-
-def _stored(graph: NetworkGraph, name: str, plan: CompressionPlan) -> int:
-    """Bytes of a layer: packed codes, scales, zero points and bias."""
-    layer, grid = graph.layer(name), plan.grid(name)
-    weights, outputs = graph.weights(layer, np.ones(graph.num_units, dtype=bool)), len(layer.out_units)
-    scales = outputs * grid.groups(weights // outputs)
-    return -(-weights * grid.bits // 8) + scales * (2 if grid.symmetric else 3) + 2 * outputs * layer.stores_bias

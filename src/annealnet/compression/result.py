@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import save_compressed
+from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
-from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.structure import StaysDense
-from annealnet.compression.rounding.grids import Quantized
+from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.energy import Certificate
 
 __all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report", "layer_change", "measure", "measure_both"]
@@ -49,7 +50,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class LayerChange:
-    """One layer before and after; bytes include scales and biases."""
+    """One layer before and after; bytes include scales, zero points, biases and exponents (:class:`.StoredLayer`)."""
 
     name: str
     kind: str
@@ -158,15 +159,15 @@ def measure_both(
     )
 
 
-def layer_change(graph: NetworkGraph, name: str, keep: np.ndarray, bits: int, stored: int) -> LayerChange:
-    """One layer before and after: the units that ``keep`` leaves, at ``bits``, in ``stored`` bytes."""
-    layer = graph.layer(name)
+def layer_change(graph: NetworkGraph, layer: Layer, keep: np.ndarray, grid: Grid) -> LayerChange:
+    """One layer before and after: the units that ``keep`` leaves, on a grid."""
     everything = np.ones(graph.num_units, dtype=bool)
-    before, after = graph.weights(layer, everything), graph.weights(layer, keep)
-    outputs, positions = len(layer.out_units), graph.output_shapes[name]
+    before, after = StoredLayer.of(graph, layer, everything, grid), StoredLayer.of(graph, layer, keep, grid)
+    positions = graph.output_shapes[layer.name]
     return LayerChange(
-        name, layer.kind, outputs, int(graph.keep_for(layer, keep)[0].sum()), bits,
-        4 * before + 4 * outputs * layer.stores_bias, stored, before * positions, after * positions,
+        layer.name, layer.kind, before.outputs, after.outputs, grid.bits,
+        4 * before.weights + 4 * before.outputs * before.has_bias, after.num_bytes,
+        before.weights * positions, after.weights * positions,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import dimod
@@ -35,7 +36,7 @@ class Workers:
         attempts: rounds at most in which lost pieces are run again.
 
     Raises:
-        ValueError: when a value is out of range.
+        ValueError: when a value is out of range, or the backend's package is not installed.
 
     Example:
         >>> Workers("sequential").run(abs, [-1, 2, -3])
@@ -54,6 +55,8 @@ class Workers:
             raise ValueError(f"attempts={self.attempts!r} must be at least 1")
         if self.address is not None and self.backend != "ray":
             raise ValueError(f"address={self.address!r} is for backend='ray', not {self.backend!r}")
+        if self.backend == "ray" and find_spec("ray") is None:
+            raise ValueError("backend='ray' needs Ray: pip install 'annealnet[cluster]'")
 
     @property
     def count(self) -> int:
@@ -106,11 +109,9 @@ class Workers:
     def _connect(self) -> None:
         if self.backend != "ray":
             return
-        try:
-            import ray
-            from ray.util.joblib import register_ray
-        except ImportError as error:
-            raise ValueError("backend='ray' needs Ray: pip install 'annealnet[cluster]'") from error
+        import ray
+        from ray.util.joblib import register_ray
+
         if not ray.is_initialized():
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone unless the user wants it
             ray.init(address=self.address, log_to_driver=False, include_dashboard=False)

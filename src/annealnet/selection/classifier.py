@@ -151,8 +151,8 @@ class NeuronSelectionClassifier(NetworkClassifier):
     def _scores(self, x: Floats) -> Floats:
         return self.network_.scores(x)
 
-    def save(self, path: str | Path) -> int:
-        """Writes seed, masks, fitted numbers and labels; gives the bytes. Read it with ``selection.load_masked``."""
+    def save(self, path: str | Path) -> Path:
+        """Writes seed, masks, fitted numbers and labels, and returns the path. Read it with ``selection.load_masked``."""
         return self.network_.save(path, self._labels())
 
     def to_torch(self) -> nn.Module:

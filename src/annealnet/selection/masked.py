@@ -98,12 +98,12 @@ class MaskedNetwork:
         bits = np.concatenate([mask.ravel() for mask in self.masks]) if self.masks else np.zeros(0, dtype=bool)
         return _MAGIC + struct.pack("<I", len(text)) + text + np.packbits(bits).tobytes()
 
-    def save(self, path: str | Path, extra: dict[str, Any] | None = None) -> int:
-        """Writes the file, whole or not at all; gives its bytes."""
+    def save(self, path: str | Path, extra: dict[str, Any] | None = None) -> Path:
+        """Writes the file, whole or not at all, and returns its path."""
         content = self.to_bytes(extra)
         with replacing(path) as draft:
             draft.write_bytes(content)
-        return len(content)
+        return Path(path)
 
     def to_torch(self) -> nn.Module:
         """An ordinary module in which dead neurons are gone; see :mod:`.conversion`."""

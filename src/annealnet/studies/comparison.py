@@ -152,7 +152,7 @@ def _measured(
         grids = fine_tune(built.model, built.grids, problem.dense, problem.task, training.x, training.y, fine_tuning, seed)
         built.grids.update(grids)  # type: ignore[attr-defined]
         tuned = _accuracy(built.model, test, problem.task)
-    size, macs = problem.space.bytes(built.keep, built.bits), problem.graph.macs(built.keep)
+    size, macs = built.num_bytes(problem), problem.graph.macs(built.keep)
     return Outcome(method, _words(budget), seed, size, macs, built.divergence, accuracy, tuned, seconds)
 
 

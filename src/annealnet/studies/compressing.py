@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from annealnet.compression import Budget, FineTuning, compress, quantize
-from annealnet.compression.files.onnx_export import export_dense_onnx, onnx_latency
+from annealnet.compression.files.onnx_export import check_onnx, export_dense_onnx, onnx_latency
 from annealnet.compression.formulations import Formulation
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork
@@ -74,8 +74,9 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
     """Compresses a network on data from a path and writes plan, tensors, ONNX models and report.html.
 
     Raises:
-        ValueError: for every kind of bad input, before work starts.
+        ValueError: for every kind of bad input, a missing ``annealnet[onnx]`` among it, before work starts.
     """
+    check_onnx()
     chosen = request.chosen()
     split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
     x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
@@ -119,8 +120,9 @@ def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[st
     """Rounds a network on data from a path and writes plan, tensors, ONNX models and report.html.
 
     Raises:
-        ValueError: for every kind of bad input, before work starts.
+        ValueError: for every kind of bad input, a missing ``annealnet[onnx]`` among it, before work starts.
     """
+    check_onnx()
     split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
     x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
     test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))

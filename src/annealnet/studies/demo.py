@@ -16,6 +16,7 @@ from torch import nn
 import annealnet.report as reports
 from annealnet.architectures import digits_cnn
 from annealnet.compression import Budget, FineTuning, compress, load
+from annealnet.compression.files.onnx_export import check_onnx
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork, measure
 from annealnet.compression.rounding import AnnealedRounding, Annealing
@@ -106,7 +107,12 @@ def digits_setup(seed: int, say: Callable[[str], None] = lambda _: None) -> tupl
 
 
 def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable[[str], None]) -> DemoSummary:
-    """Trains, compresses, compares, exports, measures; writes everything to ``out``."""
+    """Trains, compresses, compares, exports, measures; writes everything to ``out``.
+
+    Raises:
+        ValueError: when the packages of ``annealnet[onnx]`` are missing, before work starts.
+    """
+    check_onnx()
     began = time.perf_counter()
     outcomes: list[Outcome] = []
     accuracies: list[float] = []

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from annealnet.architectures import digits_cnn
 from annealnet.compression.files.onnx_activations import quantize_activations
 from annealnet.compression.files.onnx_export import export_dense_onnx, export_onnx, onnx_latency, onnx_session
-from annealnet.compression.files.storage import put_on_grid
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import load_compressed, put_on_grid, save_compressed
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.rounding import NearestRounding
-from annealnet.compression.rounding.grids import Quantized
+from annealnet.compression.rounding.grids import Grid, Quantized, dequantize
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -161,3 +162,29 @@ def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="cannot be exported to ONNX"):
         export_dense_onnx(Fixed(), tmp_path / "net.onnx", torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(("group", "symmetric"), [(None, True), (4, True), (None, False), (4, False)])
+def test_the_numbers_in_the_model_are_those_of_the_file_bit_for_bit(
+    tmp_path: Path, group: int | None, symmetric: bool
+) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    with torch.no_grad():
+        net[0].weight.mul_(10.0 ** torch.linspace(-12, 9, 6)[:, None])
+        net[0].bias.copy_(10.0 ** torch.linspace(9, -12, 6))
+        net[2].bias.copy_(torch.tensor([1e6, -1e9, 1e-12]))
+    graph = trace(net, torch.zeros(1, 5))
+    plan = CompressionPlan.of(graph, np.ones(6, dtype=bool), {"0": 4, "2": 8}, grid=Grid(8, group, symmetric))
+    grids = {
+        name: NearestRounding(group, symmetric)(net.get_submodule(name).weight, bits) for name, bits in plan.bits.items()
+    }
+    put_on_grid(net, grids)
+    again = load_compressed(save_compressed(tmp_path / "out", plan, net, grids), net)
+    model = onnx.load(str(export_onnx(net, grids, tmp_path / "net.onnx", torch.zeros(1, 5))))
+    found = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for name, grid in grids.items():
+        assert torch.equal(again.get_submodule(name).weight, dequantize(grid))
+        assert np.array_equal(found[f"{name}.weight.scale"], grid.scale.numpy().reshape(-1))
+        assert np.array_equal(found[f"{name}.bias"], again.get_submodule(name).bias.detach().numpy())
+        assert np.isfinite(found[f"{name}.bias"]).all()

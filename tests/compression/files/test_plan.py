@@ -52,7 +52,7 @@ def test_every_truncation_is_refused(end: int) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('"version":1', '"version":9', "version 9"),
+        ('"version":2', '"version":9', "version 9"),
         ('"kept":', '"keep":', "has no 'kept'"),
         ('"bits":{"conv1":', '"bits":{"conv1":1', "is not a width"),
         ('"conv1":"5:', '"conv1":"6:', "channel mask|more bits|made for another"),
@@ -68,7 +68,7 @@ def test_damaged_plans_are_refused(old: str, new: str, words: str, tmp_path: Pat
         CompressionPlan.load(path).check(GRAPH)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", '{"version":1,"input":[1],"dtype":"float32","bits":[],"kept":{}}'])
+@pytest.mark.parametrize("text", ["[]", "3", '{"version":2,"input":[1],"dtype":"float32","bits":[],"kept":{}}'])
 def test_other_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"an object belongs|not a compression plan"):
         CompressionPlan.from_json(text)

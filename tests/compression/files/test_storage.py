@@ -8,15 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from annealnet.architectures import digits_cnn, resnet20
-from annealnet.compression.files.packing import pack, packed_bytes, unpack
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, safetensors_bytes
 from annealnet.compression.files.storage import (
     dense_bytes,
     file_bytes,
@@ -25,11 +21,12 @@ from annealnet.compression.files.storage import (
     put_on_grid,
     save_compressed,
 )
+from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.rounding import NearestRounding
-from annealnet.compression.rounding.grids import Grid, Quantized
+from annealnet.compression.rounding.grids import Quantized
 
 
 class Words(nn.Module):
@@ -91,10 +88,8 @@ def test_bytes_said_before_are_bytes_written(name: str, seed: int, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "plan.json"]
     assert written(tmp_path) == file_bytes(graph, dense, plan)
     keep = plan.keep(graph)
-    bound = fixed_bytes(graph, dense)
-    for layer in graph.layers:
-        bound += packed_bytes(graph.weights(layer, keep), plan.bits[layer.name])
-        bound += (2 + 2 * layer.stores_bias) * int(graph.keep_for(layer, keep)[0].sum())
+    bits = sum(StoredLayer.of(graph, layer, keep, plan.grid(layer.name)).num_bits for layer in graph.layers)
+    bound = fixed_bytes(graph, dense) + -(-bits // 8)
     unfolded = sum(16 * int((~keep[n.units[n.units >= 0]]).sum()) for n in graph.norms if n.folded_into is None)
     assert written(tmp_path) <= bound <= written(tmp_path) + unfolded + 16
 
@@ -115,13 +110,32 @@ def test_loaded_is_saved_bit_for_bit(name: str, seed: int, tmp_path: Path) -> No
         assert torch.equal(loaded(x), small.eval()(x))
 
 
-def test_values_beyond_float16_are_kept_in_float32(tmp_path: Path) -> None:
+def test_biases_beyond_float16_are_kept(tmp_path: Path) -> None:
     _, plan, small, grids = compressed("residual", 0)
     with torch.no_grad():
         small.get_submodule("fc").bias.fill_(1e6)
-    save_compressed(tmp_path, plan, small, grids)
-    assert load_file(tmp_path / "model.safetensors")["biases"].dtype == torch.float32
-    assert float(load_compressed(tmp_path, digits_cnn()).get_submodule("fc").bias.detach()[0]) == 1e6
+    with pytest.raises(ValueError, match="biases of layer 'fc' are not numbers that a file holds"):
+        save_compressed(tmp_path, plan, small, grids)
+    save_compressed(tmp_path, plan, put_on_grid(small, grids), grids)
+    assert load_file(tmp_path / "model.safetensors")["biases"].dtype == torch.float16
+    assert float(load_compressed(tmp_path, digits_cnn()).get_submodule("fc").bias.detach()[0]) == 999_936
+
+
+def test_scales_that_no_file_holds_are_refused(tmp_path: Path) -> None:
+    _, plan, small, grids = compressed("residual", 0)
+    fc = grids["fc"]
+    grids["fc"] = Quantized(fc.codes, fc.scale + 1e-6, fc.bits)
+    with pytest.raises(ValueError, match=r"scales of layer 'fc' .* Quantized\.stored"):
+        save_compressed(tmp_path, plan, put_on_grid(small, grids), grids)
+    assert not list(tmp_path.iterdir())
+
+
+def test_grids_that_the_plan_does_not_name_are_refused(tmp_path: Path) -> None:
+    _, plan, small, grids = compressed("residual", 0)
+    fc = grids["fc"]
+    grids["fc"] = Quantized(fc.codes, fc.scale, fc.bits, torch.zeros_like(fc.scale, dtype=torch.int8))
+    with pytest.raises(ValueError, match=r"quantized\['fc'\] lies on Grid\(.*symmetric=False\), the plan says"):
+        save_compressed(tmp_path, plan, small, grids)
 
 
 def test_dense_bytes_are_those_of_the_state_dict(tmp_path: Path) -> None:
@@ -129,36 +143,6 @@ def test_dense_bytes_are_those_of_the_state_dict(tmp_path: Path) -> None:
         network = factory()
         assert dense_bytes(network) == len(save(network.state_dict()))
     assert dense_bytes(resnet20()) == 1_094_288
-
-
-DTYPES = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16, torch.int32)
-DTYPES += (torch.float32, torch.float64, torch.int64)
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    tensors=st.dictionaries(
-        st.text("abcxyz._0é", min_size=1, max_size=8),
-        st.tuples(st.sampled_from(DTYPES), st.lists(st.integers(0, 12), max_size=3)),
-        min_size=1,
-        max_size=6,
-    )
-)
-def test_file_sizes_of_any_tensors(tensors: dict[str, tuple[torch.dtype, list[int]]]) -> None:
-    specs = {name: TensorSpec(dtype_name(dtype), tuple(shape)) for name, (dtype, shape) in tensors.items()}
-    content = {name: torch.zeros(shape, dtype=dtype) for name, (dtype, shape) in tensors.items()}
-    assert safetensors_bytes(specs) == len(save(content))
-
-
-@settings(max_examples=100, deadline=None)
-@given(bits=st.integers(1, 8), symmetric=st.booleans(), data=st.data())
-def test_packing_both_ways(bits: int, symmetric: bool, data: st.DataObject) -> None:
-    grid = Grid(bits, symmetric=symmetric)
-    points = list(range(grid.low, grid.high + 1, grid.step))
-    codes = np.array(data.draw(st.lists(st.sampled_from(points), max_size=50)), dtype=np.int8)
-    packed = pack(codes, grid)
-    assert len(packed) == packed_bytes(len(codes), bits)
-    assert np.array_equal(unpack(packed, len(codes), grid), codes)
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------
@@ -189,6 +173,28 @@ def test_truncated_files_are_refused(saved: Path, name: str, share: float) -> No
 def test_missing_files_are_named(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(ValueError, match=f"has no {name}"):
+        load_compressed(saved, digits_cnn())
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda t: t["scales"].__setitem__(0, float("nan")), "scales of layer 'conv1' hold NaN"),
+        (lambda t: t["scales"].__setitem__(0, 0.0), "scales of layer 'conv1' are not all positive"),
+        (lambda t: t["scales"].__setitem__(0, -1.0), "scales of layer 'conv1' are not all positive"),
+        (lambda t: t["biases"].__setitem__(0, float("inf")), "biases of layer 'conv1' hold NaN or infinite"),
+        (lambda t: t["codes"].__setitem__(0, 127), "scales of layer 'conv1' have exponent 127, outside -100 … 112"),
+    ],
+)
+def test_damaged_numbers_are_named(saved: Path, edit: Callable[[dict[str, Tensor]], None], words: str) -> None:
+    change(saved, edit)
+    with pytest.raises(ValueError, match=rf"model\.safetensors is damaged: {words}"):
+        load_compressed(saved, digits_cnn())
+
+
+def test_codes_outside_their_grid_are_named(saved: Path) -> None:
+    change(saved, lambda tensors: tensors["codes"][-40:].fill_(255))  # of the last layer, «fc»
+    with pytest.raises(ValueError, match="ends at"):
         load_compressed(saved, digits_cnn())
 
 

@@ -142,12 +142,13 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
     """
     choices = problem.space.choices
     cost = np.array([energies[choice] for choice in choices])
-    price = np.array([problem.space.layer_bytes(name, keep, b) for name, b in choices], dtype=float)
+    grains = np.array([problem.space.layer_grains(name, keep, b) for name, b in choices], dtype=float)
     names = [layer.name for layer in problem.graph.layers]
     one_width = np.array([[float(choice[0] == name) for choice in choices] for name in names])
     constraints = [LinearConstraint(one_width, 1, 1)]
     if problem.limits.bytes is not None:
-        constraints.append(LinearConstraint(price[None], -np.inf, problem.limits.bytes - problem.space.overhead))
+        room = problem.space.grains_per_byte * (problem.limits.bytes - problem.space.overhead)
+        constraints.append(LinearConstraint(grains[None], -np.inf, room))
     answer = milp(
         cost / max(cost.max(), 1e-300), constraints=constraints, integrality=np.ones(len(choices)), bounds=Bounds(0, 1)
     )

@@ -1,6 +1,6 @@
 """A short fine-tuning on the grid: straight-through estimation with learned scales, taught by the dense network.
 
-Forward, every weight is the grid value s · clip(round(w / s), −q, q) with q = 2^{b−1} − 1; backward, the rounding
+Forward, every weight is the grid value s · (c − o), c the code nearest to w / s + o; backward, the rounding
 counts as the identity (Bengio et al. 2013), which gives the scale the gradient of LSQ (Esser et al. 2020). The loss
 is the task's: its divergence from the dense network's answers, and its loss against labels where they are given.
 """
@@ -20,6 +20,7 @@ from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.kinds import bias_of, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
+from annealnet.compression.rounding.stored_numbers import stored_bias
 
 __all__ = ["FineTuning", "fine_tune"]
 
@@ -58,18 +59,36 @@ class FineTuning:
 
 
 class _OnGrid(nn.Module):
-    """Parametrisation: a free weight seen through its grid."""
+    """Parametrisation: a free weight seen through its grid, a learned scale for each of the grid's."""
 
-    def __init__(self, grid: Quantized, ndim: int) -> None:
+    def __init__(self, grid: Quantized) -> None:
         super().__init__()
-        self.q = 2 ** (grid.bits - 1) - 1
-        scale = torch.as_tensor(grid.scale).float().clamp_min(1e-7)
-        self.log_scale = nn.Parameter(scale.log().reshape(-1, *([1] * (ndim - 1))))
+        self.start = grid
+        rows = len(grid.codes)
+        self.column = grid.grid.column(grid.codes[0].numel())
+        self.log_scale = nn.Parameter(grid.scale.log().reshape(rows, -1))
+        self.zero = torch.zeros(1) if grid.zero is None else grid.zero.float().reshape(rows, -1)[:, self.column]
+
+    def steps(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Where the weights ``(rows, fan_in)`` lie above the lowest code, in steps, not yet rounded."""
+        grid = self.start.grid
+        most = (grid.high - grid.low) // grid.step
+        return ((weight / scale[:, self.column] + self.zero - grid.low) / grid.step).clamp(0, most)
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = self.log_scale.exp()
-        place = (weight / scale).clamp(-self.q, self.q)
-        return (place + (place.round() - place).detach()) * scale
+        grid, scale = self.start.grid, self.log_scale.exp()
+        place = self.steps(weight.flatten(1), scale)
+        code = grid.low + grid.step * (place + (place.round() - place).detach())
+        return ((code - self.zero) * scale[:, self.column]).reshape(weight.shape)
+
+    def settled(self, weight: Tensor) -> Quantized:
+        """The grid values of a free weight, on scales as they are stored."""
+        start, scale = self.start, self.log_scale.exp().reshape(self.start.scale.shape)
+        kept = Quantized.stored(start.codes, scale, start.bits, start.zero, start.group).scale.reshape(len(weight), -1)
+        codes = start.grid.low + start.grid.step * self.steps(weight.flatten(1), kept).round()
+        return Quantized.stored(
+            codes.to(torch.int8).reshape(weight.shape), kept.reshape(start.scale.shape), start.bits, start.zero, start.group
+        )
 
 
 def fine_tune(
@@ -97,36 +116,31 @@ def fine_tune(
         progress: called with (step, steps, loss).
 
     Returns:
-        The trained grids; ``small`` holds exactly their values, biases rounded to float16.
+        The trained grids; ``small`` holds exactly their values, and biases as they are stored.
     """
     teacher = answers_of(dense, x)
     modules = {name: small.get_submodule(name) for name in grids}
     for name, grid in grids.items():
         module = modules[name]
-        on_grid = _OnGrid(grid, weight_of(module).ndim)
-        parametrize.register_parametrization(module, layer_kind(module).weight_name, on_grid, unsafe=True)
+        name = layer_kind(module).weight_name
+        parametrize.register_parametrization(module, name, _OnGrid(grid), unsafe=True)
     _train(small, teacher, task, x, y, settings, seed, progress)
     trained = {}
     with torch.no_grad():
-        for name, grid in grids.items():
-            trained[name] = _leave_grid(modules[name], grid)
+        for name in grids:
+            trained[name] = _leave_grid(modules[name])
     return trained
 
 
-def _leave_grid(module: nn.Module, grid: Quantized) -> Quantized:
+def _leave_grid(module: nn.Module) -> Quantized:
     parametrizations: Any = module.parametrizations
     ((name, parametrization),) = parametrizations.items()
-    on_grid: _OnGrid = parametrization[0]
-    free: Tensor = parametrization.original.detach()
-    scale = on_grid.log_scale.exp().flatten().half().float()
-    shape = (-1, *([1] * (free.ndim - 1)))
-    codes = (free / scale.reshape(shape).clamp_min(1e-7)).clamp(-on_grid.q, on_grid.q).round().to(torch.int8)
+    trained: Quantized = parametrization[0].settled(parametrization.original.detach())
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
-    trained = Quantized(codes=codes, scale=scale, bits=grid.bits)
     weight_of(module).copy_(dequantize(trained))
     bias = bias_of(module)
     if bias is not None:
-        bias.copy_(bias.half().float())
+        bias.copy_(stored_bias(bias))
     return trained
 
 

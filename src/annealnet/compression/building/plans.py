@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import file_bytes
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.surgery import remove
@@ -26,7 +28,7 @@ class Built:
     Attributes:
         keep: bool ``(num_units,)``, which channels stayed.
         bits: width of each layer.
-        model: the network: channels gone, weights on their grids, biases in float16.
+        model: the network: channels gone, weights on their grids, biases as they are stored.
         grids: the grid values of each layer.
         divergence: from the dense network on the calibration inputs, as the task measures it: planning's true objective.
     """
@@ -36,6 +38,15 @@ class Built:
     model: nn.Module
     grids: Mapping[str, Quantized]
     divergence: float
+
+    def plan(self, problem: Problem) -> CompressionPlan:
+        """What was decided, as a file says it."""
+        sample = tuple(problem.answers.x.shape[1:])
+        return CompressionPlan.of(problem.graph, self.keep, self.bits, sample, problem.space.grid)
+
+    def num_bytes(self, problem: Problem) -> int:
+        """Bytes that its files take, exactly; never more than the plan space counts."""
+        return file_bytes(problem.graph, problem.dense, self.plan(problem))
 
 
 @torch.no_grad()

@@ -25,7 +25,16 @@ from annealnet.compression.network.kinds import LayerKind, layer_kind
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.files import replacing
 
-__all__ = ["Latency", "export_dense_onnx", "export_onnx", "onnx_latency", "onnx_session", "optional", "write_model"]
+__all__ = [
+    "Latency",
+    "check_onnx",
+    "export_dense_onnx",
+    "export_onnx",
+    "onnx_latency",
+    "onnx_session",
+    "optional",
+    "write_model",
+]
 
 #: The first opset with 4-bit integers.
 OPSET = 21
@@ -42,6 +51,19 @@ def optional(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is needed for ONNX files: pip install 'annealnet[onnx]'") from error
+
+
+def check_onnx() -> None:
+    """Looks for everything that writing and timing ONNX models takes, for jobs that do so at their end.
+
+    Raises:
+        ValueError: when something is not there, with the command that installs it.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            optional(module)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
 
 
 def export_dense_onnx(model: nn.Module, path: str | Path, example: Tensor) -> Path:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +19,13 @@ from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 
 __all__ = ["PLAN_VERSION", "CompressionPlan"]
 
-PLAN_VERSION = 1
+#: 2: codes of all layers lie bit after bit, scales and biases are float16 under an exponent per layer.
+PLAN_VERSION = 2
+#: Most that is believed of a file: bytes of plan.json, elements and dimensions of one sample, weights that share a scale.
+MAX_PLAN_BYTES, MAX_INPUT, MAX_DIMENSIONS, MAX_GROUP = 2**21, 2**31, 8, 2**31
+_DTYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
+_KEYS = ("version", "input", "dtype", "bits", "kept")
+_MASK = re.compile(r"([1-9][0-9]{0,8}):([0-9a-f]+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -34,12 +42,12 @@ class CompressionPlan:
         symmetric: whether zero points are 0.
 
     Raises:
-        ValueError: when a group is left without channels or a width is out of range.
+        ValueError: when a group is left without channels, or a field does not hold what it should.
 
     Example:
         >>> plan = CompressionPlan({"conv": (True, False, True)}, {"conv": 4, "fc": 8}, input_shape=(3, 8, 8))
         >>> print(plan.to_json())
-        {"version":1,"input":[3,8,8],"dtype":"float32","bits":{"conv":4,"fc":8},"kept":{"conv":"3:5"}}
+        {"version":2,"input":[3,8,8],"dtype":"float32","bits":{"conv":4,"fc":8},"kept":{"conv":"3:5"}}
         >>> CompressionPlan.from_json(plan.to_json()) == plan
         True
     """
@@ -57,8 +65,19 @@ class CompressionPlan:
             if not any(units):
                 raise ValueError(f"kept[{name!r}] keeps no channel: leave at least one")
         for name, bits in self.bits.items():
-            if bits not in range(MIN_BITS, MAX_BITS + 1):
+            if not _whole(bits, MIN_BITS, MAX_BITS):
                 raise ValueError(f"bits[{name!r}]={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
+        extents = self.input_shape
+        if len(extents) > MAX_DIMENSIONS or not all(_whole(extent, 1, MAX_INPUT) for extent in extents):
+            raise ValueError(f"input={_short(extents)} is no shape: give at most {MAX_DIMENSIONS} positive integers")
+        if math.prod(extents) > MAX_INPUT:
+            raise ValueError(f"input={_short(extents)} has more than {MAX_INPUT} elements: no sample is that large")
+        if self.input_dtype not in _DTYPES:
+            raise ValueError(f"dtype={_short(self.input_dtype)} is not one of inputs: give {', '.join(sorted(_DTYPES))}")
+        if self.group is not None and not _whole(self.group, 1, MAX_GROUP):
+            raise ValueError(f"group={_short(self.group)} must be a positive integer, or not be there")
+        if not isinstance(self.symmetric, bool):
+            raise ValueError(f"symmetric={_short(self.symmetric)} must be true or false")
 
     def grid(self, layer: str) -> Grid:
         """The grid of a layer's weights."""
@@ -84,7 +103,7 @@ class CompressionPlan:
             bits={layer.name: int(bits[layer.name]) for layer in graph.layers if layer.name in bits},
             input_shape=graph.input_shape if input_shape is None else tuple(input_shape),
             input_dtype=graph.input_dtype,
-            group=None if grid is None else grid.group,
+            group=None if grid is None or grid.group is None else int(grid.group),
             symmetric=grid is None or grid.symmetric,
         )
         plan.check(graph)
@@ -138,32 +157,49 @@ class CompressionPlan:
             ValueError: when the text is truncated, or is not a plan.
         """
         try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
+            found = _object(json.loads(text, object_pairs_hook=_unique), source)
+        except (json.JSONDecodeError, RecursionError) as error:
             raise ValueError(
                 f"{source} is not whole JSON ({error}): the file is truncated or damaged, save the plan again"
             ) from error
-        missing = [key for key in ("version", "input", "dtype", "bits", "kept") if key not in _object(found, source)]
+        except ValueError as error:
+            raise ValueError(f"{source} is not a valid plan: {error}") from error
+        missing = [key for key in _KEYS if key not in found]
         if missing:
             raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
-        if found["version"] != PLAN_VERSION:
-            raise ValueError(f"{source} has version {found['version']!r}: this annealnet reads version {PLAN_VERSION}")
+        if not _whole(found["version"], PLAN_VERSION, PLAN_VERSION):
+            raise ValueError(f"{source} has version {_short(found['version'])}: this annealnet reads version {PLAN_VERSION}")
+        unknown = [key for key in found if key not in (*_KEYS, "group", "symmetric")]
+        if unknown:
+            raise ValueError(f"{source} holds {_short(unknown[0])}, which no plan has: save the plan again")
         try:
             return cls(
-                kept={name: _from_hex(units) for name, units in _object(found["kept"], source).items()},
-                bits=_object(found["bits"], source),
-                input_shape=tuple(int(extent) for extent in found["input"]),
+                kept={name: _from_hex(units) for name, units in _object(found["kept"], "kept").items()},
+                bits=_object(found["bits"], "bits"),
+                input_shape=tuple(_list(found["input"], "input")),
                 group=found.get("group"),
-                symmetric=bool(found.get("symmetric", True)),
+                symmetric=found.get("symmetric", True),
                 input_dtype=str(found["dtype"]),
             )
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             raise ValueError(f"{source} is not a valid plan: {error}") from error
 
     @classmethod
     def load(cls, path: str | Path) -> CompressionPlan:
-        """Reads a ``plan.json``."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"), str(path))
+        """Reads a ``plan.json``.
+
+        Raises:
+            ValueError: when it cannot be read, or is not a plan.
+        """
+        source = Path(path)
+        try:
+            size = source.stat().st_size
+            if size > MAX_PLAN_BYTES:
+                raise ValueError(f"{source} has {size} bytes, more than any plan: give the plan.json that save() wrote")
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{source} cannot be read as UTF-8 text ({error}): copy or save it again") from error
+        return cls.from_json(text, str(source))
 
     @cached_property
     def hash(self) -> str:
@@ -197,17 +233,44 @@ def _object(found: Any, source: str) -> dict[str, Any]:
     return found
 
 
+def _list(found: Any, source: str) -> list[Any]:
+    if not isinstance(found, list):
+        raise ValueError(f"{source} holds {type(found).__name__} where a list belongs: save the plan again")
+    return found
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, no name twice: which of the two counts would be a matter of the reader."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{_short(name)} is there twice")
+        found[name] = value
+    return found
+
+
+def _whole(value: Any, low: int, high: int) -> bool:
+    """Whether a value is a whole number within bounds; True and 4.0 are none."""
+    return type(value) is int and low <= value <= high
+
+
+def _short(value: Any) -> str:
+    """A value in an error, however long it is."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
 def _to_hex(units: tuple[bool, ...]) -> str:
     """``count:bitmask``, first unit the lowest bit, the mask as wide for every choice."""
-    number = sum(1 << i for i, kept in enumerate(units) if kept)
-    return f"{len(units)}:{number:0{-(-len(units) // 4)}x}"
+    bits = "".join("1" if kept else "0" for kept in reversed(units))
+    return f"{len(units)}:{int(bits, 2):0{-(-len(units) // 4)}x}"
 
 
 def _from_hex(text: Any) -> tuple[bool, ...]:
-    count, colon, digits = str(text).partition(":")
-    if not colon or not count.isdigit() or len(digits) != -(-int(count) // 4):
-        raise ValueError(f"{text!r} is not a channel mask (count:hex)")
-    number = int(digits, 16)
-    if number >> int(count):
-        raise ValueError(f"{text!r} has more bits than channels")
-    return tuple(bool(number >> i & 1) for i in range(int(count)))
+    found = _MASK.fullmatch(text) if isinstance(text, str) else None
+    if found is None or len(found[2]) != -(-int(found[1]) // 4):
+        raise ValueError(f"{_short(text)} is not a channel mask (count:hex)")
+    count, number = int(found[1]), int(found[2], 16)
+    if number >> count:
+        raise ValueError(f"{_short(text)} has more bits than channels")
+    return tuple(bit == "1" for bit in reversed(f"{number:0{count}b}"))

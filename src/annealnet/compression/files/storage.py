@@ -1,36 +1,39 @@
 """The compressed network on disk: ``plan.json`` and a lean ``model.safetensors``, no pickle.
 
-    bytes = plan.json + header + Σ_layers ⌈weights · bits / 8⌉ + 2 per scale + 1 per zero point + 2 per bias + rest
+    bytes = plan.json + header + ⌈Σ_layers bits / 8⌉ + rest,      bits: those of a :class:`.StoredLayer`
 
-Tensors: ``codes`` uint8, all layers' codes packed, each layer filled up to a byte; ``scales`` and ``biases``
-float16, layer after layer (float32 for the whole tensor where float16 would lose a value: twice the bytes);
-``rest.<dtype>``, what is not quantised (batch norms that could not be folded, embeddings, …), flat, in the
-order of the state dict. Names are not repeated in the file: the order of layers is that of ``bits`` in the
-plan.
+Tensors: ``codes`` uint8, all exponents and then all layers' codes, bit after bit; ``scales`` and ``biases`` float16, layer
+after layer, to be multiplied by 2^exponent; ``zeros`` int8 on asymmetric grids; ``rest.<dtype>``, what is not quantised
+(batch norms that could not be folded, embeddings, …), flat, in the order of the state dict. Names are not repeated in the
+file: the order of layers is that of ``bits`` in the plan.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
-from annealnet.compression.files.packing import pack, packed_bytes, unpack
+from annealnet.compression.files.packing import pack, unpack
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
+from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import bias_of, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
-from annealnet.compression.rounding.grids import MAX_BITS, Quantized, dequantize
+from annealnet.compression.rounding.grids import MAX_BITS, Grid, Quantized, dequantize
+from annealnet.compression.rounding.stored_numbers import EXPONENTS, from_halves, stored_bias, to_halves
 from annealnet.files import replacing
 
 __all__ = [
@@ -46,6 +49,8 @@ __all__ = [
 
 PLAN_FILE = "plan.json"
 TENSOR_FILE = "model.safetensors"
+#: Elements of the largest input on which a network is run to see its structure, where shapes alone do not tell.
+_LARGEST_RUN = 2**22
 
 
 # ---- bytes before anything is written --------------------------------------------------------------------
@@ -90,41 +95,38 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
     return len(plan.to_json().encode()) + safetensors_bytes(specs)
 
 
-def fixed_bytes(graph: NetworkGraph, model: nn.Module, input_shape: tuple[int, ...] | None = None) -> int:
+def fixed_bytes(
+    graph: NetworkGraph, model: nn.Module, input_shape: tuple[int, ...] | None = None, grid: Grid | None = None
+) -> int:
     """Bytes that no plan exceeds beside its layers' own: ``plan.json``, the header, and what is not quantised.
 
-    With w_l weights, n_l outputs and b_l bits per layer, every plan's files take at most
-    ``fixed_bytes + Σ_l ⌈w_l b_l / 8⌉ + Σ_l n_l (2 + 2 · [stores_bias])`` bytes; at most 16 fewer for digits
-    of the header, and 16 fewer for each removed channel of a batch norm that could not be folded.
+    Every plan's files take at most ``fixed_bytes + ⌈Σ_l bits_l / 8⌉`` bytes, with the bits of a :class:`.StoredLayer`; at
+    most 16 fewer for digits of the header, and 16 fewer for each removed channel of a batch norm that could not be folded.
 
     Args:
         graph: of the dense network.
         model: the dense network, batch norms folded or not.
         input_shape: one sample's shape; None takes the traced one.
+        grid: how scales are shared; None is one scale per output channel.
     """
     keep = np.ones(graph.num_units, dtype=bool)
     bits = {layer.name: MAX_BITS for layer in graph.layers}
-    plan = CompressionPlan.of(graph, keep, bits, input_shape)
+    plan = CompressionPlan.of(graph, keep, bits, input_shape, grid)
     specs = _specs(graph, model, plan)
     rest = sum(spec.num_bytes for name, spec in specs.items() if name.startswith("rest."))
     return len(plan.to_json().encode()) + header_bytes(specs) + rest
 
 
+def _layers(graph: NetworkGraph, plan: CompressionPlan) -> dict[str, StoredLayer]:
+    """What the file holds of each layer, in the plan's order."""
+    keep = plan.keep(graph)
+    return {name: StoredLayer.of(graph, graph.layer(name), keep, plan.grid(name)) for name in plan.bits}
+
+
 def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict[str, TensorSpec]:
     """The tensors of the file for a choice of channels and widths."""
     keep = plan.keep(graph)
-    codes = sum(packed_bytes(graph.weights(layer, keep), plan.bits[layer.name]) for layer in graph.layers)
-    outputs = {layer.name: int(slots_kept(layer.out_units, keep).sum()) for layer in graph.layers}
-    scales = sum(
-        count * plan.grid(layer.name).groups(graph.weights(layer, keep) // max(1, count))
-        for layer, count in zip(graph.layers, outputs.values(), strict=True)
-    )
-    specs = {"codes": TensorSpec("U8", (codes,)), "scales": TensorSpec("F16", (scales,))}
-    if not plan.symmetric:
-        specs["zeros"] = TensorSpec("I8", (scales,))
-    biases = sum(outputs[layer.name] for layer in graph.layers if layer.stores_bias)
-    if biases:
-        specs["biases"] = TensorSpec("F16", (biases,))
+    specs = stored_specs(_layers(graph, plan).values())
     folded = tuple(f"{norm.name}." for norm in graph.norms if norm.folded_into is not None)
     kept = {norm.name: slots_kept(norm.units, keep) for norm in graph.norms if norm.folded_into is None}
     sizes: dict[str, int] = {}
@@ -151,13 +153,13 @@ def _rest_name(tensor: Tensor) -> str:
 
 @torch.no_grad()
 def put_on_grid(model: nn.Module, quantized: Mapping[str, Quantized]) -> nn.Module:
-    """Sets the layers' weights to their grid values and their biases to float16 numbers, in place; returns the model."""
+    """Sets the layers' weights to their grid values and their biases to what a file holds, in place; returns the model."""
     for name, grid in quantized.items():
         module = model.get_submodule(name)
         weight_of(module).copy_(dequantize(grid))
         bias = bias_of(module)
         if bias is not None:
-            bias.copy_(bias.half().float())
+            bias.copy_(stored_bias(bias))
     return model
 
 
@@ -191,35 +193,49 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
     if set(plan.bits) != set(quantized):
         different = sorted(set(plan.bits) ^ set(quantized))
         raise ValueError(f"quantized and plan.bits do not name the same layers: {different[0]!r} is in one only")
-    codes, scales, zeros, biases = [], [], [], []
-    for name in plan.bits:
+    layers = [_checked(name, plan, model, quantized[name]) for name in plan.bits]
+    stream = np.zeros(stored_specs(layers)["codes"].num_bytes, dtype=np.uint8)
+    exponents: list[int] = []
+    parts: dict[str, list[Tensor]] = {"scales": [], "zeros": [], "biases": []}
+    at = 8 * sum(layer.num_exponents for layer in layers)
+    for name, layer in zip(plan.bits, layers, strict=True):
         grid, module = quantized[name], model.get_submodule(name)
-        if grid.grid != plan.grid(name):
-            raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
-        if not torch.equal(dequantize(grid), weight_of(module).detach()):
-            raise ValueError(f"model: layer {name!r} does not hold its grid values: call put_on_grid(model, quantized)")
-        codes.append(torch.from_numpy(pack(grid.codes.numpy(), grid.grid)))
-        scales.append(grid.scale.reshape(-1))
+        packed = pack(grid.codes.numpy(), grid.grid, at % 8)
+        stream[at // 8 : at // 8 + len(packed)] |= packed
+        at += layer.code_bits
+        numbers = {"scales": grid.scale}
         if grid.zero is not None:
-            zeros.append(grid.zero.reshape(-1))
+            parts["zeros"].append(grid.zero.reshape(-1))
         bias = bias_of(module)
         if bias is not None:
-            biases.append(bias.detach())
-    tensors = {"codes": torch.cat(codes), "scales": _narrowest(torch.cat(scales))}
-    if zeros:
-        tensors["zeros"] = torch.cat(zeros)
-    if biases:
-        tensors["biases"] = _narrowest(torch.cat(biases))
-    rest: dict[str, list[Tensor]] = {}
+            numbers["biases"] = bias.detach()
+        for part, values in numbers.items():
+            halves, exponent = _halves(f"{part} of layer {name!r}", values)
+            parts[part].append(halves)
+            exponents.append(exponent)
+    stream[: len(exponents)] = np.array(exponents, dtype=np.int8).view(np.uint8)
     for tensor in _rest(model, list(plan.bits)).values():
-        rest.setdefault(_rest_name(tensor), []).append(tensor.detach().reshape(-1))
-    return tensors | {name: torch.cat(parts) for name, parts in rest.items()}
+        parts.setdefault(_rest_name(tensor), []).append(tensor.detach().reshape(-1))
+    return {"codes": torch.from_numpy(stream)} | {name: torch.cat(found) for name, found in parts.items() if found}
 
 
-def _narrowest(values: Tensor) -> Tensor:
-    """float16 where that keeps every value, else float32."""
-    half = values.half()
-    return half if torch.equal(half.float(), values) else values.float()
+def _checked(name: str, plan: CompressionPlan, model: nn.Module, grid: Quantized) -> StoredLayer:
+    """A layer of the model, when plan, module and grid values agree."""
+    module = model.get_submodule(name)
+    if grid.grid != plan.grid(name):
+        raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
+    if not torch.equal(dequantize(grid), weight_of(module).detach()):
+        raise ValueError(f"model: layer {name!r} does not hold its grid values: call put_on_grid(model, quantized)")
+    return StoredLayer(len(grid.codes), grid.codes[0].numel(), grid.grid, bias_of(module) is not None)
+
+
+def _halves(what: str, values: Tensor) -> tuple[Tensor, int]:
+    """Numbers as the file holds them: float16, flat, and their exponent."""
+    numbers = values.reshape(-1).float().numpy()
+    halves, exponent = to_halves(numbers)
+    if not np.array_equal(from_halves(halves, exponent), numbers):
+        raise ValueError(f"{what} are not numbers that a file holds: take Quantized.stored and put_on_grid")
+    return torch.from_numpy(halves), exponent
 
 
 # ---- reading ---------------------------------------------------------------------------------------------
@@ -236,41 +252,84 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         The compressed network in evaluation mode, equal to the saved one bit for bit.
 
     Raises:
-        ValueError: when files are missing or truncated, or do not fit the architecture: names the tensor,
-        what was
-            found and expected.
+        ValueError: when files are missing, truncated or damaged, or do not fit the architecture: names the tensor, what was
+            found and expected. Nothing is allocated for a file before its sizes are known to be right.
     """
     source = Path(directory)
     for name in (PLAN_FILE, TENSOR_FILE):
         if not (source / name).is_file():
             raise ValueError(f"directory={str(source)!r} has no {name}: give a directory that save() wrote")
     plan = CompressionPlan.load(source / PLAN_FILE)
-    dtype = getattr(torch, plan.input_dtype, None)
-    if not isinstance(dtype, torch.dtype) or not plan.input_shape:
-        raise ValueError(f"{source / PLAN_FILE} does not say what the input is: save the network again")
     dense_model = in_float32(dense_model)
-    graph = trace(dense_model, torch.zeros((1, *plan.input_shape), dtype=dtype))
-    model = remove(fold_batch_norms(dense_model, graph), graph, plan.keep(graph))
+    graph = _traced(dense_model, plan, source / PLAN_FILE)
+    layers = _layers(graph, plan)
     path = source / TENSOR_FILE
+    tensors = _read(path, _specs(graph, dense_model, plan))
+    model = remove(fold_batch_norms(dense_model, graph), graph, plan.keep(graph))
     try:
-        tensors = load_file(str(path))
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or save it again") from error
-    _check_sizes(path, tensors, _specs(graph, dense_model, plan))
-    _fill(model, plan, tensors)
+        _fill(model, layers, tensors)
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; copy or save it again") from error
     return model.eval()
 
 
-def _check_sizes(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, TensorSpec]) -> None:
+def _traced(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> NetworkGraph:
+    """The dense network's structure for the plan's input.
+
+    A plan may name any input, so that shapes alone are computed, without memory for values. Only networks in which a value
+    decides what is computed are run, on inputs that are not large.
+    """
+    if not plan.input_shape:
+        raise ValueError(f"{source} does not say what the input is: save the network again")
+    shape, dtype = (1, *plan.input_shape), getattr(torch, plan.input_dtype)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        shapes_only = torch.zeros(shape, dtype=dtype)
+    try:
+        with _silent("torch._subclasses.fake_tensor"):
+            return trace(dense_model, shapes_only)
+    except ValueError as error:
+        if not isinstance(error.__cause__, DataDependentOutputException | DynamicOutputShapeException):
+            first_line = str(error).splitlines()[0]
+            raise ValueError(f"{source}: its input {plan.input_shape} does not fit the dense model: {first_line}") from error
+    if shapes_only.numel() > _LARGEST_RUN:
+        raise ValueError(f"{source}: its input {plan.input_shape} has more than {_LARGEST_RUN} elements: too many to run")
+    return trace(dense_model, torch.zeros(shape, dtype=dtype))
+
+
+@contextmanager
+def _silent(name: str) -> Iterator[None]:
+    """A logger that tells of every shape that does not fit, though the error is raised as well."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _read(path: Path, expected: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
+    """The tensors of a file, once its header is known to name the expected ones."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            found = {}
+            for name in file.keys():  # noqa: SIM118  # not a dict
+                entry = file.get_slice(name)
+                found[name] = TensorSpec(str(entry.get_dtype()), tuple(entry.get_shape()))
+            _check_specs(path, found, expected)
+            return {name: file.get_tensor(name) for name in expected}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or save it again") from error
+
+
+def _check_specs(path: Path, found: Mapping[str, TensorSpec], expected: Mapping[str, TensorSpec]) -> None:
     for name, spec in expected.items():
         if name not in found:
             raise ValueError(f"{path} has no tensor {name!r}: it belongs to another network, or save it again")
-        tensor = found[name]
-        dtypes = {spec.dtype, "F32"} if name in ("scales", "biases") else {spec.dtype}
-        if tuple(tensor.shape) != spec.shape or dtype_name(tensor.dtype) not in dtypes:
+        if found[name] != spec:
             raise ValueError(
-                f"{path}: tensor {name!r} is {dtype_name(tensor.dtype)} of shape {tuple(tensor.shape)}, expected "
-                f"{spec.dtype} of shape {spec.shape}: plan.json and the architecture must be those it was saved with"
+                f"{path}: tensor {name!r} is {found[name].dtype} of shape {found[name].shape}, expected {spec.dtype} of "
+                f"shape {spec.shape}: plan.json and the architecture must be those it was saved with"
             )
     unknown = sorted(set(found) - set(expected))
     if unknown:
@@ -278,24 +337,38 @@ def _check_sizes(path: Path, found: Mapping[str, Tensor], expected: Mapping[str,
 
 
 @torch.no_grad()
-def _fill(model: nn.Module, plan: CompressionPlan, tensors: Mapping[str, Tensor]) -> None:
+def _fill(model: nn.Module, layers: Mapping[str, StoredLayer], tensors: Mapping[str, Tensor]) -> None:
+    """Puts a file's tensors, whose sizes are known to be right, into the network."""
+    stream = tensors["codes"].numpy()
+    count = sum(layer.num_exponents for layer in layers.values())
+    exponents = iter(stream[:count].view(np.int8).tolist())
+    at = 8 * count
     taken = dict.fromkeys(tensors, 0)
 
-    def take(name: str, count: int) -> Tensor:
-        taken[name] += count
-        return tensors[name][taken[name] - count : taken[name]]
+    def take(name: str, number: int) -> Tensor:
+        taken[name] += number
+        return tensors[name][taken[name] - number : taken[name]]
 
-    for name, bits in plan.bits.items():
+    for name, layer in layers.items():
         module = model.get_submodule(name)
         weight, bias = weight_of(module), bias_of(module)
-        grid = plan.grid(name)
-        packed = take("codes", packed_bytes(weight.numel(), bits)).numpy()
-        codes = torch.from_numpy(unpack(packed, weight.numel(), grid)).reshape(weight.shape)
-        shape = (len(weight),) if grid.group is None else (len(weight), grid.groups(weight[0].numel()))
-        scale = take("scales", math.prod(shape)).float().reshape(shape)
-        zero = None if grid.symmetric else take("zeros", math.prod(shape)).reshape(shape)
-        weight.copy_(dequantize(Quantized(codes, scale, bits, zero, grid.group)))
+        codes = torch.from_numpy(unpack(stream, layer.weights, layer.grid, at)).reshape(weight.shape)
+        at += layer.code_bits
+        scale = _numbers(f"scales of layer {name!r}", take("scales", layer.num_scales), next(exponents))
+        if not bool((scale > 0).all()):
+            raise ValueError(f"scales of layer {name!r} are not all positive")
+        zero = None if layer.grid.symmetric else take("zeros", layer.num_scales).reshape(layer.scale_shape)
+        grid = Quantized(codes, scale.reshape(layer.scale_shape), layer.grid.bits, zero, layer.grid.group)
+        weight.copy_(dequantize(grid))
         if bias is not None:
-            bias.copy_(take("biases", len(weight)).float())
-    for tensor in _rest(model, list(plan.bits)).values():
+            bias.copy_(_numbers(f"biases of layer {name!r}", take("biases", layer.outputs), next(exponents)))
+    for tensor in _rest(model, list(layers)).values():
         tensor.copy_(take(_rest_name(tensor), tensor.numel()).reshape(tensor.shape))
+
+
+def _numbers(what: str, halves: Tensor, exponent: int) -> Tensor:
+    if not EXPONENTS[0] <= exponent <= EXPONENTS[1]:
+        raise ValueError(f"{what} have exponent {exponent}, outside {EXPONENTS[0]} … {EXPONENTS[1]}")
+    if not bool(torch.isfinite(halves).all()):
+        raise ValueError(f"{what} hold NaN or infinite numbers")
+    return torch.from_numpy(from_halves(halves.numpy(), exponent))

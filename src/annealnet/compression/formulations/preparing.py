@@ -19,6 +19,7 @@ from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge
 from annealnet.compression.rounding import AnnealedRounding, Rounding
+from annealnet.compression.rounding.grids import MAX_BITS, Grid
 
 __all__ = ["WIDTHS", "prepare"]
 
@@ -63,8 +64,10 @@ def prepare(
         raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
-    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]))
-    space = PlanSpace(graph, allowed, overhead, removable=prune and bool(graph.groups))
+    rounding = rounding or AnnealedRounding(seed=seed)
+    grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
+    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]), grid)
+    space = PlanSpace(graph, allowed, overhead, prune and bool(graph.groups), grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     if progress is not None:
@@ -73,7 +76,7 @@ def prepare(
         for pinned in graph.pinned:
             progress(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    return Problem(folded, space, limits, answers, chosen, rounding or AnnealedRounding(seed=seed), ridge, progress=progress)
+    return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)
 
 
 def _widths(
@@ -92,7 +95,7 @@ def _widths(
 
 def _check_reachable(space: PlanSpace, limits: Limits, dense: int) -> None:
     keep, bits = space.smallest()
-    least = space.bytes(keep, bits)
+    least = space.num_bytes(keep, bits)
     if limits.bytes is not None and least > limits.bytes:
         raise ValueError(
             f"budget of {limits.bytes} bytes cannot be met: the smallest this network can become is {least} bytes "

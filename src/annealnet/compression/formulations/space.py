@@ -2,28 +2,26 @@
 
     x = ( p_0 … p_{U−1} | w_{l,b} )      p_u = 1: unit u is removed;  w_{l,b} = 1: layer l takes b bits (one-hot)
 
-Bytes are a polynomial in x, kept outputs × kept inputs × bits, layer by layer: that is the true budget, the input
-channels of the next layer included. Native samplers keep it exactly as it stands.
+Bytes are a polynomial in x, kept outputs × kept inputs × bits, layer by layer (:class:`.CostTerms`): that is the true
+budget, the input channels of the next layer included. Native samplers keep it exactly as it stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
+from annealnet.compression.files.stored_layer import CostTerms, cost_terms, grains_per_bit
 from annealnet.compression.formulations.budget import Limits
-from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.structure import slots_kept
+from annealnet.compression.rounding.grids import MAX_BITS, Grid
 from annealnet.energy import AffineCount, Constraint, LinearBudget, OneHot, ProductBudget, Term
 
 __all__ = ["PlanSpace"]
-
-
-def channel_bytes(layer: Layer) -> int:
-    """Bytes an output channel costs beside its weights: a float16 scale, and a float16 bias where there is one."""
-    return 4 if layer.stores_bias else 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,14 @@ class PlanSpace:
         widths: the widths each layer may take; one width means that the layer is not asked.
         overhead: bytes that no plan changes (headers, plan, tensors that stay as they are).
         removable: whether channels may go at all.
+        grid: how scales are shared; its width does not matter.
     """
 
     graph: NetworkGraph
     widths: Mapping[str, tuple[int, ...]]
     overhead: int
     removable: bool = True
+    grid: Grid = field(default_factory=lambda: Grid(MAX_BITS))
 
     @cached_property
     def choices(self) -> tuple[tuple[str, int], ...]:
@@ -85,19 +85,36 @@ class PlanSpace:
 
     # ---- what a plan costs -------------------------------------------------------------------------------
 
-    def layer_bytes(self, name: str, keep: np.ndarray, bits: int) -> int:
-        """Bytes of one layer: packed weights, a float16 scale and a float16 bias for each output channel."""
-        layer = self.graph.layer(name)
-        outputs = int(self.graph.keep_for(layer, keep)[0].sum())
-        return -(-self.graph.weights(layer, keep) * bits // 8) + channel_bytes(layer) * outputs
+    @cached_property
+    def terms(self) -> Mapping[str, CostTerms]:
+        """What each layer costs."""
+        return {
+            layer.name: cost_terms(layer, self.grid, self.removable and bool((layer.fan_in_units >= 0).any()))
+            for layer in self.graph.layers
+        }
 
-    def bytes(self, keep: np.ndarray, bits: Mapping[str, int]) -> int:
-        """Bytes of the files this plan writes, both, header included."""
-        return self.overhead + sum(self.layer_bytes(layer.name, keep, bits[layer.name]) for layer in self.graph.layers)
+    @cached_property
+    def grains_per_byte(self) -> int:
+        """So many of a layer's grains are a byte."""
+        return 8 * grains_per_bit(self.grid)
+
+    def layer_grains(self, name: str, keep: np.ndarray, bits: int) -> int:
+        """What one layer costs: weights, scales, zero points, bias, exponents; ``grains_per_byte`` are a byte."""
+        layer = self.graph.layer(name)
+        outputs, inputs = (int(slots_kept(units, keep).sum()) for units in (layer.out_units, layer.fan_in_units))
+        return self.terms[name].at(outputs, inputs, bits)
+
+    def num_bytes(self, keep: np.ndarray, bits: Mapping[str, int]) -> int:
+        """Bytes that the files of this plan do not exceed, both, header included; the count that the budget limits.
+
+        At most 16 more than are written, if all weights of an output share a scale and batch norms are folded.
+        """
+        grains = sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers)
+        return self.overhead - (-grains // self.grains_per_byte)
 
     def fits(self, keep: np.ndarray, bits: Mapping[str, int], limits: Limits) -> bool:
         """Whether a plan is within the budget."""
-        return (limits.bytes is None or self.bytes(keep, bits) <= limits.bytes) and (
+        return (limits.bytes is None or self.num_bytes(keep, bits) <= limits.bytes) and (
             limits.macs is None or self.graph.macs(keep) <= limits.macs
         )
 
@@ -119,21 +136,21 @@ class PlanSpace:
         return found
 
     def _byte_budget(self, limit: int) -> ProductBudget:
-        """In eighths of a byte, so that every number is whole:
+        """In grains, so that every number is whole, and exactly ``num_bytes ≤ limit``:
 
-            Σ_l kernel · outputs · inputs · bits + 8 · channel bytes · outputs  ≤  8 · (limit − overhead)
-
-        A layer's weights are padded to a byte: seven eighths are set aside for each layer.
+        Σ_l outputs · (inputs · (code · bits + pair) + output)  ≤  grains per byte · (limit − overhead) − Σ_l fixed
         """
         counts: list[AffineCount] = []
         terms: list[Term] = []
         for layer in self.graph.layers:
-            first = len(counts)
+            first, cost = len(counts), self.terms[layer.name]
             indices = tuple(self.width_index[layer.name, b] for b in self.widths[layer.name])
             counts += [*self._kept_counts(layer.name), AffineCount(0, indices, self.widths[layer.name])]
-            terms.append(Term(layer.kernel_size, (first, first + 1, first + 2)))
-            terms.append(Term(8 * channel_bytes(layer), (first,)))
-        room = 8 * (limit - self.overhead) - 7 * len(self.graph.layers)
+            terms.append(Term(cost.code, (first, first + 1, first + 2)))
+            terms.append(Term(cost.output, (first,)))
+            if cost.pair:
+                terms.append(Term(cost.pair, (first, first + 1)))
+        room = self.grains_per_byte * (limit - self.overhead) - sum(cost.fixed for cost in self.terms.values())
         return ProductBudget(tuple(counts), tuple(terms), max(0, room))
 
     def _mac_budget(self, limit: int) -> ProductBudget:
@@ -152,7 +169,7 @@ class PlanSpace:
         ]
 
     def smallest(self) -> tuple[np.ndarray, dict[str, int]]:
-        """The plan with the fewest bytes: one channel per group, the least width everywhere."""
+        """The least plan: one channel per group, the least width everywhere."""
         keep = np.ones(self.graph.num_units, dtype=bool)
         if self.removable:
             for group in self.graph.groups:

@@ -28,7 +28,7 @@ def greedy_widths(
         best: tuple[float, str, int] | None = None
         for name, widths in space.widths.items():
             for lower in (b for b in widths if b < bits[name]):
-                saved = space.layer_bytes(name, keep, bits[name]) - space.layer_bytes(name, keep, lower)
+                saved = space.layer_grains(name, keep, bits[name]) - space.layer_grains(name, keep, lower)
                 if saved > 0:
                     price = (energies.get((name, lower), 0.0) - energies.get((name, bits[name]), 0.0)) / saved
                     if best is None or price < best[0]:

@@ -29,6 +29,7 @@ from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
+from annealnet.compression.rounding.stored_numbers import stored_bias
 
 __all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "check_ridge", "compensate", "refit"]
 
@@ -187,7 +188,7 @@ def compensate(
 def _settle(
     module: nn.Module, rows: Tensor, target: Tensor, bits: int, rounding: Rounding, ridge: float
 ) -> tuple[Quantized, Rounded]:
-    """One layer: refit, round, re-centre; the module then holds the grid's values and a float16 bias."""
+    """One layer: refit, round, re-centre; the module then holds the grid's values and a bias as it is stored."""
     weight = weight_of(module)
     matrix, gram = refit(rows, target, weight_matrix(module, weight.detach()), ridge)
     fitted = matrix.transpose(1, 2).reshape(weight.shape)
@@ -196,11 +197,11 @@ def _settle(
     scale, shift = _affine_fit(answered, target)
     rounded = Rounded(grid, fitted, gram)
     grid = grid.rescaled(scale)
-    # float16 rounded the new scales: the shift is taken for the scales that are kept
+    # storing rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     shift = (target - answered).mean(0)
     weight.copy_(dequantize(grid))
     bias = bias_of(module)
     if bias is not None:
-        bias.copy_((bias + shift).half().float())
+        bias.copy_(stored_bias(bias + shift))
     return grid, rounded

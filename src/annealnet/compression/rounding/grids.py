@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from annealnet.compression.rounding.stored_numbers import storable
+from annealnet.compression.rounding.stored_numbers import stored_scales
 
 __all__ = ["MAX_BITS", "MIN_BITS", "Grid", "Quantized", "dequantize", "largest_code"]
 
@@ -91,8 +92,8 @@ class Quantized:
 
     Attributes:
         codes: int8, shape of the weight, within the grid.
-        scale: float32 ``(out_channels,)``, or ``(out_channels, groups)`` where the grid has groups; float16 numbers
-            wherever these reach.
+        scale: float32 ``(out_channels,)``, or ``(out_channels, groups)`` where the grid has groups; :meth:`stored` makes
+            them what a file holds.
         bits: the width b.
         zero: int8 of the shape of ``scale`` for asymmetric grids, else None.
         group: weights that share a scale, or None.
@@ -136,11 +137,39 @@ class Quantized:
         """The grid they lie on."""
         return Grid(self.bits, self.group, self.zero is None)
 
+    @classmethod
+    def stored(
+        cls, codes: Tensor, scale: Tensor, bits: int, zero: Tensor | None = None, group: int | None = None
+    ) -> Quantized:
+        """Weights on any positive scales, brought to scales that a file holds: only such can be saved.
+
+        Weights too faint beside the layer's largest to be told from zero become zero, where the grid has one.
+
+        Args:
+            codes, scale, bits, zero, group: as the attributes; scales may be of any floating dtype.
+
+        Example:
+            >>> codes = torch.tensor([[1, -1], [0, 0]], dtype=torch.int8)
+            >>> Quantized.stored(codes, torch.tensor([1e-12, 1.0]), bits=2).scale.round(decimals=15)
+            tensor([1.0000e-12, 1.0000e-12])
+        """
+        grid = Grid(bits, group, zero is None)
+        rows = len(codes)
+        flat = codes.reshape(rows, -1).numpy()
+        column = grid.column(flat.shape[1]).numpy()
+        origin = np.zeros_like(flat) if zero is None else zero.reshape(rows, -1).numpy()[:, column]
+        first = np.arange(0, flat.shape[1], flat.shape[1] if group is None else group)
+        used = np.logical_or.reduceat(flat != origin, first, axis=1)
+        found, faint = stored_scales(scale.detach().reshape(rows, -1).double().numpy(), used)
+        if grid.step == 1 and faint.any():
+            settled = np.where(faint[:, column], origin, flat)
+            return cls.stored(torch.from_numpy(settled).reshape(codes.shape), scale, bits, zero, group)
+        return cls(codes, torch.from_numpy(found).reshape(scale.shape), bits, zero, group)
+
     def rescaled(self, factor: Tensor) -> Quantized:
         """The same codes, every channel's scales times ``factor`` ``(out_channels,)``, stored anew."""
-        factors = factor.detach().to(self.scale).reshape(-1, *([1] * (self.scale.ndim - 1)))
-        scale = torch.from_numpy(storable((self.scale * factors).numpy()))
-        return Quantized(self.codes, scale, self.bits, self.zero, self.group)
+        factors = factor.detach().double().reshape(-1, *([1] * (self.scale.ndim - 1)))
+        return Quantized.stored(self.codes, self.scale.double() * factors, self.bits, self.zero, self.group)
 
 
 def dequantize(grid: Quantized) -> Tensor:

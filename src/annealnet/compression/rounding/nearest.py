@@ -11,12 +11,8 @@ from torch import Tensor
 from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.compression.rounding.lattice import nearest_codes
 from annealnet.compression.rounding.scales import fit_scales
-from annealnet.compression.rounding.stored_numbers import SMALLEST_HALF
 
 __all__ = ["NearestRounding", "finite_rows", "on_grid"]
-
-#: A channel this much weaker than its layer's strongest, and too weak for float16 scales, is dead: it becomes zero.
-_DEAD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -79,15 +75,10 @@ def finite_rows(weight: Tensor) -> np.ndarray:
 
 
 def on_grid(weight: Tensor, grid: Grid, codes: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> Quantized:
-    """Codes, scales and zero points as a value; a dead channel becomes exactly zero where the grid has a zero."""
-    flat = np.abs(weight.detach().float().reshape(len(weight), -1).numpy())
-    peak = flat.max(axis=1, initial=0.0)
-    dead = (scale.min(axis=1) < SMALLEST_HALF) & (peak < _DEAD * peak.max(initial=0.0)) & (grid.step == 1)
-    codes = np.where(dead[:, None], zero[:, grid.column(flat.shape[1]).numpy()], codes).astype(np.int8)
-    scale = np.where(dead[:, None], 1.0, scale).astype(np.float32)
+    """Codes, scales and zero points ``(rows, …)`` as a value of the weight's shape, its scales as they are stored."""
     if grid.group is None:
         scale, zero = scale[:, 0], zero[:, 0]
-    return Quantized(
-        torch.from_numpy(codes).reshape(weight.shape), torch.from_numpy(scale), grid.bits,
+    return Quantized.stored(
+        torch.from_numpy(codes.astype(np.int8)).reshape(weight.shape), torch.from_numpy(scale), grid.bits,
         None if grid.symmetric else torch.from_numpy(zero.astype(np.int8)), grid.group,
     )  # fmt: skip
