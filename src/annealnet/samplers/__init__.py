@@ -12,6 +12,7 @@ from annealnet.samplers.composites import CacheComposite, RetryComposite
 from annealnet.samplers.distribution import DistributedSampler, Workers
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
+from annealnet.samplers.fingerprint import describe, sampler_fingerprint
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
 from annealnet.samplers.layered import LayeredAnnealing, LayeredModel, LayeredReads, LayeredSampler, Schedule
 from annealnet.samplers.layered_composites import BestOf, NoisyLayers
@@ -60,10 +61,12 @@ __all__ = [
     "TiledSampler",
     "Workers",
     "available",
+    "describe",
     "fit",
     "hybrid",
     "qpu",
     "sample_energy",
+    "sampler_fingerprint",
     "solve_blocks",
 ]
 

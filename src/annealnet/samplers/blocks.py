@@ -61,6 +61,11 @@ class BlockSampler(dimod.ComposedSampler):
         self.properties = {"child_properties": dict(child.properties or {})}
         self.block_bits, self.rounds, self.partitions = block_bits, rounds, partitions
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`."""
+        settings = {name: getattr(self, name) for name in ("block_bits", "rounds", "partitions")}
+        return {"child": self.child, **settings}
+
     def sample(
         self,
         bqm: dimod.BinaryQuadraticModel,
@@ -195,6 +200,10 @@ class TiledSampler(dimod.ComposedSampler):
         self.max_tiles, self.seed = max_tiles, seed
         self._graph = device.to_networkx_graph()
         self._found: dict[Any, list[dict[Any, tuple[int, ...]]]] = {}
+
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: embeddings found so far follow from it."""
+        return {"child": self.child, "max_tiles": self.max_tiles, "seed": self.seed}
 
     def sample(self, bqm: dimod.BinaryQuadraticModel, *, num_reads: int = 1, **parameters: Any) -> dimod.SampleSet:
         """At least ``num_reads`` samples of one model (devices may count equal ones in ``num_occurrences``);

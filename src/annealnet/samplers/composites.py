@@ -56,6 +56,10 @@ class CacheComposite(_Composite):
         with self._open() as table:
             table.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on the file."""
+        return {"child": self.child}
+
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """The kept answer, or the child's, which is kept; ``info["cached"]`` tells which."""
         key = self._key(bqm, parameters)
@@ -145,6 +149,10 @@ class RetryComposite(_Composite):
         self.attempts, self.wait, self.reads_per_call = attempts, wait, reads_per_call
         self.transient = transient_errors() if transient is None else transient
         self._sleep = sleep
+
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on how often and how patiently it asks."""
+        return {"child": self.child, "reads_per_call": self.reads_per_call}
 
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """The child's answer; ``info["attempts"]`` counts calls, ``info["failed"]`` says why reads are missing.

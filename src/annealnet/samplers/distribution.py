@@ -161,6 +161,10 @@ class DistributedSampler(NativeSampler, dimod.Composite):
         self.properties["child_properties"] = dict(child.properties or {})
         self.workers, self.reads_per_piece = workers, reads_per_piece
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on the workers."""
+        return {"child": self.child, "reads_per_piece": self.reads_per_piece}
+
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
         """Samples an energy; parameters of the child, ``num_reads`` among them.
 

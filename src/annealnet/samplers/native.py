@@ -33,6 +33,10 @@ class NativeSampler(dimod.Sampler):
         self.parameters = {name: [] for name in parameters}
         self.properties = {"description": description}
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: what it was made with."""
+        return {name: value for name, value in vars(self).items() if name not in ("parameters", "properties")}
+
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """Samples a binary quadratic model; parameters as ``sample_energy``.
 
