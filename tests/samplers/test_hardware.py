@@ -140,6 +140,29 @@ def test_pieces_of_reads_have_seeds_of_their_own():
     assert len(np.unique(one, axis=0)) == 10
 
 
+def test_states_to_start_from_go_with_their_reads_in_every_form():
+    flat = dimod.BinaryQuadraticModel(dict.fromkeys(range(5), 0.0), {}, 0.0, "BINARY")
+    starts = np.eye(5, dtype=np.int8)
+    retrying = RetryComposite(AnnealingSampler(), reads_per_call=2)
+    cold = {"num_sweeps": 1, "beta_range": (50.0, 50.0), "seed": 0}
+    bqm = dimod.BinaryQuadraticModel(
+        dict.fromkeys(range(5), 1.0), {(i, j): -3.0 for i in range(5) for j in range(i)}, 0.0, "BINARY"
+    )
+    whole = AnnealingSampler().sample(bqm, num_reads=5, initial_states=starts, **cold)
+    assert np.array_equal(
+        retrying.sample(bqm, num_reads=5, initial_states=starts, **cold).record.sample, whole.record.sample
+    )
+    dwave = pytest.importorskip("dwave.samplers").SimulatedAnnealingSampler()
+    retrying = RetryComposite(dwave, reads_per_call=2)
+    asked = {"num_reads": 5, "num_sweeps": 0, "seed": 0}
+    for given in (starts, (starts, list(range(5))), dimod.SampleSet.from_samples(starts, "BINARY", 0.0)):
+        states = (given, list(range(5))) if isinstance(given, np.ndarray) else given
+        found = retrying.sample(flat, initial_states=states, **asked)
+        assert np.array_equal(found.record.sample[:, np.argsort(found.variables)], starts)
+    one = retrying.sample(flat, initial_states=starts[2], initial_states_generator="tile", **asked)
+    assert (one.record.sample == starts[2]).all()
+
+
 def test_no_sample_is_paid_for_twice(tmp_path):
     child = Flaky()
     cached = CacheComposite(child, tmp_path / "answers.sqlite")

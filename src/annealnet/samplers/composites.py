@@ -15,6 +15,7 @@ import dimod
 import numpy as np
 
 from annealnet.samplers.fingerprint import sampler_fingerprint
+from annealnet.samplers.seeds import derived_seed
 
 __all__ = ["CacheComposite", "RetryComposite", "split_reads", "transient_errors"]
 
@@ -220,17 +221,33 @@ class RetryComposite(_Composite):
 def split_reads(parameters: dict[str, Any], size: int | None) -> list[dict[str, Any]]:
     """A request for ``num_reads`` in pieces of at most ``size``, each with a seed of its own that follows from the whole's.
 
+    ``initial_states`` with one state for each read, an array or what :func:`dimod.as_samples` takes, go with their reads;
+    any other number of states goes with every piece as it is.
+
     Example:
         >>> [piece["num_reads"] for piece in split_reads({"num_reads": 5, "seed": 1}, 2)]
         [2, 2, 1]
+        >>> [piece["initial_states"].tolist() for piece in split_reads({"num_reads": 2, "initial_states": [[0], [1]]}, 1)]
+        [[[0]], [[1]]]
     """
     reads = parameters.get("num_reads")
     if reads is None or size is None or reads <= size:
         return [parameters]
     pieces = []
     for number, first in enumerate(range(0, reads, size)):
-        piece = {**parameters, "num_reads": min(size, reads - first)}
+        last = min(first + size, reads)
+        piece = {**parameters, "num_reads": last - first}
         if piece.get("seed") is not None:
-            piece["seed"] = int(np.random.SeedSequence([piece["seed"], number]).generate_state(1)[0])
+            piece["seed"] = derived_seed(piece["seed"], number)
+        if piece.get("initial_states") is not None:
+            piece["initial_states"] = _states_of(piece["initial_states"], reads, first, last)
         pieces.append(piece)
     return pieces
+
+
+def _states_of(given: Any, reads: int, first: int, last: int) -> Any:
+    """The states of some of the reads."""
+    if isinstance(given, list | np.ndarray) and np.ndim(given) == 2:
+        return np.asarray(given)[first:last] if len(given) == reads else given
+    states, labels = dimod.as_samples(given)
+    return (states[first:last], labels) if len(states) == reads else given

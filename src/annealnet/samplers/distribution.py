@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import dimod
-import numpy as np
 
 from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.native import NativeSampler, check_whole
+from annealnet.samplers.seeds import derived_seed
 
 __all__ = ["DistributedSampler", "Workers"]
 
@@ -176,12 +176,8 @@ class DistributedSampler(NativeSampler, dimod.Composite):
             raise ValueError(f"{refused[0]!r} is no parameter here: there are {', '.join(self.parameters)}")
         parameters = {"num_reads": 10, **parameters}
         if parameters.get("seed", 0) is None:
-            parameters["seed"] = int(np.random.SeedSequence().generate_state(1)[0])
+            parameters["seed"] = derived_seed()
         pieces = split_reads(parameters, self.reads_per_piece)
-        if parameters.get("initial_states") is not None:
-            firsts = np.cumsum([piece["num_reads"] for piece in pieces])[:-1]
-            shares = np.split(np.asarray(parameters["initial_states"]), firsts)
-            pieces = [{**piece, "initial_states": share} for piece, share in zip(pieces, shares, strict=True)]
         if parameters.get("time_limit") is not None:
             rounds = -(-len(pieces) // self.workers.count)
             pieces = [{**piece, "time_limit": parameters["time_limit"] / rounds} for piece in pieces]

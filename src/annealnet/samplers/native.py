@@ -13,6 +13,7 @@ import numpy as np
 from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constraint, Energy, from_bqm, lower_bound
 from annealnet.samplers.compiled import CompiledEnergy, compile_energy
 from annealnet.samplers.schedule import Clock, Progress
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["NativeSampler", "Task", "check_whole"]
 
@@ -109,9 +110,7 @@ class Task:
             if value is not None:
                 check_whole(name, value)
         clock = Clock(time_limit)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
+        chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         constraints = tuple(energy.constraints) if isinstance(energy, ConstrainedEnergy) else ()
         return cls(energy, plain, constraints, compile_energy(plain), int(num_reads), chosen, clock, progress)

@@ -13,6 +13,7 @@ from annealnet.samplers.kernels.random import streams
 from annealnet.samplers.kernels.shared import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.native import NativeSampler, check_whole
 from annealnet.samplers.schedule import Clock, Progress, beta_chunks
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["SharedGramSampler"]
 
@@ -78,9 +79,7 @@ class SharedGramSampler(NativeSampler):
         sweeps = 300 if num_sweeps is None and time_limit is None else num_sweeps
         if sweeps is not None:
             check_whole("num_sweeps", sweeps)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
+        chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         shared = plain if isinstance(plain, SharedGramEnergy) else _one_row(plain)
         counts = _counts(energy, shared.shape)

@@ -12,6 +12,7 @@ from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
 from annealnet.samplers.native import check_whole
 from annealnet.samplers.quantum.landscape import Landscape
 from annealnet.samplers.schedule import Clock
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["Request", "answer_of", "measured"]
 
@@ -40,10 +41,7 @@ class Request:
             ValueError: when one is out of range.
         """
         check_whole("num_reads", num_reads)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
-        return cls(energy, int(num_reads), chosen, Clock(None))
+        return cls(energy, int(num_reads), checked_seed(seed), Clock(None))
 
 
 def measured(
