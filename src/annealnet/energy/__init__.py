@@ -14,7 +14,7 @@ from annealnet.energy.constraints import (
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.files import read_energy
 from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SparseEnergy, SumEnergy, from_bqm
-from annealnet.energy.shared import SharedGramEnergy
+from annealnet.energy.shared_gram import SharedGramEnergy
 
 __all__ = [
     "AffineCount",

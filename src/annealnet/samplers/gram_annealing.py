@@ -9,8 +9,8 @@ import numba
 import numpy as np
 
 from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, DenseEnergy, Energy, SharedGramEnergy
+from annealnet.samplers.kernels.gram_rows import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.kernels.random import streams
-from annealnet.samplers.kernels.shared import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.native import NativeSampler, check_whole
 from annealnet.samplers.schedule import Clock, Progress, beta_chunks
 from annealnet.samplers.seeds import checked_seed
