@@ -1,10 +1,10 @@
 """What is minimised: quadratic energies, constraints, encodings, certificates. Knows no network and no solver."""
 
 from annealnet.energy.certificate import Certificate, lower_bound
+from annealnet.energy.constrained import ConstrainedEnergy
 from annealnet.energy.constraints import (
     AffineCount,
     Cardinality,
-    ConstrainedEnergy,
     Constraint,
     LinearBudget,
     OneHot,

@@ -1,19 +1,15 @@
-"""Constraints that native samplers keep exactly; :mod:`.penalties` turns them into terms of a plain QUBO."""
+"""The kinds of constraints, which native samplers keep exactly; :mod:`.penalties` turns them into terms of a plain QUBO."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import dimod
 import numpy as np
-
-from annealnet.energy.forms import Energy
 
 __all__ = [
     "AffineCount",
     "Cardinality",
-    "ConstrainedEnergy",
     "Constraint",
     "LinearBudget",
     "OneHot",
@@ -183,68 +179,3 @@ class ProductBudget:
 
 
 Constraint = Cardinality | LinearBudget | ProductBudget
-
-
-@dataclass(frozen=True, eq=False)
-class ConstrainedEnergy:
-    """An energy over the states that keep every constraint.
-
-    Attributes:
-        energy_part: the energy.
-        constraints: cardinalities over disjoint variables, and budgets.
-
-    Raises:
-        ValueError: when two cardinalities share a variable or a constraint names one that is not there.
-
-    Example:
-        >>> from annealnet.energy.forms import DenseEnergy
-        >>> model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
-        >>> model.is_feasible(np.array([1, 1]))
-        False
-    """
-
-    energy_part: Energy
-    constraints: Sequence[Constraint]
-
-    def __post_init__(self) -> None:
-        seen: set[int] = set()
-        for constraint in self.constraints:
-            if isinstance(constraint, Cardinality):
-                shared = seen & set(constraint.variables)
-                if shared:
-                    raise ValueError(f"constraints: variable {min(shared)} is in two cardinalities: make them disjoint")
-                seen |= set(constraint.variables)
-            if isinstance(constraint, LinearBudget) and len(constraint.coefficients) != self.num_variables:
-                raise ValueError(
-                    f"constraints: a budget has {len(constraint.coefficients)} coefficients, "
-                    f"the energy {self.num_variables} variables: give one each"
-                )
-        if seen and (min(seen) < 0 or max(seen) >= self.num_variables):
-            raise ValueError(f"constraints name a variable outside 0 … {self.num_variables - 1}")
-
-    @property
-    def num_variables(self) -> int:
-        """n."""
-        return self.energy_part.num_variables
-
-    def energy(self, x: np.ndarray) -> np.ndarray:
-        """The energy alone, as :meth:`Energy.energy`."""
-        return self.energy_part.energy(x)
-
-    def feasible(self, x: np.ndarray) -> np.ndarray:
-        """bool per state ``(reads, n)``: every constraint holds."""
-        states = np.atleast_2d(np.asarray(x))
-        good = np.ones(len(states), dtype=bool)
-        for constraint in self.constraints:
-            good &= constraint.holds(states)
-        return good
-
-    def is_feasible(self, x: np.ndarray) -> bool:
-        """Whether one state ``(n,)`` keeps every constraint."""
-        return bool(self.feasible(x)[0])
-
-    def to_bqm(self) -> dimod.BinaryQuadraticModel:
-        """A plain QUBO with the same feasible ground states; see :func:`annealnet.energy.penalties.penalised_bqm`."""
-        from annealnet.energy.penalties import penalised_bqm
-
-        return penalised_bqm(self)

@@ -12,12 +12,12 @@ is one linear budget with slack bits. The number of auxiliaries is polynomial in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dimod
 import numpy as np
 
-from annealnet.energy.constraints import Cardinality, ConstrainedEnergy, LinearBudget, ProductBudget
+from annealnet.energy.constraints import Cardinality, Constraint, LinearBudget, ProductBudget
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.forms import Energy
 
@@ -42,9 +42,9 @@ def energy_range(energy: Energy) -> float:
 class _Penalties:
     """A BQM that grows auxiliary bits."""
 
-    def __init__(self, model: ConstrainedEnergy) -> None:
-        self.bqm = model.energy_part.to_bqm()
-        self.strength = energy_range(model.energy_part) + 1.0
+    def __init__(self, energy: Energy) -> None:
+        self.bqm = energy.to_bqm()
+        self.strength = energy_range(energy) + 1.0
         self._auxiliaries = 0
         self._products: dict[tuple[Variable, Variable], Variable] = {}
 
@@ -132,8 +132,8 @@ def _product_budget(penalties: _Penalties, budget: ProductBudget) -> None:
     penalties.at_most(total, constant, budget.limit)
 
 
-def penalised_bqm(model: ConstrainedEnergy) -> dimod.BinaryQuadraticModel:
-    """The plain QUBO of a constrained energy; variables 0 … n−1 and auxiliaries named ``aux…``.
+def penalised_bqm(energy: Energy, constraints: Sequence[Constraint]) -> dimod.BinaryQuadraticModel:
+    """The plain QUBO of an energy under constraints; variables 0 … n−1 and auxiliaries named ``aux…``.
 
     The minimum over the auxiliaries equals the energy for every feasible state and exceeds every feasible state's energy
     for every infeasible one (argument in the module's docstring).
@@ -141,12 +141,12 @@ def penalised_bqm(model: ConstrainedEnergy) -> dimod.BinaryQuadraticModel:
     Example:
         >>> from annealnet.energy.constraints import OneHot
         >>> from annealnet.energy.forms import DenseEnergy
-        >>> model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
-        >>> dimod.ExactSolver().sample(penalised_bqm(model)).first.sample
+        >>> model = penalised_bqm(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
+        >>> dimod.ExactSolver().sample(model).first.sample
         {0: np.int8(1), 1: np.int8(0)}
     """
-    penalties = _Penalties(model)
-    for constraint in model.constraints:
+    penalties = _Penalties(energy)
+    for constraint in constraints:
         if isinstance(constraint, Cardinality):
             penalties.square(dict.fromkeys(constraint.variables, 1.0), -constraint.count)
         elif isinstance(constraint, LinearBudget):
