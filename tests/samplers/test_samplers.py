@@ -197,7 +197,7 @@ def test_other_samplers_take_our_energies(name):
     model = ConstrainedEnergy(energy_of("dense", 5, 3), [OneHot([0, 1, 2])])
     answer = sample_energy(external(name), model, num_reads=100, seed=1)
     states = answer.record.sample[:, np.argsort(list(answer.variables))]
-    assert np.allclose(answer.record.energy, model.energy(states))
+    assert np.allclose(answer.record.objective, model.energy(states))
     assert np.array_equal(answer.record.is_feasible, model.feasible(states))
     least = ExactSampler().sample_energy(model).first.energy
     assert (answer.record.energy[answer.record.is_feasible] >= least - 1e-9).all()

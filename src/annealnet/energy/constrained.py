@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import dimod
 import numpy as np
 
-from annealnet.energy.constraints import Cardinality, Constraint, LinearBudget
-from annealnet.energy.forms import Energy
-from annealnet.energy.penalties import penalised_bqm
+from annealnet.energy.constraints import Cardinality, Constraint, LinearBudget, ProductBudget
+from annealnet.energy.forms import Energy, bits_of
+from annealnet.energy.penalties import penalised_bqm, sufficient_penalty
 
 __all__ = ["ConstrainedEnergy"]
 
@@ -38,6 +39,7 @@ class ConstrainedEnergy:
 
     def __post_init__(self) -> None:
         seen: set[int] = set()
+        counted: set[int] = set()
         for constraint in self.constraints:
             if isinstance(constraint, Cardinality):
                 shared = seen & set(constraint.variables)
@@ -49,21 +51,33 @@ class ConstrainedEnergy:
                     f"constraints: a budget has {len(constraint.coefficients)} coefficients, "
                     f"the energy {self.num_variables} variables: give one each"
                 )
-        if seen and (min(seen) < 0 or max(seen) >= self.num_variables):
-            raise ValueError(f"constraints name a variable outside 0 … {self.num_variables - 1}")
+            if isinstance(constraint, ProductBudget):
+                counted.update(v for count in constraint.counts for v in count.variables)
+        outside = sorted(v for v in seen | counted if not 0 <= v < self.num_variables)
+        if outside:
+            raise ValueError(f"constraints name variable {outside[0]}: there are 0 … {self.num_variables - 1}")
 
     @property
     def num_variables(self) -> int:
         """n."""
         return self.energy_part.num_variables
 
+    @cached_property
+    def penalty(self) -> float:
+        """λ, which any infeasible state pays to stand behind every feasible one: in answers, and in :meth:`to_bqm`."""
+        return sufficient_penalty(self.energy_part)
+
     def energy(self, x: np.ndarray) -> np.ndarray:
         """The energy alone, as :meth:`Energy.energy`."""
         return self.energy_part.energy(x)
 
     def feasible(self, x: np.ndarray) -> np.ndarray:
-        """bool per state ``(reads, n)``: every constraint holds."""
-        states = np.atleast_2d(np.asarray(x))
+        """bool per state ``(reads, n)``: every constraint holds.
+
+        Raises:
+            ValueError: as :meth:`Energy.energy`.
+        """
+        states = np.atleast_2d(bits_of(x, self.num_variables))
         good = np.ones(len(states), dtype=bool)
         for constraint in self.constraints:
             good &= constraint.holds(states)

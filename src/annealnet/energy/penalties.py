@@ -2,8 +2,9 @@
 
 Every constraint becomes squares that are 0 for some setting of the auxiliary bits exactly when it holds, and at least 1
 for every setting otherwise (all numbers in them are whole). Let D = max E − min E over all 2ⁿ states, bounded by the sum
-of the absolute coefficients. With the coefficient λ = D + 1 an infeasible state costs at least min E + λ > max E, more
-than any feasible one: the ground states are the feasible optima, and feasible states keep their energy.
+of the absolute coefficients. With a coefficient λ > D an infeasible state costs at least min E + λ > max E, more than any
+feasible one: the ground states are the feasible optima, and feasible states keep their energy. λ is a hundredth above D,
+so that it follows the unit of the energy.
 
 A product budget is made exact without enumerating: each count N_f gets a register of ⌈log₂⌉ bits, tied by a square; the
 products of register bits get Rosenberg auxiliaries t = ab through 3t + ab − 2at − 2bt (0 iff t = ab, else ≥ 1); what is left
@@ -21,22 +22,26 @@ from annealnet.energy.constraints import Cardinality, Constraint, LinearBudget, 
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.forms import Energy
 
-__all__ = ["energy_range", "penalised_bqm"]
+__all__ = ["penalised_bqm", "sufficient_penalty"]
 
 Variable = int | str
 Linear = dict[Variable, float]
 
 
-def energy_range(energy: Energy) -> float:
-    """A bound on max E − min E: Σ |linear| + Σ |couplings| of the expanded form.
+#: λ over the bound on the energy's range.
+_MARGIN = 1.01
+
+
+def sufficient_penalty(energy: Energy) -> float:
+    """λ, above max E − min E: 1.01 (Σ |linear| + Σ |couplings|) of the expanded form, or 1 for a constant energy.
 
     Example:
         >>> from annealnet.energy.forms import DenseEnergy
-        >>> energy_range(DenseEnergy(np.array([[0.0, -2.0], [0.0, 0.0]]), np.array([1.0, 0.0])))
-        3.0
+        >>> round(sufficient_penalty(DenseEnergy(np.array([[0.0, -2.0], [0.0, 0.0]]), np.array([1.0, 0.0]))), 9)
+        3.03
     """
     linear, _ = energy.expanded_linear()
-    return float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2)
+    return _MARGIN * float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2) or 1.0
 
 
 class _Penalties:
@@ -44,7 +49,7 @@ class _Penalties:
 
     def __init__(self, energy: Energy) -> None:
         self.bqm = energy.to_bqm()
-        self.strength = energy_range(energy) + 1.0
+        self.strength = sufficient_penalty(energy)
         self._auxiliaries = 0
         self._products: dict[tuple[Variable, Variable], Variable] = {}
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import dimod
 
 from annealnet.energy import ConstrainedEnergy, Energy
+from annealnet.samplers.answers import lowest_first
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.native import NativeSampler, check_whole
@@ -183,7 +184,7 @@ class DistributedSampler(NativeSampler, dimod.Composite):
             pieces = [{**piece, "time_limit": parameters["time_limit"] / rounds} for piece in pieces]
         answers = self.workers.run(_Work(self.child, energy), pieces)
         joined = dimod.concatenate(answers) if len(answers) > 1 else answers[0]
-        joined = joined.slice(sorted_by="energy")
+        joined = lowest_first(joined)
         best = min(answers, key=lambda answer: float(answer.first.energy))
         joined.info.update({**best.info, "pieces": len(pieces)})
         return joined

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dimod
 import numba
 import numpy as np
 
 from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, DenseEnergy, Energy, SharedGramEnergy
+from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.kernels.gram_rows import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.kernels.random import streams
 from annealnet.samplers.native import NativeSampler, check_whole
@@ -90,17 +89,13 @@ class SharedGramSampler(NativeSampler):
         for betas in beta_chunks(hot, cold, sweeps, clock, progress):
             work.sweep(betas)
         states = work.finished()
-        energies = np.atleast_1d(plain.energy(states))
-        order = np.argsort(energies, kind="stable")
-        certificate = Certificate(float(energies.min()), None, False, type(self).__name__, chosen, num_reads, clock.elapsed)
-        info: dict[str, Any] = {
-            "timing": {"total": clock.elapsed}, "seed": chosen, "beta_range": (hot, cold),
-            "certificate": certificate.to_document(),
-        }  # fmt: skip
-        return dimod.SampleSet.from_samples(
-            (states[order], list(range(plain.num_variables))), energy=energies[order], vartype="BINARY", info=info,
-            sort_labels=False,
-        )  # fmt: skip
+        answer = lowest_first(scored(energy, states, {}))
+        least = float(answer.record.energy[0])
+        certificate = Certificate(least, None, False, type(self).__name__, chosen, num_reads, clock.elapsed)
+        answer.info.update(
+            timing={"total": clock.elapsed}, seed=chosen, beta_range=(hot, cold), certificate=certificate.to_document()
+        )
+        return answer
 
 
 def _one_row(energy: Energy) -> SharedGramEnergy:
