@@ -7,7 +7,6 @@ seed, no time limit, no constraints) say so instead of passing.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import dimod
 import numpy as np
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy
+from annealnet.samplers.external import takes
 
 __all__ = ["CHECKS", "Failed", "Finding", "NotApplicable", "conformance"]
 
@@ -55,13 +55,8 @@ def _sorted_sample(answer: dimod.SampleSet) -> np.ndarray:
     return np.asarray(answer.record.sample[:, np.argsort([str(v).zfill(9) for v in answer.variables])])
 
 
-def _knows(sampler: dimod.Sampler, name: str) -> bool:
-    """Whether a parameter is declared, or named in the signature of ``sample`` (not all samplers declare theirs)."""
-    return name in (sampler.parameters or {}) or name in inspect.signature(sampler.sample).parameters
-
-
-def _takes(sampler: dimod.Sampler, name: str) -> None:
-    if not _knows(sampler, name):
+def _needs(sampler: dimod.Sampler, name: str) -> None:
+    if not takes(sampler, name):
         raise NotApplicable(f"has no parameter {name}")
 
 
@@ -107,8 +102,8 @@ def ground_states_are_found(sampler: dimod.Sampler, cases: int = 20, **parameter
 
 def reads_differ(sampler: dimod.Sampler, **parameters: Any) -> None:
     """Reads under one seed are not copies of each other (all energies are equal, so that nothing pulls them together)."""
-    _takes(sampler, "num_reads")
-    seed = {"seed": 3} if _knows(sampler, "seed") else {}
+    _needs(sampler, "num_reads")
+    seed = {"seed": 3} if takes(sampler, "seed") else {}
     flat = dimod.BinaryQuadraticModel(dict.fromkeys(range(16), 0.0), {(0, 1): 0.0}, 0.0, "BINARY")
     states = _sorted_sample(sampler.sample(flat, **{**parameters, **seed, "num_reads": 8}))
     if len(np.unique(states, axis=0)) < 2:
@@ -117,7 +112,7 @@ def reads_differ(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def seeds_repeat(sampler: dimod.Sampler, **parameters: Any) -> None:
     """The same seed gives the same states."""
-    _takes(sampler, "seed")
+    _needs(sampler, "seed")
     bqm = _rugged(200, 2)
     one, two = (_sorted_sample(sampler.sample(bqm, **{**parameters, "seed": 11})) for _ in range(2))
     if one.shape != two.shape or not np.array_equal(one, two):
@@ -126,7 +121,7 @@ def seeds_repeat(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def threads_do_not_matter(sampler: dimod.Sampler, **parameters: Any) -> None:
     """The same seed gives the same states with one thread and with all."""
-    _takes(sampler, "seed")
+    _needs(sampler, "seed")
     import numba
     import torch
 
@@ -149,7 +144,7 @@ def threads_do_not_matter(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def bad_parameters_are_refused(sampler: dimod.Sampler, **parameters: Any) -> None:
     """No reads at all is an error that says so."""
-    _takes(sampler, "num_reads")
+    _needs(sampler, "num_reads")
     try:
         sampler.sample(_rugged(4, 0), **{**parameters, "num_reads": 0})
     except (ValueError, TypeError):
@@ -174,7 +169,7 @@ def cardinality_is_kept(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def time_limits_hold(sampler: dimod.Sampler, seconds: float = 1.0, **parameters: Any) -> None:
     """A limit is kept within a tenth, on 1 000 dense bits, once kernels are compiled."""
-    name = next((name for name in _TIME_NAMES if _knows(sampler, name)), None)
+    name = next((name for name in _TIME_NAMES if takes(sampler, name)), None)
     if name is None:
         raise NotApplicable("has no time limit")
     bqm = _rugged(1000, 0)

@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order
 
 from annealnet.energy import Energy, from_bqm
+from annealnet.samplers.external import takes
 from annealnet.samplers.hardware import find_embedding, shape_of
 from annealnet.samplers.native import check_whole
 
@@ -103,7 +104,7 @@ class BlockSampler(dimod.ComposedSampler):
                 raise ValueError(f"initial_states has shape {states.shape}: give ({num_reads}, {n})")
             states = (states > 0).astype(np.int8)
         partitions = [_blocks(energy.couplings(), self.block_bits, rng) for _ in range(self.partitions)]
-        takes_seed = "seed" in (self.child.parameters or {})
+        takes_seed = takes(self.child, "seed")
         calls = 0
         for state in states:
             quiet = 0

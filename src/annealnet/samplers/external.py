@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import dimod
@@ -10,7 +11,17 @@ import numpy as np
 from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.answers import lowest_first, scored
 
-__all__ = ["sample_energy"]
+__all__ = ["sample_energy", "takes"]
+
+
+def takes(sampler: dimod.Sampler, name: str) -> bool:
+    """Whether a sampler has a parameter: declared, or named in the signature of ``sample`` (not all declare theirs).
+
+    Example:
+        >>> takes(dimod.RandomSampler(), "num_reads"), takes(dimod.ExactSolver(), "seed")
+        (True, False)
+    """
+    return name in (sampler.parameters or {}) or name in inspect.signature(sampler.sample).parameters
 
 
 def sample_energy(sampler: dimod.Sampler, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
@@ -34,11 +45,7 @@ def sample_energy(sampler: dimod.Sampler, energy: Energy | ConstrainedEnergy, **
         >>> float(sample_energy(dimod.ExactSolver(), energy, num_reads=1).first.energy)
         -1.0
     """
-    known = {
-        name: value
-        for name, value in parameters.items()
-        if name not in ("num_reads", "seed") or name in (sampler.parameters or {})
-    }
+    known = {name: value for name, value in parameters.items() if name not in ("num_reads", "seed") or takes(sampler, name)}
     if hasattr(sampler, "sample_energy"):
         answer = sampler.sample_energy(energy, **known)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.samplers.native import check_whole
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = [
     "CheckedLayers",
@@ -261,6 +262,18 @@ class LayeredTask:
     free: NDArray[np.bool_]
     started: bool
 
+    @property
+    def held_spins(self) -> NDArray[np.bool_]:
+        """Spins of the layers that may not move, ``(n,)``."""
+        return np.repeat(~self.free, self.model.sizes)
+
+    def alike(self, spins: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Problems, and reads of theirs that start alike in ``spins``: (problem, numbers of the reads)."""
+        for problem in range(self.model.num_problems):
+            _, group = np.unique(np.packbits(self.states[problem][:, spins] > 0, axis=1), axis=0, return_inverse=True)
+            for number in range(int(group.max()) + 1):
+                yield problem, np.flatnonzero(group.ravel() == number)
+
 
 class CheckedLayers(ABC):
     """What the layered samplers of this library share: requests are checked and drawn, answers are timed."""
@@ -353,7 +366,7 @@ def checked_start(
     if starts is None:
         if not free.all():
             raise ValueError("held layers need starts: give the states they are held in")
-        rng = np.random.default_rng([seed, 1])
+        rng = stream(seed, Purpose.STARTS)
         return (2 * rng.integers(0, 2, shape, dtype=np.int8) - 1), free
     if np.shape(starts) != shape or not (np.abs(starts) == 1).all():
         raise ValueError(f"starts has shape {np.shape(starts)}: give −1 and 1 of shape {shape}")

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 import numpy as np
 
-__all__ = ["checked_seed", "derived_seed"]
+__all__ = ["Purpose", "checked_seed", "derived_seed", "stream"]
+
+
+class Purpose(IntEnum):
+    """What the layered samplers draw from a seed; each from a stream of its own, so that no two draws are the same."""
+
+    STARTS = 1
+    CONTROL_ERRORS = 3
+    CLAMPED_STARTS = 4
+    MEASUREMENTS = 5
+
+
+def stream(seed: int, purpose: Purpose) -> np.random.Generator:
+    """The random numbers that a seed gives to one purpose."""
+    return np.random.default_rng([seed, int(purpose)])
 
 
 def checked_seed(seed: int | None) -> int:
