@@ -162,7 +162,7 @@ def test_held_layers_never_move(name: str, model: LayeredModel, data: st.DataObj
     assert set(np.unique(found.states)) <= {-1, 1}
 
 
-def test_the_same_seed_gives_the_same_reads_whatever_the_number_of_threads() -> None:
+def test_the_same_seed_gives_the_same_reads_whatever_the_number_of_threads(every_thread: None) -> None:
     model = model_of((20, 10), 5, seed=0)
     first = LayeredAnnealing().sample_layers(model, COLD, reads=4, seed=3)
     threads = numba.get_num_threads()

@@ -101,7 +101,7 @@ def test_enumeration_beyond_one_block():
 
 
 @pytest.mark.parametrize(("form", "warm"), [("dense", 0.02), ("sparse", 1.0), ("sum", 0.05)])
-def test_seeds_repeat_at_any_number_of_threads_and_reads_differ(form, warm):
+def test_seeds_repeat_at_any_number_of_threads_and_reads_differ(form, warm, every_thread):
     energy = energy_of(form, 300, 1)
     before, threads = numba.get_num_threads(), numba.config.NUMBA_NUM_THREADS
     runs = []

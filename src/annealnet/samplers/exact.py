@@ -9,6 +9,7 @@ from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
 from annealnet.samplers.annealing import AnnealingSampler
 from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.branching import Bounded, branch_and_bound
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, Task, check_whole
 from annealnet.samplers.schedule import Clock
 
@@ -121,7 +122,8 @@ def _lowest(energy: Energy, count: int, clock: Clock) -> tuple[np.ndarray, bool]
     for first in range(0, parts, step):
         if first and clock.passed:
             return _bits(codes, n), False
-        found, at = lowest_codes(matrix, linear, table, low, prefix, first, step, min(count, 1 << (n - prefix)))
+        with threads_for(step << (n - prefix)):
+            found, at = lowest_codes(matrix, linear, table, low, prefix, first, step, min(count, 1 << (n - prefix)))
         energies = np.concatenate([energies, found.ravel()])
         codes = np.concatenate([codes, at.ravel()])
         order = np.argsort(energies, kind="stable")[: min(count, 1 << n)]
