@@ -20,6 +20,7 @@ from annealnet.samplers import (
     TemperingSampler,
 )
 from annealnet.samplers.annealing import default_beta_range
+from annealnet.samplers.auto import _loaded
 from annealnet.samplers.compiled import compile_energy
 from annealnet.samplers.kernels.crossing import cross
 from annealnet.samplers.native import Task
@@ -208,6 +209,17 @@ def test_the_default_range_scales_with_the_energy_and_temperatures_adapt():
     assert np.all(np.diff(answer.info["betas"]) > 0)
     rates = np.array(answer.info["exchanges"])
     assert rates.min() > 0.02
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_samplers_that_could_not_be_loaded_in_time_do_not_compete(dense):
+    every = [RecombinationSampler(), AnnealingSampler(), TabuSampler()]
+    assert _loaded(every, dense, Clock(None)) == every
+    assert _loaded(every, dense, Clock(3600.0)) == every
+    assert _loaded(every, dense, Clock(1e-6)) == every[:1]
+    answer = AutoSampler().sample_energy(make("sparse", 60, 0), seed=0, time_limit=1e-4)
+    assert list(answer.info["trials"]) == ["RecombinationSampler"]
+    assert "polished" not in answer.info["reason"]
 
 
 @pytest.mark.parametrize("form", ["dense", "sparse", "sum"])
