@@ -362,7 +362,7 @@ def _work(task: LayeredTask) -> float:
     sizes = np.array(task.model.sizes)
     beside = np.concatenate([[0], sizes[:-1]]) + np.concatenate([sizes[1:], [0]])
     spins = sizes[task.free] @ (1 + _CHANGING * beside[task.free])
-    return float(spins) * task.states.shape[0] * task.reads * len(task.schedule.betas)
+    return float(spins * task.states.shape[0] * task.reads * len(task.schedule.betas))
 
 
 def checked_start(

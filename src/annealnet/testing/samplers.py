@@ -1,49 +1,20 @@
-"""Conformance checks for any dimod sampler, ours and other people's: run them, read what fails.
-
-A check is a function of a sampler and the parameters to call it with; it raises :class:`Failed` in words.
-:func:`conformance` runs all of them and gives one :class:`Finding` each. Checks that a sampler cannot take part in (no
-seed, no time limit, no constraints) say so instead of passing.
-"""
+"""Checks for any dimod sampler."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import dimod
 import numpy as np
 
-from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy
-from annealnet.samplers.external import takes
+from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, LinearBudget
+from annealnet.samplers.external import sample_energy, takes
+from annealnet.testing.findings import Check, Failed, Finding, NotApplicable, findings
 
-__all__ = ["CHECKS", "Failed", "Finding", "NotApplicable", "conformance"]
+__all__ = ["CHECKS", "conformance"]
 
 _TIME_NAMES = ("time_limit", "timeout")
-
-
-class Failed(AssertionError):
-    """What the sampler did, against what a sampler should do."""
-
-
-class NotApplicable(Exception):
-    """Why the check says nothing about this sampler."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check's outcome.
-
-    Attributes:
-        check: its name.
-        passed: None where it does not apply.
-        words: what was seen.
-    """
-
-    check: str
-    passed: bool | None
-    words: str
 
 
 def _rugged(n: int, seed: int) -> dimod.BinaryQuadraticModel:
@@ -167,6 +138,29 @@ def cardinality_is_kept(sampler: dimod.Sampler, **parameters: Any) -> None:
         raise Failed("a read breaks the cardinality")
 
 
+def first_answers_are_feasible(sampler: dimod.Sampler, **parameters: Any) -> None:
+    """Through :func:`~annealnet.samplers.sample_energy`, ``first`` keeps the constraints wherever a read does, and has the
+    least energy of those.
+    """
+    rng = np.random.default_rng(1)
+    energy = DenseEnergy(np.triu(rng.normal(size=(6, 6)), 1), rng.normal(size=6) - 2.0)
+    model = ConstrainedEnergy(energy, [Cardinality(range(3), 1), LinearBudget(np.array([0, 0, 0, 1, 2, 3]), 3)])
+    try:
+        answer = sample_energy(sampler, model, **parameters)
+    except ValueError as refusal:
+        raise NotApplicable(f"refuses constraints: {refusal}") from refusal
+    states = _sorted_sample(answer)
+    good = model.feasible(states)
+    if not good.any():
+        raise NotApplicable(f"none of {len(states)} reads keeps the constraints")
+    first = answer.first
+    if not model.is_feasible(np.array([first.sample[i] for i in range(6)])):
+        raise Failed("the first answer breaks a constraint, though a read keeps them")
+    least = float(model.energy(states[good]).min())
+    if abs(first.energy - least) > 1e-6:
+        raise Failed(f"the first answer has energy {first.energy}, a feasible read {least}")
+
+
 def time_limits_hold(sampler: dimod.Sampler, seconds: float = 1.0, **parameters: Any) -> None:
     """A limit is kept within a tenth, on 1 000 dense bits, once kernels are compiled."""
     name = next((name for name in _TIME_NAMES if takes(sampler, name)), None)
@@ -187,7 +181,6 @@ def time_limits_hold(sampler: dimod.Sampler, seconds: float = 1.0, **parameters:
         raise Failed(f"asked for {seconds:g} s, took {took:.2f} s")
 
 
-Check = Callable[..., None]
 #: Every check by name.
 CHECKS: dict[str, Check] = {
     check.__name__: check
@@ -200,6 +193,7 @@ CHECKS: dict[str, Check] = {
         threads_do_not_matter,
         bad_parameters_are_refused,
         cardinality_is_kept,
+        first_answers_are_feasible,
         time_limits_hold,
     )
 }
@@ -218,22 +212,8 @@ def conformance(sampler: dimod.Sampler, leave_out: tuple[str, ...] = (), **param
 
     Example:
         >>> from annealnet.samplers import AutoSampler
-        >>> findings = conformance(AutoSampler(), leave_out=("time_limits_hold",), num_sweeps=50)
-        >>> [finding.check for finding in findings if finding.passed is False]
+        >>> found = conformance(AutoSampler(), leave_out=("time_limits_hold",), num_sweeps=50)
+        >>> [finding.check for finding in found if finding.passed is False]
         []
     """
-    findings = []
-    for name, check in CHECKS.items():
-        if name in leave_out:
-            continue
-        try:
-            check(sampler, **parameters)
-        except NotApplicable as reason:
-            findings.append(Finding(name, None, str(reason)))
-        except Failed as failure:
-            findings.append(Finding(name, False, str(failure)))
-        except Exception as error:  # someone else's sampler may raise anything: that is a finding too
-            findings.append(Finding(name, False, f"{type(error).__name__}: {error}"))
-        else:
-            findings.append(Finding(name, True, ""))
-    return findings
+    return findings(CHECKS, leave_out, lambda check: check(sampler, **parameters))
