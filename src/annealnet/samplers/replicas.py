@@ -327,7 +327,8 @@ class _Compound(Replicas):
             list(threads.map(work, range(self.num_reads)))
 
     def descend(self) -> None:
-        self._sweep(np.full((self.num_reads, _DESCENTS), np.inf))
+        with threads_for(_COMPOUND * self.num_bits * _DESCENTS):
+            self._sweep(np.full((self.num_reads, _DESCENTS), np.inf))
 
     def energies(self) -> np.ndarray:
         return self._energies * self.scale
