@@ -2,6 +2,7 @@
 the same generated cases in every run."""
 
 import numba
+import pytest
 import torch
 from hypothesis import settings
 
@@ -9,3 +10,11 @@ numba.set_num_threads(1)
 torch.set_num_threads(1)
 settings.register_profile("seeded", derandomize=True, deadline=None)
 settings.load_profile("seeded")
+
+
+@pytest.fixture
+def every_thread(monkeypatch):
+    """All work runs on all threads, however small: kernels must give the same numbers on any number of them."""
+    from annealnet.samplers.kernels import threads
+
+    monkeypatch.setattr(threads, "WORTH", 0)

@@ -22,6 +22,7 @@ from annealnet.energy import (
     LinearBudget,
     OneHot,
     ProductBudget,
+    SharedGramEnergy,
     SparseEnergy,
     SumEnergy,
     Term,
@@ -169,3 +170,91 @@ def test_bad_coefficients_are_refused():
         ConstrainedEnergy(make("dense", 3, 0), [OneHot([0, 1]), OneHot([1, 2])])
     with pytest.raises(ValueError, match="negative"):
         LinearBudget(np.array([-1]), 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([np.int8, np.uint8, np.int16, np.int32, np.int64, np.float32, np.float64, object]),
+    st.lists(st.integers(0, 127), min_size=3, max_size=40),
+    st.integers(0, 3000),
+    st.integers(0, 10_000),
+)
+def test_budgets_of_any_type_of_numbers_count_as_python_does(dtype, coefficients, limit, seed):
+    n = len(coefficients)
+    states = np.random.default_rng(seed).integers(0, 2, (20, n), dtype=np.int8)
+    exact = [sum(c for c, bit in zip(coefficients, state, strict=True) if bit) for state in states.tolist()]
+    budget = LinearBudget(np.array(coefficients, dtype=dtype), np.int16(limit))
+    assert budget.holds(states).tolist() == [value <= limit for value in exact]
+    numbers = coefficients if dtype is object else np.array(coefficients, dtype=dtype)
+    count = AffineCount(numbers[0], tuple(range(n)), tuple(numbers))
+    cost = np.int8(100)
+    product = ProductBudget((count, AffineCount(cost, (), ())), (Term(cost, (0, 1)),), limit * 1000)
+    assert product.cost(states).tolist() == [10_000 * (coefficients[0] + value) for value in exact]
+    assert product.holds(states).tolist() == [10_000 * (coefficients[0] + value) <= limit * 1000 for value in exact]
+
+
+@pytest.mark.parametrize(
+    ("make_it", "words"),
+    [
+        (lambda: LinearBudget(np.array([np.inf]), 1), "finite"),
+        (lambda: LinearBudget(np.array([np.nan]), 1), "finite"),
+        (lambda: LinearBudget(np.array([[1]]), 1), r"shape \(1, 1\)"),
+        (lambda: LinearBudget(np.array([1]), np.inf), "limit=inf"),
+        (lambda: LinearBudget(np.array([1]), float("nan")), "limit=nan"),
+        (lambda: LinearBudget(np.array([1]), 0.5), "limit=0.5"),
+        (lambda: LinearBudget(np.array([1]), -1), "limit=-1"),
+        (lambda: LinearBudget(np.array([0.5]), 1), "whole"),
+        (lambda: LinearBudget([2**53], 1), "2\\^53"),
+        (lambda: LinearBudget([2**52, 2**52], 1), "2\\^53"),
+        (lambda: Cardinality([0, 1], 0.5), "count=0.5"),
+        (lambda: AffineCount(0.5, (), ()), "constant=0.5"),
+        (lambda: AffineCount(np.inf, (), ()), "constant=inf"),
+        (lambda: AffineCount(1, (0,), (0.5,)), "coefficients=0.5"),
+        (lambda: AffineCount(1, (-1,), (1,)), "variables=-1"),
+        (lambda: AffineCount(0, (0,), (-1,)), "can become -1"),
+        (lambda: Term(np.inf, (0,)), "cost=inf"),
+        (lambda: Term(-1, (0,)), "cost=-1"),
+        (lambda: Term(1, (-1,)), "counts=-1"),
+        (lambda: Term(1, (0, 0)), "different"),
+        (lambda: ProductBudget((), (Term(1, (0,)),), 1), "count 0"),
+        (lambda: ProductBudget((AffineCount(1, (), ()),), (), np.inf), "limit=inf"),
+        (lambda: ProductBudget((AffineCount(2**30, (), ()),), (Term(2**30, (0,)),), 1), "2\\^53"),
+        (lambda: ConstrainedEnergy(make("dense", 3, 0), [Cardinality([3], 1)]), "variable 3"),
+        (lambda: ConstrainedEnergy(make("dense", 3, 0), [Cardinality([-1], 1)]), "variable -1"),
+        (lambda: ConstrainedEnergy(make("dense", 3, 0), [LinearBudget(np.ones(2), 1)]), "2 coefficients"),
+        (
+            lambda: ConstrainedEnergy(
+                make("dense", 3, 0), [ProductBudget((AffineCount(1, (0, 7), (1, 1)),), (Term(1, (0,)),), 3)]
+            ),
+            "variable 7",
+        ),
+    ],
+)
+def test_constraints_that_make_no_sense_are_refused(make_it, words):
+    with pytest.raises(ValueError, match=words):
+        make_it()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("bad", [-1, 2, 0.5, np.nan])
+def test_states_of_anything_but_bits_are_refused(form, bad):
+    energy = make(form, 3, 0)
+    state = np.array([0, 1, bad])
+    model = ConstrainedEnergy(energy, [OneHot([0, 1])])
+    for ask in (energy.energy, energy.flip_deltas, model.energy, model.feasible, model.is_feasible):
+        with pytest.raises(ValueError, match="give bits of 0 and 1"):
+            ask(state)
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        model.feasible(np.zeros(2))
+    assert energy.energy(np.array([True, False, True])) == energy.energy(np.array([1.0, 0.0, 1.0]))
+
+
+def test_a_gram_matrix_must_be_symmetric():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 300)).astype(np.float32)
+    gram = x.T @ x.copy()  # another array: the product need not be symmetric to the last bit
+    signs, linear = np.ones((2, 300)), np.zeros((2, 300))
+    assert SharedGramEnergy(gram, signs, linear).num_variables == 600
+    gram[280, 3] += 1.0
+    with pytest.raises(ValueError, match="gram is not symmetric"):
+        SharedGramEnergy(gram, signs, linear)

@@ -88,9 +88,14 @@ class Flaky(dimod.Sampler):
     def __init__(self, *errors: BaseException | None) -> None:
         self.errors = list(errors)
         self.calls = 0
+        self.reads: list[int | None] = []
+
+    def fingerprint_state(self):
+        return {}
 
     def sample(self, bqm, **parameters):
         self.calls += 1
+        self.reads.append(parameters.get("num_reads"))
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
@@ -135,6 +140,29 @@ def test_pieces_of_reads_have_seeds_of_their_own():
     assert len(np.unique(one, axis=0)) == 10
 
 
+def test_states_to_start_from_go_with_their_reads_in_every_form():
+    flat = dimod.BinaryQuadraticModel(dict.fromkeys(range(5), 0.0), {}, 0.0, "BINARY")
+    starts = np.eye(5, dtype=np.int8)
+    retrying = RetryComposite(AnnealingSampler(), reads_per_call=2)
+    cold = {"num_sweeps": 1, "beta_range": (50.0, 50.0), "seed": 0}
+    bqm = dimod.BinaryQuadraticModel(
+        dict.fromkeys(range(5), 1.0), {(i, j): -3.0 for i in range(5) for j in range(i)}, 0.0, "BINARY"
+    )
+    whole = AnnealingSampler().sample(bqm, num_reads=5, initial_states=starts, **cold)
+    assert np.array_equal(
+        retrying.sample(bqm, num_reads=5, initial_states=starts, **cold).record.sample, whole.record.sample
+    )
+    dwave = pytest.importorskip("dwave.samplers").SimulatedAnnealingSampler()
+    retrying = RetryComposite(dwave, reads_per_call=2)
+    asked = {"num_reads": 5, "num_sweeps": 0, "seed": 0}
+    for given in (starts, (starts, list(range(5))), dimod.SampleSet.from_samples(starts, "BINARY", 0.0)):
+        states = (given, list(range(5))) if isinstance(given, np.ndarray) else given
+        found = retrying.sample(flat, initial_states=states, **asked)
+        assert np.array_equal(found.record.sample[:, np.argsort(found.variables)], starts)
+    one = retrying.sample(flat, initial_states=starts[2], initial_states_generator="tile", **asked)
+    assert (one.record.sample == starts[2]).all()
+
+
 def test_no_sample_is_paid_for_twice(tmp_path):
     child = Flaky()
     cached = CacheComposite(child, tmp_path / "answers.sqlite")
@@ -159,6 +187,56 @@ def test_the_order_of_variables_does_not_matter_to_the_cache(tmp_path):
     cached.sample(dimod.BinaryQuadraticModel({"a": 1.0, "b": 2.0}, {"ab": -1.0}, 0.0, "SPIN"), seed=0)
     cached.sample(dimod.BinaryQuadraticModel({"b": 2.0, "a": 1.0}, {"ba": -1.0}, 0.0, "SPIN"), seed=0)
     assert child.calls == 1
+
+
+def test_two_devices_share_no_answers(tmp_path):
+    place = tmp_path / "answers.sqlite"
+    bqm = dense(6)
+    chips = [EmbeddedSampler(device()), EmbeddedSampler(device("zephyr")), EmbeddedSampler(device(), seed=1)]
+    for chip in chips:
+        wrapped = [CacheComposite(RetryComposite(chip, reads_per_call=size), place) for size in (None, 2)]
+        told = [cache.sample(bqm, num_reads=4).info["cached"] for cache in (*wrapped, *wrapped)]
+        assert told == [False, False, True, True]
+
+
+def test_what_was_cut_short_is_never_served_as_a_whole_answer(tmp_path):
+    quota = SolverFailureError("Insufficient remaining solver access time")
+    child = Flaky(None, None, quota, None, quota)
+    cached = CacheComposite(RetryComposite(child, reads_per_call=4, sleep=lambda _: None), tmp_path / "answers.sqlite")
+    bqm = ring(12)
+    first = cached.sample(bqm, num_reads=20)
+    assert (len(first), first.info["cached"], child.reads) == (8, False, [4, 4, 4])
+    second = cached.sample(bqm, num_reads=20)  # the quota ends again
+    assert (len(second), second.info["cached"]) == (12, False)
+    third = cached.sample(bqm, num_reads=20)
+    assert (len(third), third.info["cached"], third.info["failed"], child.reads[5:]) == (20, False, None, [4, 4])
+    assert {tuple(row) for row in first.record.sample} <= {tuple(row) for row in third.record.sample}
+    again = cached.sample(bqm, num_reads=20)
+    assert (len(again), again.info["cached"], child.calls) == (20, True, 7)
+
+
+def test_a_seeded_answer_that_was_cut_short_is_asked_anew_as_a_whole(tmp_path):
+    bqm = ring(12)
+    child = Flaky(None, SolverFailureError("x"))
+    retrying = RetryComposite(child, reads_per_call=4, sleep=lambda _: None)
+    cached = CacheComposite(retrying, tmp_path / "answers.sqlite")
+    assert len(cached.sample(bqm, num_reads=8, seed=1)) == 4
+    whole = cached.sample(bqm, num_reads=8, seed=1)
+    assert np.array_equal(whole.record.sample, retrying.sample(bqm, num_reads=8, seed=1).record.sample)
+    assert cached.sample(bqm, num_reads=8, seed=1).info["cached"]
+
+
+class Short(Flaky):
+    """Finds one read, however many were asked for."""
+
+    def sample(self, bqm, **parameters):
+        return super().sample(bqm, **parameters).truncate(1)
+
+
+def test_short_answers_are_handed_on_and_not_kept(tmp_path):
+    cached = CacheComposite(Short(), tmp_path / "answers.sqlite")
+    told = [cached.sample(ring(4), num_reads=3, seed=0) for _ in range(2)]
+    assert [(len(answer), answer.info["cached"]) for answer in told] == [(1, False), (1, False)]
 
 
 def test_a_file_that_is_no_cache_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.samplers import (
+    AnnealingSampler,
     BestOf,
     DimodLayers,
     EmbeddedSampler,
@@ -28,6 +29,7 @@ from annealnet.samplers import (
 from annealnet.samplers.layered import LayeredTask
 from annealnet.samplers.layered_exact import all_states
 from annealnet.samplers.layered_torch import TorchLayeredAnnealing
+from annealnet.samplers.seeds import Purpose, stream
 
 COLD = Schedule.forward(0.05, 8.0, 60)
 NATIVE: dict[str, LayeredSampler] = {"numba": LayeredAnnealing(), "torch": TorchLayeredAnnealing("cpu")}
@@ -160,7 +162,7 @@ def test_held_layers_never_move(name: str, model: LayeredModel, data: st.DataObj
     assert set(np.unique(found.states)) <= {-1, 1}
 
 
-def test_the_same_seed_gives_the_same_reads_whatever_the_number_of_threads() -> None:
+def test_the_same_seed_gives_the_same_reads_whatever_the_number_of_threads(every_thread: None) -> None:
     model = model_of((20, 10), 5, seed=0)
     first = LayeredAnnealing().sample_layers(model, COLD, reads=4, seed=3)
     threads = numba.get_num_threads()
@@ -231,6 +233,70 @@ def test_any_dimod_sampler_serves_and_held_layers_are_fields_for_it(coupled: tup
     assert device.calls[-1]["initial_state"] == dict.fromkeys(range(7), 1)
     with pytest.raises(ValueError, match="reverse was not"):
         DimodLayers(device).sample_layers(model, COLD, reads=3, starts=starts)
+
+
+@given(models, st.data())
+@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize("sampler", [DimodLayers(AnnealingSampler(), num_sweeps=50), QuantumLayers(3.0, 30)])
+def test_every_read_keeps_the_layers_it_is_held_in(
+    sampler: LayeredSampler, model: LayeredModel, data: st.DataObject
+) -> None:
+    held = data.draw(st.lists(st.booleans(), min_size=len(model.sizes), max_size=len(model.sizes)).filter(any))
+    starts = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (model.num_problems, 5, model.num_variables))
+    found = sampler.sample_layers(model, COLD, reads=5, seed=1, starts=starts, held=held)
+    fixed = np.repeat(held, model.sizes)
+    assert (found.states[..., fixed] == starts[..., fixed]).all()
+    np.testing.assert_allclose(found.energies, model.energy(found.states), atol=1e-3)
+
+
+def test_thermal_means_are_those_of_reads_that_are_held_apart() -> None:
+    model, schedule = model_of((3, 2, 2), 2, 4), Schedule((0.4,) * 30)
+    starts = np.random.default_rng(3).choice(np.array([-1, 1], np.int8), (2, 3, 7))
+    held = (True, False, False)
+    exact = EnumeratedLayers().sample_layers(model, schedule, reads=3, starts=starts, held=held)
+    many = np.repeat(starts, 8000, axis=1)
+    drawn = LayeredAnnealing(0).sample_layers(model, schedule, reads=24_000, seed=0, starts=many, held=held)
+    wanted = np.einsum("pr,pri->pi", exact.shares, exact.states)
+    np.testing.assert_allclose(drawn.states.mean(1), wanted, atol=0.03)
+    np.testing.assert_allclose(exact.shares.sum(1), 1.0)
+
+
+def test_dimod_samplers_get_the_seed_and_repeat_under_it() -> None:
+    model = model_of((6, 4), 3, seed=0)
+    hot = {"num_sweeps": 1, "beta_range": (1e-3, 1e-3)}
+    layers = DimodLayers(AnnealingSampler(), **hot)
+    one, two, other = (layers.sample_layers(model, COLD, reads=8, seed=seed).states for seed in (5, 5, 6))
+    assert (one == two).all()
+    assert (one != other).any()
+    assert (one[0] != one[1]).any()  # problems do not share their draws
+    fixed = DimodLayers(AnnealingSampler(), seed=3, **hot)
+    assert (
+        fixed.sample_layers(model, COLD, reads=8, seed=5).states == fixed.sample_layers(model, COLD, reads=8, seed=6).states
+    ).all()
+
+
+def test_reverse_anneals_begin_in_the_state_of_every_read() -> None:
+    model, device = model_of((3, 2), 1, 1), Counting()
+    starts = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (1, 4, 5))
+    starts[0, 3] = starts[0, 0]
+    DimodLayers(device, reverse={"anneal_schedule": []}).sample_layers(model, COLD, reads=4, starts=starts)
+    asked = {tuple(call["initial_state"].values()): call["num_reads"] for call in device.calls}  # type: ignore[attr-defined]
+    assert asked == {tuple(starts[0, 0].tolist()): 2, tuple(starts[0, 1].tolist()): 1, tuple(starts[0, 2].tolist()): 1}
+
+
+def test_errors_of_a_machine_and_its_measurements_are_drawn_apart() -> None:
+    """Were they one stream, the first error and the first measurement would follow from one number."""
+    streams = [stream(7, purpose).random(4) for purpose in Purpose]
+    assert len(np.unique(np.round(streams, 12))) == 4 * len(Purpose)
+    model = LayeredModel((), (np.full((64, 1), 1e-9),))
+    seen = Seeing()
+    errors, spins = [], []
+    for seed in range(60):
+        NoisyLayers(seen, fields=1.0).sample_layers(model, COLD, seed=seed)
+        errors.append(seen.models[-1].fields[0].ravel() > 0)
+        spins.append(QuantumLayers(0.01, 2).sample_layers(model, COLD, seed=seed).states.ravel() > 0)
+    agreement = np.mean(np.array(errors)[:, 0] == np.array(spins)[:, 0])
+    assert 0.2 < agreement < 0.8
 
 
 class Seeing(EnumeratedLayers):

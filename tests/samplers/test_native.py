@@ -20,10 +20,13 @@ from annealnet.samplers import (
     TemperingSampler,
 )
 from annealnet.samplers.annealing import default_beta_range
+from annealnet.samplers.auto import _loaded
 from annealnet.samplers.compiled import compile_energy
 from annealnet.samplers.kernels.crossing import cross
+from annealnet.samplers.native import Task
 from annealnet.samplers.replicas import neighbour_lists, place
 from annealnet.samplers.schedule import Clock, beta_chunks
+from annealnet.samplers.tempering import _Ladders
 
 
 def states_of(n: int) -> np.ndarray:
@@ -206,6 +209,32 @@ def test_the_default_range_scales_with_the_energy_and_temperatures_adapt():
     assert np.all(np.diff(answer.info["betas"]) > 0)
     rates = np.array(answer.info["exchanges"])
     assert rates.min() > 0.02
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_samplers_that_could_not_be_loaded_in_time_do_not_compete(dense):
+    every = [RecombinationSampler(), AnnealingSampler(), TabuSampler()]
+    assert _loaded(every, dense, Clock(None)) == every
+    assert _loaded(every, dense, Clock(3600.0)) == every
+    assert _loaded(every, dense, Clock(1e-6)) == every[:1]
+    answer = AutoSampler().sample_energy(make("sparse", 60, 0), seed=0, time_limit=1e-4)
+    assert list(answer.info["trials"]) == ["RecombinationSampler"]
+    assert "polished" not in answer.info["reason"]
+
+
+@pytest.mark.parametrize("form", ["dense", "sparse", "sum"])
+@pytest.mark.parametrize("constrained", [True, False])
+def test_a_look_at_the_best_leaves_the_replicas_as_they_are(form, constrained):
+    """Were the ladder quenched at a look, hot replicas would be as low as cold ones."""
+    energy = make(form, 40, 2)
+    model = ConstrainedEnergy(energy, [Cardinality(range(20), 7)]) if constrained else energy
+    ladders = _Ladders(Task.of(model, 2, 1, None, None, 8), np.geomspace(0.01, 1.0, 8))
+    ladders.replicas.sweep(np.full(4, 0.01))
+    before = ladders.replicas.energies().copy()
+    for _ in range(2):
+        ladders._look()
+        assert np.array_equal(ladders.replicas.energies(), before)
+    assert len(ladders.best) == 2
 
 
 def test_the_default_says_what_it_chose_and_why():

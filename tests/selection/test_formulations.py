@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, SharedGramEnergy
 from annealnet.samplers import AnnealingSampler, ExactSampler, SharedGramSampler
-from annealnet.samplers.shared import _Rows
+from annealnet.samplers.gram_annealing import _Rows
 from annealnet.selection import (
     AdjacentNK,
     EchoStateReservoir,

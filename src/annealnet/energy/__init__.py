@@ -1,10 +1,10 @@
 """What is minimised: quadratic energies, constraints, encodings, certificates. Knows no network and no solver."""
 
 from annealnet.energy.certificate import Certificate, lower_bound
+from annealnet.energy.constrained import ConstrainedEnergy
 from annealnet.energy.constraints import (
     AffineCount,
     Cardinality,
-    ConstrainedEnergy,
     Constraint,
     LinearBudget,
     OneHot,
@@ -14,7 +14,7 @@ from annealnet.energy.constraints import (
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.files import read_energy
 from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SparseEnergy, SumEnergy, from_bqm
-from annealnet.energy.shared import SharedGramEnergy
+from annealnet.energy.shared_gram import SharedGramEnergy
 
 __all__ = [
     "AffineCount",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.energy.constraints import ConstrainedEnergy
+from annealnet.energy.constrained import ConstrainedEnergy
 from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SumEnergy
 
 __all__ = ["Certificate", "lower_bound"]

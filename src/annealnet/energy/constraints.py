@@ -1,25 +1,44 @@
-"""Constraints that native samplers keep exactly; :mod:`.penalties` turns them into terms of a plain QUBO."""
+"""The kinds of constraints, which native samplers keep exactly; :mod:`.penalties` turns them into terms of a plain QUBO."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import dimod
 import numpy as np
-
-from annealnet.energy.forms import Energy
 
 __all__ = [
     "AffineCount",
     "Cardinality",
-    "ConstrainedEnergy",
     "Constraint",
     "LinearBudget",
     "OneHot",
     "ProductBudget",
     "Term",
 ]
+
+
+#: Whole numbers that float64 still tells apart: the kernels count in float64.
+_EXACT = 2**53
+
+
+def _whole(name: str, value: float) -> int:
+    """The number as a Python int, which does not wrap.
+
+    Raises:
+        ValueError: when it is not a finite whole number.
+    """
+    if not -np.inf < value < np.inf or value != round(value):
+        raise ValueError(f"{name}={value!r} must be a whole number")
+    return int(value)
+
+
+def _not_negative(name: str, value: float) -> int:
+    whole = _whole(name, value)
+    if whole < 0:
+        raise ValueError(f"{name}={value!r} must not be negative")
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +59,7 @@ class Cardinality:
     def __post_init__(self) -> None:
         if len(set(self.variables)) != len(self.variables):
             raise ValueError("variables names one twice: name each once")
-        if not 0 <= self.count <= len(self.variables):
+        if not 0 <= _whole("count", self.count) <= len(self.variables):
             raise ValueError(f"count={self.count!r} must lie between 0 and {len(self.variables)}")
 
     def holds(self, x: np.ndarray) -> np.ndarray:
@@ -60,10 +79,15 @@ def OneHot(variables: Sequence[int]) -> Cardinality:
 
 @dataclass(frozen=True, eq=False)
 class LinearBudget:
-    """coefficients·x ≤ limit, with whole, non-negative coefficients ``(n,)``.
+    """coefficients·x ≤ limit, with whole, non-negative coefficients.
+
+    Attributes:
+        coefficients: ``(n,)`` of any type of numbers; int64 once checked.
+        limit: most the sum may be, a whole number.
 
     Raises:
-        ValueError: when a coefficient or the limit is negative or not whole.
+        ValueError: when a coefficient or the limit is negative, infinite or not whole, or the coefficients' sum is beyond
+            2⁵³, where float64 does not count exactly any more.
 
     Example:
         >>> LinearBudget(np.array([2, 3]), 4).holds(np.array([[1, 0], [1, 1]]))
@@ -74,15 +98,19 @@ class LinearBudget:
     limit: int
 
     def __post_init__(self) -> None:
-        coefficients = np.asarray(self.coefficients)
-        if (coefficients < 0).any() or (coefficients != np.round(coefficients)).any():
+        given = np.asarray(self.coefficients, dtype=np.float64)
+        if given.ndim != 1 or not np.isfinite(given).all():
+            raise ValueError(f"coefficients of shape {given.shape} must be one finite number per variable, shape (n,)")
+        if (given < 0).any() or (given != np.round(given)).any():
             raise ValueError("coefficients must be whole and not negative: scale them, or complement the bits")
-        if self.limit < 0 or self.limit != round(self.limit):
-            raise ValueError(f"limit={self.limit!r} must be a whole number of at least 0")
+        if given.sum() >= _EXACT:
+            raise ValueError(f"coefficients sum up to {given.sum():.3g}, from 2^53 on sums are not exact: divide them")
+        object.__setattr__(self, "coefficients", given.astype(np.int64))
+        object.__setattr__(self, "limit", _not_negative("limit", self.limit))
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool per state ``(reads, n)``."""
-        return np.asarray(np.asarray(x) @ np.asarray(self.coefficients) <= self.limit + 1e-9)
+        return np.asarray(np.asarray(x).astype(np.int64) @ self.coefficients <= self.limit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +118,7 @@ class AffineCount:
     """N(x) = constant + Σ_i coefficients_i · x[variables_i], a whole number that is never negative.
 
     Raises:
-        ValueError: when it could become negative.
+        ValueError: when it could become negative, a number is not whole, or a variable is below 0.
 
     Example:
         >>> AffineCount(3, (0, 1), (-1, -1)).at(np.array([[1, 0], [1, 1]]))
@@ -104,6 +132,9 @@ class AffineCount:
     def __post_init__(self) -> None:
         if len(self.variables) != len(self.coefficients):
             raise ValueError("variables and coefficients differ in length: give one coefficient per variable")
+        object.__setattr__(self, "constant", _whole("constant", self.constant))
+        object.__setattr__(self, "coefficients", tuple(_whole("coefficients", value) for value in self.coefficients))
+        object.__setattr__(self, "variables", tuple(_not_negative("variables", value) for value in self.variables))
         if self.low < 0:
             raise ValueError(f"count can become {self.low}: its constant must cover the negative coefficients")
 
@@ -125,16 +156,20 @@ class AffineCount:
 
 @dataclass(frozen=True)
 class Term:
-    """cost · Π N_f over one to three counts."""
+    """cost · Π N_f over one to three counts, named by their places.
+
+    Raises:
+        ValueError: when the cost or a place is negative or not whole, or there are not one to three different counts.
+    """
 
     cost: int
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", _not_negative("cost", self.cost))
+        object.__setattr__(self, "counts", tuple(_not_negative("counts", value) for value in self.counts))
         if not 1 <= len(self.counts) <= 3 or len(set(self.counts)) != len(self.counts):
             raise ValueError(f"counts={self.counts!r} of a term must be one to three different counts")
-        if self.cost < 0:
-            raise ValueError(f"cost={self.cost!r} must not be negative")
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +182,8 @@ class ProductBudget:
         limit: most the sum may be, a whole number.
 
     Raises:
-        ValueError: when a term names a count that is not there, or the limit is negative.
+        ValueError: when a term names a count that is not there, the limit is negative or not whole, or the cost could pass
+            2⁵³, where float64 does not count exactly any more.
 
     Example:
         >>> budget = ProductBudget((AffineCount(2, (0,), (-1,)), AffineCount(3, (1,), (-2,))), (Term(1, (0, 1)),), 3)
@@ -163,8 +199,10 @@ class ProductBudget:
         for term in self.terms:
             if max(term.counts) >= len(self.counts):
                 raise ValueError(f"terms name count {max(term.counts)}, there are {len(self.counts)}")
-        if self.limit < 0:
-            raise ValueError(f"limit={self.limit!r} must not be negative")
+        object.__setattr__(self, "limit", _not_negative("limit", self.limit))
+        most = sum(term.cost * math.prod(self.counts[f].high for f in term.counts) for term in self.terms)
+        if most >= _EXACT:
+            raise ValueError(f"terms cost up to {most:.3g}, from 2^53 on sums are not exact: divide the costs and the limit")
 
     def cost(self, x: np.ndarray) -> np.ndarray:
         """Its left side per state ``(reads, n)``: int64 ``(reads,)``."""
@@ -183,68 +221,3 @@ class ProductBudget:
 
 
 Constraint = Cardinality | LinearBudget | ProductBudget
-
-
-@dataclass(frozen=True, eq=False)
-class ConstrainedEnergy:
-    """An energy over the states that keep every constraint.
-
-    Attributes:
-        energy_part: the energy.
-        constraints: cardinalities over disjoint variables, and budgets.
-
-    Raises:
-        ValueError: when two cardinalities share a variable or a constraint names one that is not there.
-
-    Example:
-        >>> from annealnet.energy.forms import DenseEnergy
-        >>> model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
-        >>> model.is_feasible(np.array([1, 1]))
-        False
-    """
-
-    energy_part: Energy
-    constraints: Sequence[Constraint]
-
-    def __post_init__(self) -> None:
-        seen: set[int] = set()
-        for constraint in self.constraints:
-            if isinstance(constraint, Cardinality):
-                shared = seen & set(constraint.variables)
-                if shared:
-                    raise ValueError(f"constraints: variable {min(shared)} is in two cardinalities: make them disjoint")
-                seen |= set(constraint.variables)
-            if isinstance(constraint, LinearBudget) and len(constraint.coefficients) != self.num_variables:
-                raise ValueError(
-                    f"constraints: a budget has {len(constraint.coefficients)} coefficients, "
-                    f"the energy {self.num_variables} variables: give one each"
-                )
-        if seen and (min(seen) < 0 or max(seen) >= self.num_variables):
-            raise ValueError(f"constraints name a variable outside 0 … {self.num_variables - 1}")
-
-    @property
-    def num_variables(self) -> int:
-        """n."""
-        return self.energy_part.num_variables
-
-    def energy(self, x: np.ndarray) -> np.ndarray:
-        """The energy alone, as :meth:`Energy.energy`."""
-        return self.energy_part.energy(x)
-
-    def feasible(self, x: np.ndarray) -> np.ndarray:
-        """bool per state ``(reads, n)``: every constraint holds."""
-        states = np.atleast_2d(np.asarray(x))
-        good = np.ones(len(states), dtype=bool)
-        for constraint in self.constraints:
-            good &= constraint.holds(states)
-        return good
-
-    def is_feasible(self, x: np.ndarray) -> bool:
-        """Whether one state ``(n,)`` keeps every constraint."""
-        return bool(self.feasible(x)[0])
-
-    def to_bqm(self) -> dimod.BinaryQuadraticModel:
-        """A plain QUBO with the same feasible ground states; see :func:`annealnet.energy.penalties.penalised_bqm`."""
-        from annealnet.energy.penalties import penalised_bqm
-
-        return penalised_bqm(self)

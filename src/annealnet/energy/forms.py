@@ -14,13 +14,35 @@ import dimod
 import numpy as np
 from scipy import sparse
 
-__all__ = ["DenseEnergy", "Energy", "FactoredEnergy", "SparseEnergy", "SumEnergy", "from_bqm"]
+__all__ = ["DenseEnergy", "Energy", "FactoredEnergy", "SparseEnergy", "SumEnergy", "bits_of", "from_bqm"]
 
 
 def _finite(name: str, values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"{name} holds NaN or infinite values: give finite coefficients")
     return values
+
+
+def bits_of(x: np.ndarray, size: int) -> np.ndarray:
+    """States ``(…, size)`` as they are, once they are known to be of 0 and 1.
+
+    Raises:
+        ValueError: when the last dimension is another, or a value is neither 0 nor 1.
+
+    Example:
+        >>> bits_of(np.array([1, -1]), 2)
+        Traceback (most recent call last):
+        ...
+        ValueError: x holds -1: give bits of 0 and 1; (x + 1) // 2 makes bits of spins
+    """
+    states = np.asarray(x)
+    if states.shape[-1:] != (size,):
+        raise ValueError(f"x has shape {states.shape}, the energy has {size} variables: give (reads, n)")
+    if states.dtype != bool:
+        other = (states != 0) & (states != 1)
+        if other.any():
+            raise ValueError(f"x holds {states[other].flat[0]}: give bits of 0 and 1; (x + 1) // 2 makes bits of spins")
+    return states
 
 
 def _vector(name: str, values: object, size: int) -> np.ndarray:
@@ -59,18 +81,16 @@ class Energy(ABC):
         """Energies of states ``(n,)`` or ``(reads, n)``: a float64 scalar or ``(reads,)``.
 
         Raises:
-            ValueError: when the last dimension is not n.
+            ValueError: when the last dimension is not n, or a value is neither 0 nor 1.
         """
-        states = np.asarray(x)
-        if states.shape[-1:] != (self.num_variables,):
-            raise ValueError(f"x has shape {states.shape}, the energy has {self.num_variables} variables: give (reads, n)")
+        states = bits_of(x, self.num_variables)
         flat = np.atleast_2d(states).astype(np.float64)
         found = self.quadratic_energy(flat) + flat @ self.linear + self.offset
         return np.asarray(found.reshape(states.shape[:-1]))
 
     def flip_deltas(self, x: np.ndarray) -> np.ndarray:
         """Change of energy when each bit of ``x`` ``(n,)`` is flipped on its own: float64 ``(n,)``."""
-        state = np.asarray(x, dtype=np.float64)
+        state = bits_of(x, self.num_variables).astype(np.float64)
         linear, _ = self.expanded_linear()
         return np.asarray((1 - 2 * state) * (linear + self.couplings() @ state))
 
@@ -253,7 +273,7 @@ class FactoredEnergy(Energy):
 
     def flip_deltas(self, x: np.ndarray) -> np.ndarray:
         """See :class:`Energy`; from the factors, no coupling is formed."""
-        state = np.asarray(x, dtype=np.float64)
+        state = bits_of(x, self.num_variables).astype(np.float64)
         step = 1 - 2 * state
         level = self.weights * (self.factors @ state + self.shifts)
         squares = np.asarray(self.factors.multiply(self.factors).T @ self.weights)

@@ -2,8 +2,9 @@
 
 Every constraint becomes squares that are 0 for some setting of the auxiliary bits exactly when it holds, and at least 1
 for every setting otherwise (all numbers in them are whole). Let D = max E − min E over all 2ⁿ states, bounded by the sum
-of the absolute coefficients. With the coefficient λ = D + 1 an infeasible state costs at least min E + λ > max E, more
-than any feasible one: the ground states are the feasible optima, and feasible states keep their energy.
+of the absolute coefficients. With a coefficient λ > D an infeasible state costs at least min E + λ > max E, more than any
+feasible one: the ground states are the feasible optima, and feasible states keep their energy. λ is a hundredth above D,
+so that it follows the unit of the energy.
 
 A product budget is made exact without enumerating: each count N_f gets a register of ⌈log₂⌉ bits, tied by a square; the
 products of register bits get Rosenberg auxiliaries t = ab through 3t + ab − 2at − 2bt (0 iff t = ab, else ≥ 1); what is left
@@ -12,39 +13,43 @@ is one linear budget with slack bits. The number of auxiliaries is polynomial in
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dimod
 import numpy as np
 
-from annealnet.energy.constraints import Cardinality, ConstrainedEnergy, LinearBudget, ProductBudget
+from annealnet.energy.constraints import Cardinality, Constraint, LinearBudget, ProductBudget
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.forms import Energy
 
-__all__ = ["energy_range", "penalised_bqm"]
+__all__ = ["penalised_bqm", "sufficient_penalty"]
 
 Variable = int | str
 Linear = dict[Variable, float]
 
 
-def energy_range(energy: Energy) -> float:
-    """A bound on max E − min E: Σ |linear| + Σ |couplings| of the expanded form.
+#: λ over the bound on the energy's range.
+_MARGIN = 1.01
+
+
+def sufficient_penalty(energy: Energy) -> float:
+    """λ, above max E − min E: 1.01 (Σ |linear| + Σ |couplings|) of the expanded form, or 1 for a constant energy.
 
     Example:
         >>> from annealnet.energy.forms import DenseEnergy
-        >>> energy_range(DenseEnergy(np.array([[0.0, -2.0], [0.0, 0.0]]), np.array([1.0, 0.0])))
-        3.0
+        >>> round(sufficient_penalty(DenseEnergy(np.array([[0.0, -2.0], [0.0, 0.0]]), np.array([1.0, 0.0]))), 9)
+        3.03
     """
     linear, _ = energy.expanded_linear()
-    return float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2)
+    return _MARGIN * float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2) or 1.0
 
 
 class _Penalties:
     """A BQM that grows auxiliary bits."""
 
-    def __init__(self, model: ConstrainedEnergy) -> None:
-        self.bqm = model.energy_part.to_bqm()
-        self.strength = energy_range(model.energy_part) + 1.0
+    def __init__(self, energy: Energy) -> None:
+        self.bqm = energy.to_bqm()
+        self.strength = sufficient_penalty(energy)
         self._auxiliaries = 0
         self._products: dict[tuple[Variable, Variable], Variable] = {}
 
@@ -132,8 +137,8 @@ def _product_budget(penalties: _Penalties, budget: ProductBudget) -> None:
     penalties.at_most(total, constant, budget.limit)
 
 
-def penalised_bqm(model: ConstrainedEnergy) -> dimod.BinaryQuadraticModel:
-    """The plain QUBO of a constrained energy; variables 0 … n−1 and auxiliaries named ``aux…``.
+def penalised_bqm(energy: Energy, constraints: Sequence[Constraint]) -> dimod.BinaryQuadraticModel:
+    """The plain QUBO of an energy under constraints; variables 0 … n−1 and auxiliaries named ``aux…``.
 
     The minimum over the auxiliaries equals the energy for every feasible state and exceeds every feasible state's energy
     for every infeasible one (argument in the module's docstring).
@@ -141,12 +146,12 @@ def penalised_bqm(model: ConstrainedEnergy) -> dimod.BinaryQuadraticModel:
     Example:
         >>> from annealnet.energy.constraints import OneHot
         >>> from annealnet.energy.forms import DenseEnergy
-        >>> model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
-        >>> dimod.ExactSolver().sample(penalised_bqm(model)).first.sample
+        >>> model = penalised_bqm(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])), [OneHot([0, 1])])
+        >>> dimod.ExactSolver().sample(model).first.sample
         {0: np.int8(1), 1: np.int8(0)}
     """
-    penalties = _Penalties(model)
-    for constraint in model.constraints:
+    penalties = _Penalties(energy)
+    for constraint in constraints:
         if isinstance(constraint, Cardinality):
             penalties.square(dict.fromkeys(constraint.variables, 1.0), -constraint.count)
         elif isinstance(constraint, LinearBudget):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from annealnet.ising.network import IsingNetwork
 from annealnet.samplers import LayeredAnnealing, LayeredReads, LayeredSampler, Schedule
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = ["Phases"]
 
@@ -45,7 +46,7 @@ class Phases:
         wanted = (model.num_problems, model.sizes[-1])
         if np.shape(targets) != wanted or not (np.abs(targets) == 1).all():
             raise ValueError(f"targets has shape {np.shape(targets)}: outputs are clamped to −1 and 1 of shape {wanted}")
-        rng = np.random.default_rng([seed, 4])
+        rng = stream(seed, Purpose.CLAMPED_STARTS)
         starts = (2 * rng.integers(0, 2, (len(targets), reads, model.num_variables)) - 1).astype(np.int8)
         starts[..., -model.sizes[-1] :] = np.asarray(targets, dtype=np.int8)[:, None]
         held = [False] * (len(model.sizes) - 1) + [True]

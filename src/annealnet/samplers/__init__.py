@@ -12,6 +12,8 @@ from annealnet.samplers.composites import CacheComposite, RetryComposite
 from annealnet.samplers.distribution import DistributedSampler, Workers
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.external import sample_energy
+from annealnet.samplers.fingerprint import describe, sampler_fingerprint
+from annealnet.samplers.gram_annealing import SharedGramSampler
 from annealnet.samplers.hardware import EmbeddedSampler, Fit, fit, hybrid, qpu
 from annealnet.samplers.layered import LayeredAnnealing, LayeredModel, LayeredReads, LayeredSampler, Schedule
 from annealnet.samplers.layered_composites import BestOf, NoisyLayers
@@ -20,7 +22,6 @@ from annealnet.samplers.layered_exact import EnumeratedLayers, QuantumLayers
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.quantum import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.recombination import RecombinationSampler
-from annealnet.samplers.shared import SharedGramSampler
 from annealnet.samplers.tabu import TabuSampler
 from annealnet.samplers.tempering import TemperingSampler
 
@@ -60,10 +61,12 @@ __all__ = [
     "TiledSampler",
     "Workers",
     "available",
+    "describe",
     "fit",
     "hybrid",
     "qpu",
     "sample_energy",
+    "sampler_fingerprint",
     "solve_blocks",
 ]
 

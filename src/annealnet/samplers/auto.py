@@ -14,7 +14,7 @@ from annealnet.samplers.annealing import AnnealingSampler
 from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.recombination import RecombinationSampler
-from annealnet.samplers.schedule import Progress
+from annealnet.samplers.schedule import Clock, Progress
 from annealnet.samplers.tabu import TabuSampler
 from annealnet.samplers.tempering import TemperingSampler
 
@@ -29,8 +29,10 @@ _TRIAL, _POLISH = 0.15, 0.1
 #: What recombination may be behind in its trial, of the way from random states to the best: it goes on gaining where anneals
 #: no longer do.
 _LEAD = 0.005
-#: Seconds from which a time limit leaves room to load all kernels before the trials; bits of the energy that loads them.
+#: Seconds from which a time limit leaves room to load all kernels before the trials, and bits of the energy that loads them.
 _WORTH_LOADING, _TINY = 3.0, 32
+#: Shares of a time limit after which no further sampler is loaded, or has its trial.
+_LOADED, _LATE = 0.2, 0.75
 #: Sweeps of it, enough for some rounds of every sampler.
 _LOADING = 300
 #: Bits up to which tabu search is worth its n numbers a move.
@@ -109,22 +111,26 @@ def _contest(task: Task, num_sweeps: int | None) -> dimod.SampleSet:
     whole = 1000 if num_sweeps is None and limit is None else num_sweeps
     pool: list[tuple[np.ndarray, np.ndarray]] = []
     trials: dict[str, float] = {}
+    polish = n <= _TABU
     if limit is not None and limit >= _WORTH_LOADING:
-        _load(entrants, task.compiled.dense is not None)
+        loaded = _loaded([*entrants, *([TabuSampler()] if polish else [])], task.compiled.dense is not None, task.clock)
+        entrants, polish = [e for e in loaded if not isinstance(e, TabuSampler)], polish and len(loaded) > len(entrants)
     for number, entrant in enumerate(entrants):
+        if trials and task.clock.share > _LATE:
+            break
         effort = _effort(_TRIAL, whole, limit, task.clock.elapsed)
         answer = entrant.sample_energy(task.energy, seed=task.seed + number, **effort)
         pool.append((answer.record.sample, answer.record.energy))
         trials[type(entrant).__name__] = float(answer.first.energy)
     lead = _LEAD * abs(min(trials.values()) - _typical(task))
     handicaps = {e: lead if isinstance(e, RecombinationSampler) else 0.0 for e in entrants}
-    winner = min(entrants, key=lambda entrant: trials[type(entrant).__name__] - handicaps[entrant])
-    polish = n <= _TABU
+    winner = min(entrants[: len(trials)], key=lambda entrant: trials[type(entrant).__name__] - handicaps[entrant])
     rest = None if limit is None else (limit - task.clock.elapsed) / limit - (_POLISH if polish else 0.0)
     effort = _effort(1.0 if rest is None else max(0.01, rest), whole, limit, task.clock.elapsed)
     answer = winner.sample_energy(task.energy, seed=task.seed + len(entrants), progress=task.progress, **effort)
     pool.append((answer.record.sample, answer.record.energy))
     states = _lowest(pool, task.reads)
+    polish = polish and not task.clock.passed
     if polish:
         left = None if limit is None else max(0.01 * limit, limit - task.clock.elapsed)
         answer = TabuSampler().sample_energy(
@@ -146,14 +152,21 @@ def _typical(task: Task) -> float:
     return float(np.mean(task.plain.energy(task.random_states(np.random.default_rng(0)))))
 
 
-def _load(entrants: list[NativeSampler], dense: bool) -> None:
-    """Has every sampler's kernels loaded, those of later rounds too, so that nobody's trial is spent on that."""
+def _loaded(samplers: list[NativeSampler], dense: bool, clock: Clock) -> list[NativeSampler]:
+    """Those whose kernels, of later rounds too, could be loaded while there was time, so that nobody's trial is spent on
+    that; the first in any case. Where a new installation compiles them, fewer compete rather than that the limit is passed.
+    """
     rows = np.arange(_TINY)
     tiny: Energy = SparseEnergy(rows, (rows + 1) % _TINY, np.ones(_TINY), np.zeros(_TINY))
     if dense:
         tiny = DenseEnergy(np.triu(np.ones((_TINY, _TINY)), 1))
-    for entrant in entrants:
-        entrant.sample_energy(tiny, num_reads=2, num_sweeps=_LOADING, seed=0)
+    found: list[NativeSampler] = []
+    for sampler in samplers:
+        if found and clock.share > _LOADED:
+            break
+        sampler.sample_energy(tiny, num_reads=2, num_sweeps=_LOADING, seed=0)
+        found.append(sampler)
+    return found
 
 
 def _effort(share: float, sweeps: int | None, limit: float | None, elapsed: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import breadth_first_order
 
 from annealnet.energy import Energy, from_bqm
+from annealnet.samplers.external import takes
 from annealnet.samplers.hardware import find_embedding, shape_of
 from annealnet.samplers.native import check_whole
 
@@ -61,6 +62,11 @@ class BlockSampler(dimod.ComposedSampler):
         self.properties = {"child_properties": dict(child.properties or {})}
         self.block_bits, self.rounds, self.partitions = block_bits, rounds, partitions
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`."""
+        settings = {name: getattr(self, name) for name in ("block_bits", "rounds", "partitions")}
+        return {"child": self.child, **settings}
+
     def sample(
         self,
         bqm: dimod.BinaryQuadraticModel,
@@ -98,7 +104,7 @@ class BlockSampler(dimod.ComposedSampler):
                 raise ValueError(f"initial_states has shape {states.shape}: give ({num_reads}, {n})")
             states = (states > 0).astype(np.int8)
         partitions = [_blocks(energy.couplings(), self.block_bits, rng) for _ in range(self.partitions)]
-        takes_seed = "seed" in (self.child.parameters or {})
+        takes_seed = takes(self.child, "seed")
         calls = 0
         for state in states:
             quiet = 0
@@ -195,6 +201,10 @@ class TiledSampler(dimod.ComposedSampler):
         self.max_tiles, self.seed = max_tiles, seed
         self._graph = device.to_networkx_graph()
         self._found: dict[Any, list[dict[Any, tuple[int, ...]]]] = {}
+
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: embeddings found so far follow from it."""
+        return {"child": self.child, "max_tiles": self.max_tiles, "seed": self.seed}
 
     def sample(self, bqm: dimod.BinaryQuadraticModel, *, num_reads: int = 1, **parameters: Any) -> dimod.SampleSet:
         """At least ``num_reads`` samples of one model (devices may count equal ones in ``num_occurrences``);

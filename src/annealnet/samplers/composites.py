@@ -14,6 +14,9 @@ from typing import Any
 import dimod
 import numpy as np
 
+from annealnet.samplers.fingerprint import sampler_fingerprint
+from annealnet.samplers.seeds import derived_seed
+
 __all__ = ["CacheComposite", "RetryComposite", "split_reads", "transient_errors"]
 
 
@@ -31,11 +34,15 @@ class _Composite(dimod.ComposedSampler):
 
 
 class CacheComposite(_Composite):
-    """Keeps every answer in a SQLite file, under the energy and the parameters that it was asked with.
+    """Keeps every answer in a SQLite file, under the energy, the parameters and the sampler that it was asked from.
 
-    The key is a SHA-256 of the variables' labels, their biases, the offset, the vartype, the parameters and the child's
-    name; so the same energy with more reads is asked anew. Answers to calls without a seed are kept too: what was paid for
-    is used.
+    The key is a SHA-256 of the variables' labels, their biases, the offset, the vartype, the parameters and the child with
+    all that it wraps (:func:`.describe`), so the same energy with more reads, or on another device, is asked anew. Answers
+    to calls without a seed are kept too: what was paid for is used.
+
+    An answer with fewer reads than were asked for is handed on, but is never served as a whole one. Where it was cut short
+    by an error (``info["failed"]`` of :class:`RetryComposite`) and no seed asks for a certain whole, its reads are kept and
+    the next call asks for the missing ones alone; other short answers are not kept.
 
     Args:
         child: any dimod sampler.
@@ -56,22 +63,41 @@ class CacheComposite(_Composite):
         with self._open() as table:
             table.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on the file."""
+        return {"child": self.child}
+
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
-        """The kept answer, or the child's, which is kept; ``info["cached"]`` tells which."""
+        """The kept answer, or the child's, which is kept; ``info["cached"]`` tells which (of some reads, where the child
+        was asked for the missing ones: False).
+        """
         key = self._key(bqm, parameters)
+        kept = self._kept(key)
+        missing = None if kept is None else _missing(kept, parameters)
+        if kept is not None and not missing:
+            kept.info["cached"] = True
+            return kept
+        asked = {**parameters, "num_reads": missing} if missing else parameters
+        answer = self.child.sample(bqm, **asked)
+        answer.resolve()
+        if kept is not None:
+            told = answer.info
+            answer = dimod.concatenate([kept, answer])
+            answer.info.update(told)
+        answer.info["cached"] = False
+        if not _missing(answer, parameters) or (answer.info.get("failed") and parameters.get("seed") is None):
+            self._keep(key, answer)
+        return answer
+
+    def _kept(self, key: str) -> dimod.SampleSet | None:
         with self._open() as table:
             row = table.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
-        if row is not None:
-            answer = dimod.SampleSet.from_serializable(json.loads(row[0]))
-            answer.info["cached"] = True
-            return answer
-        answer = self.child.sample(bqm, **parameters)
-        answer.resolve()
-        answer.info["cached"] = False
+        return None if row is None else dimod.SampleSet.from_serializable(json.loads(row[0]))
+
+    def _keep(self, key: str, answer: dimod.SampleSet) -> None:
         text = json.dumps(answer.to_serializable(), default=_plain)
         with self._open() as table:
             table.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, text))
-        return answer
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -85,12 +111,17 @@ class CacheComposite(_Composite):
         labels = sorted(bqm.variables, key=repr)
         place = {label: i for i, label in enumerate(labels)}
         digest = hashlib.sha256()
-        digest.update(repr((type(self.child).__name__, bqm.vartype.name, labels, float(bqm.offset))).encode())
+        digest.update(repr((bqm.vartype.name, labels, float(bqm.offset))).encode())
         digest.update(np.array([bqm.get_linear(label) for label in labels], dtype=np.float64).tobytes())
         pairs = sorted((*sorted((place[u], place[v])), float(bias)) for u, v, bias in bqm.iter_quadratic())
         digest.update(np.array(pairs, dtype=np.float64).tobytes())
-        digest.update(json.dumps(parameters, sort_keys=True, default=_plain).encode())
+        digest.update(sampler_fingerprint([self.child, parameters]).encode())
         return digest.hexdigest()
+
+
+def _missing(answer: dimod.SampleSet, parameters: dict[str, Any]) -> int:
+    """Reads that were asked for and are not there."""
+    return max(0, int(parameters.get("num_reads") or 0) - int(answer.record.num_occurrences.sum()))
 
 
 def _plain(value: Any) -> Any:
@@ -146,6 +177,10 @@ class RetryComposite(_Composite):
         self.transient = transient_errors() if transient is None else transient
         self._sleep = sleep
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on how often and how patiently it asks."""
+        return {"child": self.child, "reads_per_call": self.reads_per_call}
+
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """The child's answer; ``info["attempts"]`` counts calls, ``info["failed"]`` says why reads are missing.
 
@@ -186,17 +221,33 @@ class RetryComposite(_Composite):
 def split_reads(parameters: dict[str, Any], size: int | None) -> list[dict[str, Any]]:
     """A request for ``num_reads`` in pieces of at most ``size``, each with a seed of its own that follows from the whole's.
 
+    ``initial_states`` with one state for each read, an array or what :func:`dimod.as_samples` takes, go with their reads;
+    any other number of states goes with every piece as it is.
+
     Example:
         >>> [piece["num_reads"] for piece in split_reads({"num_reads": 5, "seed": 1}, 2)]
         [2, 2, 1]
+        >>> [piece["initial_states"].tolist() for piece in split_reads({"num_reads": 2, "initial_states": [[0], [1]]}, 1)]
+        [[[0]], [[1]]]
     """
     reads = parameters.get("num_reads")
     if reads is None or size is None or reads <= size:
         return [parameters]
     pieces = []
     for number, first in enumerate(range(0, reads, size)):
-        piece = {**parameters, "num_reads": min(size, reads - first)}
+        last = min(first + size, reads)
+        piece = {**parameters, "num_reads": last - first}
         if piece.get("seed") is not None:
-            piece["seed"] = int(np.random.SeedSequence([piece["seed"], number]).generate_state(1)[0])
+            piece["seed"] = derived_seed(piece["seed"], number)
+        if piece.get("initial_states") is not None:
+            piece["initial_states"] = _states_of(piece["initial_states"], reads, first, last)
         pieces.append(piece)
     return pieces
+
+
+def _states_of(given: Any, reads: int, first: int, last: int) -> Any:
+    """The states of some of the reads."""
+    if isinstance(given, list | np.ndarray) and np.ndim(given) == 2:
+        return np.asarray(given)[first:last] if len(given) == reads else given
+    states, labels = dimod.as_samples(given)
+    return (states[first:last], labels) if len(states) == reads else given

@@ -9,12 +9,13 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 import dimod
-import numpy as np
 
 from annealnet.energy import ConstrainedEnergy, Energy
+from annealnet.samplers.answers import lowest_first
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.native import NativeSampler, check_whole
+from annealnet.samplers.seeds import derived_seed
 
 __all__ = ["DistributedSampler", "Workers"]
 
@@ -162,6 +163,10 @@ class DistributedSampler(NativeSampler, dimod.Composite):
         self.properties["child_properties"] = dict(child.properties or {})
         self.workers, self.reads_per_piece = workers, reads_per_piece
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: not on the workers."""
+        return {"child": self.child, "reads_per_piece": self.reads_per_piece}
+
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
         """Samples an energy; parameters of the child, ``num_reads`` among them.
 
@@ -173,18 +178,14 @@ class DistributedSampler(NativeSampler, dimod.Composite):
             raise ValueError(f"{refused[0]!r} is no parameter here: there are {', '.join(self.parameters)}")
         parameters = {"num_reads": 10, **parameters}
         if parameters.get("seed", 0) is None:
-            parameters["seed"] = int(np.random.SeedSequence().generate_state(1)[0])
+            parameters["seed"] = derived_seed()
         pieces = split_reads(parameters, self.reads_per_piece)
-        if parameters.get("initial_states") is not None:
-            firsts = np.cumsum([piece["num_reads"] for piece in pieces])[:-1]
-            shares = np.split(np.asarray(parameters["initial_states"]), firsts)
-            pieces = [{**piece, "initial_states": share} for piece, share in zip(pieces, shares, strict=True)]
         if parameters.get("time_limit") is not None:
             rounds = -(-len(pieces) // self.workers.count)
             pieces = [{**piece, "time_limit": parameters["time_limit"] / rounds} for piece in pieces]
         answers = self.workers.run(_Work(self.child, energy), pieces)
         joined = dimod.concatenate(answers) if len(answers) > 1 else answers[0]
-        joined = joined.slice(sorted_by="energy")
+        joined = lowest_first(joined)
         best = min(answers, key=lambda answer: float(answer.first.energy))
         joined.info.update({**best.info, "pieces": len(pieces)})
         return joined

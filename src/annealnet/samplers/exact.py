@@ -7,7 +7,9 @@ import numpy as np
 
 from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
 from annealnet.samplers.annealing import AnnealingSampler
+from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.branching import Bounded, branch_and_bound
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, Task, check_whole
 from annealnet.samplers.schedule import Clock
 
@@ -98,15 +100,11 @@ def _answer(
     method: str,
     seed: int | None,
 ) -> dimod.SampleSet:
-    energies = np.atleast_1d(energy.energy(states))
-    order = np.argsort(energies, kind="stable")
-    states, energies = states[order], energies[order]
-    least = float(energies[0])
-    seconds = clock.elapsed
+    answer = lowest_first(scored(energy, states, {}))
+    least, seconds = float(answer.record.energy[0]), clock.elapsed
     certificate = Certificate(least, least if proven else min(bound, least), proven, "ExactSampler", seed, 1, seconds)
-    info = {"timing": {"total": seconds}, "certificate": certificate.to_document(), "method": method}
-    variables = list(range(energy.num_variables))
-    return dimod.SampleSet.from_samples((states, variables), energy=energies, vartype="BINARY", info=info)
+    answer.info.update({"timing": {"total": seconds}, "certificate": certificate.to_document(), "method": method})
+    return answer
 
 
 def _lowest(energy: Energy, count: int, clock: Clock) -> tuple[np.ndarray, bool]:
@@ -124,7 +122,8 @@ def _lowest(energy: Energy, count: int, clock: Clock) -> tuple[np.ndarray, bool]
     for first in range(0, parts, step):
         if first and clock.passed:
             return _bits(codes, n), False
-        found, at = lowest_codes(matrix, linear, table, low, prefix, first, step, min(count, 1 << (n - prefix)))
+        with threads_for(step << (n - prefix)):
+            found, at = lowest_codes(matrix, linear, table, low, prefix, first, step, min(count, 1 << (n - prefix)))
         energies = np.concatenate([energies, found.ravel()])
         codes = np.concatenate([codes, at.ravel()])
         order = np.argsort(energies, kind="stable")[: min(count, 1 << n)]

@@ -132,6 +132,10 @@ class EmbeddedSampler(dimod.ComposedSampler):
         self._graph = device.to_networkx_graph()
         self._found: dict[Any, Embedding] = {}
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: embeddings found so far follow from it."""
+        return {"child": self.child, "seed": self.seed}
+
     def sample(
         self,
         bqm: dimod.BinaryQuadraticModel,

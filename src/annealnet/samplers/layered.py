@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -12,7 +12,9 @@ import dimod
 import numpy as np
 from numpy.typing import NDArray
 
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import check_whole
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = [
     "CheckedLayers",
@@ -23,6 +25,9 @@ __all__ = [
     "LayeredTask",
     "Schedule",
 ]
+
+#: Numbers of a neighbour's row that are mended in a step, times the share of spins that change in a sweep.
+_CHANGING = 0.02
 
 Floats = NDArray[np.float32]
 Spins = NDArray[np.int8]
@@ -261,6 +266,18 @@ class LayeredTask:
     free: NDArray[np.bool_]
     started: bool
 
+    @property
+    def held_spins(self) -> NDArray[np.bool_]:
+        """Spins of the layers that may not move, ``(n,)``."""
+        return np.repeat(~self.free, self.model.sizes)
+
+    def alike(self, spins: NDArray[np.bool_]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Problems, and reads of theirs that start alike in ``spins``: (problem, numbers of the reads)."""
+        for problem in range(self.model.num_problems):
+            _, group = np.unique(np.packbits(self.states[problem][:, spins] > 0, axis=1), axis=0, return_inverse=True)
+            for number in range(int(group.max()) + 1):
+                yield problem, np.flatnonzero(group.ravel() == number)
+
 
 class CheckedLayers(ABC):
     """What the layered samplers of this library share: requests are checked and drawn, answers are timed."""
@@ -329,14 +346,23 @@ class LayeredAnnealing(CheckedLayers):
         down, down_places = rows_of_lanes([block.T for block in model.couplings])
         inner, inside = rows_of_lanes([np.zeros((0, 0)) if block is None else block for block in model.inner])
         energies = np.empty(states.shape[:2])
-        anneal_layers(
-            np.array(model.sizes, dtype=np.uint64), up, down, np.stack([up_places, down_places]),
-            np.array([block is not None for block in model.inner]), inside, inner, np.concatenate(model.fields, axis=1),
-            task.free, np.array(task.schedule.betas, dtype=np.float32), self.quenches,
-            np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0]),
-            states.reshape(-1, model.num_variables), energies.reshape(-1),
-        )  # fmt: skip
+        with threads_for(_work(task)):
+            anneal_layers(
+                np.array(model.sizes, dtype=np.uint64), up, down, np.stack([up_places, down_places]),
+                np.array([block is not None for block in model.inner]), inside, inner, np.concatenate(model.fields, axis=1),
+                task.free, np.array(task.schedule.betas, dtype=np.float32), self.quenches,
+                np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0]),
+                states.reshape(-1, model.num_variables), energies.reshape(-1),
+            )  # fmt: skip
         return LayeredReads(states, energies)
+
+
+def _work(task: LayeredTask) -> float:
+    """Steps of an anneal: every free spin drawn once a sweep, and its neighbours' rows where it changes."""
+    sizes = np.array(task.model.sizes)
+    beside = np.concatenate([[0], sizes[:-1]]) + np.concatenate([sizes[1:], [0]])
+    spins = sizes[task.free] @ (1 + _CHANGING * beside[task.free])
+    return float(spins * task.states.shape[0] * task.reads * len(task.schedule.betas))
 
 
 def checked_start(
@@ -353,7 +379,7 @@ def checked_start(
     if starts is None:
         if not free.all():
             raise ValueError("held layers need starts: give the states they are held in")
-        rng = np.random.default_rng([seed, 1])
+        rng = stream(seed, Purpose.STARTS)
         return (2 * rng.integers(0, 2, shape, dtype=np.int8) - 1), free
     if np.shape(starts) != shape or not (np.abs(starts) == 1).all():
         raise ValueError(f"starts has shape {np.shape(starts)}: give −1 and 1 of shape {shape}")

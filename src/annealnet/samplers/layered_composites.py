@@ -9,6 +9,7 @@ import numpy as np
 
 from annealnet.samplers.layered import Floats, LayeredModel, LayeredReads, LayeredSampler, Schedule, Spins
 from annealnet.samplers.native import check_whole
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = ["BestOf", "NoisyLayers"]
 
@@ -85,7 +86,7 @@ class NoisyLayers:
         held: Sequence[bool] | None = None,
     ) -> LayeredReads:
         """Anneals the disturbed problems; arguments and errors are those of the sampler."""
-        rng = np.random.default_rng([seed, 3])
+        rng = stream(seed, Purpose.CONTROL_ERRORS)
 
         def errors(block: Floats, deviation: float) -> Floats:
             return np.asarray(rng.standard_normal(block.shape) * deviation, dtype=np.float32)

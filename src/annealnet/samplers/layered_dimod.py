@@ -7,7 +7,9 @@ from typing import Any
 import dimod
 import numpy as np
 
+from annealnet.samplers.external import takes
 from annealnet.samplers.layered import CheckedLayers, LayeredReads, LayeredTask
+from annealnet.samplers.seeds import derived_seed
 
 __all__ = ["DimodLayers"]
 
@@ -25,8 +27,17 @@ class DimodLayers(CheckedLayers):
 
     Couplings inside layers are couplings like all others; a graph that has them gets no regular embedding of a biclique.
     Held layers become fields of their neighbours, as on a machine, and are put back into the answer. The schedule of a call
-    plays no part: anneals follow ``parameters``. Starts are refused where ``reverse`` is not given. Control errors:
+    plays no part: anneals follow ``parameters``. Starts are refused where ``reverse`` is not given. Reads of a problem that
+    start, or are held, in the same state are one call. Where the sampler takes a ``seed`` every call gets one of its own,
+    which follows from that of the request, unless ``parameters`` fix it. Control errors:
     :class:`~annealnet.samplers.NoisyLayers` around it.
+
+    Example:
+        >>> from annealnet.samplers import AnnealingSampler, LayeredModel, Schedule
+        >>> model = LayeredModel((np.ones((2, 2)),), (np.array([[0.5, 0.5]]), np.zeros((1, 2))))
+        >>> layers = DimodLayers(AnnealingSampler(), num_sweeps=50)
+        >>> layers.sample_layers(model, Schedule((1.0,)), reads=4, seed=0).best.tolist()
+        [[1, 1, 1, 1]]
     """
 
     def __init__(
@@ -39,23 +50,31 @@ class DimodLayers(CheckedLayers):
         self.sampler, self.reverse, self.parameters = sampler, reverse, parameters
 
     def _anneal(self, task: LayeredTask) -> LayeredReads:
-        model, reads, states, free = task.model, task.reads, task.states, task.free
-        ends = np.cumsum([0, *model.sizes])
-        moving = np.concatenate([np.arange(a, b) for a, b, f in zip(ends[:-1], ends[1:], free, strict=True) if f])
+        model, states, held = task.model, task.states, task.held_spins
+        back = task.started and not held.any()
+        if back and self.reverse is None:
+            raise ValueError("starts were given, but reverse was not: say how the sampler anneals from a state")
         infos = []
-        for problem in range(model.num_problems):
-            bqm = model.bqm(problem)
-            bqm.fix_variables({int(v): int(states[problem, 0, v]) for v in range(ends[-1]) if v not in set(moving)})
-            parameters = dict(self.parameters)
-            if task.started and free.all():
-                if self.reverse is None:
-                    raise ValueError("starts were given, but reverse was not: say how the sampler anneals from a state")
-                parameters |= self.reverse
-                parameters["initial_state"] = {int(v): int(states[problem, 0, v]) for v in moving}
-            answer = self.sampler.sample(bqm, num_reads=reads, **parameters)
-            rows = dimod.as_samples(answer)
-            order = [list(rows[1]).index(v) for v in moving.tolist()]
-            found = np.repeat(rows[0], answer.record.num_occurrences, axis=0)[:reads, order]
-            states[problem][:, moving] = found[np.arange(reads) % len(found)]
+        moving = np.flatnonzero(~held).tolist()
+        models = [model.bqm(problem) for problem in range(model.num_problems)] if moving else []
+        for call, (problem, reads) in enumerate(task.alike(held | back) if moving else ()):
+            bqm, own = models[problem].copy(), states[problem, reads[0]].tolist()
+            bqm.fix_variables({v: own[v] for v in np.flatnonzero(held).tolist()})
+            parameters = {**self._seed(task, call), **self.parameters}
+            if back:
+                parameters |= {**(self.reverse or {}), "initial_state": dict(enumerate(own))}
+            answer = self.sampler.sample(bqm, num_reads=len(reads), **parameters)
+            found = _rows(answer, moving)
+            states[problem, reads[:, None], moving] = found[np.arange(len(reads)) % len(found)]
             infos.append(dict(answer.info.get("embedding", {})))
         return LayeredReads(states, model.energy(states), info={"embeddings": infos})
+
+    def _seed(self, task: LayeredTask, call: int) -> dict[str, int]:
+        return {"seed": derived_seed(task.seed, call)} if takes(self.sampler, "seed") else {}
+
+
+def _rows(answer: dimod.SampleSet, variables: list[int]) -> np.ndarray:
+    """The states of some variables, as often as they were found."""
+    place = {variable: column for column, variable in enumerate(answer.variables)}
+    states = np.repeat(answer.record.sample, answer.record.num_occurrences, axis=0)
+    return np.asarray(states[:, [place[v] for v in variables]])

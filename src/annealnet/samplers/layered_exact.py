@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from annealnet.samplers.layered import CheckedLayers, LayeredModel, LayeredReads, LayeredTask, Spins
+from annealnet.samplers.layered import CheckedLayers, LayeredReads, LayeredTask, Spins
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = ["EnumeratedLayers", "QuantumLayers"]
 
@@ -24,19 +25,24 @@ def all_states(spins: int) -> Spins:
     return (2 * ((np.arange(2**spins)[:, None] >> np.arange(spins)) & 1) - 1).astype(np.int8)
 
 
-def _allowed(model: LayeredModel, starts: Spins, free: NDArray[np.bool_]) -> tuple[Spins, NDArray[np.float64]]:
-    """All states ``(problems, 2ⁿ, n)`` and their energies, +∞ where a held spin would have moved."""
-    states = np.repeat(all_states(model.num_variables)[None], model.num_problems, axis=0)
-    energies = model.energy(states)
-    held = np.repeat(~free, model.sizes)
-    energies[(states[:, :, held] != starts[:, :1, held]).any(-1)] = np.inf
-    return states, energies
+def _conditioned(task: LayeredTask) -> tuple[list[tuple[int, NDArray[np.int64]]], NDArray[np.float64]]:
+    """Reads that are held in the same state, and for each such group the energies of all states ``(groups, 2ⁿ)``, +∞ where
+    a held spin would have moved.
+    """
+    states, held = all_states(task.model.num_variables), task.held_spins
+    energies = task.model.energy(np.repeat(states[None], task.model.num_problems, axis=0))
+    groups = list(task.alike(held))
+    found = np.stack([energies[problem] for problem, _ in groups])
+    for row, (problem, reads) in zip(found, groups, strict=True):
+        row[(states[:, held] != task.states[problem, reads[0], held]).any(axis=1)] = np.inf
+    return groups, found
 
 
 class EnumeratedLayers(CheckedLayers):
     """All 2ⁿ states with weights exp(−βE)/Z, β the schedule's last: means over the reads are exact thermal means.
 
-    Every state comes back, whatever ``reads`` is; held layers keep the states of the first read in ``starts``.
+    Every state comes back, whatever ``reads`` is. Where layers are held, the weights are the mean over the reads of
+    ``starts``, each with its own held states; a state that no read can be in has an infinite energy and no weight.
 
     Example:
         >>> from annealnet.samplers import LayeredModel, Schedule
@@ -47,18 +53,24 @@ class EnumeratedLayers(CheckedLayers):
     """
 
     def _anneal(self, task: LayeredTask) -> LayeredReads:
-        states, energies = _allowed(task.model, task.states, task.free)
-        weights = np.exp(-task.schedule.betas[-1] * (energies - energies.min(1, keepdims=True)))
-        weights /= weights.sum(1, keepdims=True)
+        groups, found = _conditioned(task)
+        chances = np.exp(-task.schedule.betas[-1] * (found - found.min(1, keepdims=True)))
+        chances /= chances.sum(1, keepdims=True)
+        weights, energies = np.zeros((2, task.model.num_problems, found.shape[1]))
+        energies += np.inf
+        for (problem, reads), row, share in zip(groups, found, chances, strict=True):
+            weights[problem] += share * (len(reads) / task.reads)
+            energies[problem] = np.minimum(energies[problem], row)
+        states = np.repeat(all_states(task.model.num_variables)[None], task.model.num_problems, axis=0)
         return LayeredReads(states, energies, weights=weights)
 
 
 class QuantumLayers(CheckedLayers):
     """Quantum annealing by the Schrödinger equation: H(s) = −(1 − s) Γ Σ_i X_i + s E/scale, s from 0 to 1.
 
-    Split-step integration of 2ⁿ amplitudes per problem; every problem is annealed once, and its reads are measured from
-    the last state. The schedule of temperatures plays no part, and starts for free layers are refused: a forward anneal
-    has none.
+    Split-step integration of 2ⁿ amplitudes per problem; every problem is annealed once (for each state that layers are held
+    in), and its reads are measured from the last state. The schedule of temperatures plays no part, and starts for free
+    layers are refused: a forward anneal has none.
 
     Args:
         duration: of the anneal, in units of one over the scaled energy; longer is more adiabatic.
@@ -79,15 +91,16 @@ class QuantumLayers(CheckedLayers):
     def _anneal(self, task: LayeredTask) -> LayeredReads:
         if task.started and task.free.all():
             raise ValueError("starts were given, but a quantum anneal starts from all states at once: hold layers, or none")
-        states, energies = _allowed(task.model, task.states, task.free)
-        chances = self._chances(energies, np.repeat(task.free, task.model.sizes))
-        rng = np.random.default_rng([task.seed, 3])
-        drawn = np.stack([rng.choice(len(row), size=task.reads, p=row) for row in chances])
-        rows = np.arange(len(states))[:, None]
-        return LayeredReads(states[rows, drawn], energies[rows, drawn])
+        groups, found = _conditioned(task)
+        every, rng = all_states(task.model.num_variables), stream(task.seed, Purpose.MEASUREMENTS)
+        energies = np.empty(task.states.shape[:2])
+        for (problem, reads), own, row in zip(groups, found, self._chances(found, ~task.held_spins), strict=True):
+            drawn = rng.choice(len(row), size=len(reads), p=row)
+            task.states[problem, reads], energies[problem, reads] = every[drawn], own[drawn]
+        return LayeredReads(task.states, energies)
 
     def _chances(self, energies: NDArray[np.float64], free: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Probabilities of the states after the anneal ``(problems, 2ⁿ)``."""
+        """Probabilities of the states after the anneal, as the energies ``(groups, 2ⁿ)``."""
         possible = np.isfinite(energies)
         finite = np.where(possible, energies, 0.0)
         scaled = finite / np.maximum(np.abs(finite).max(1, keepdims=True), 1e-12) * free.sum()

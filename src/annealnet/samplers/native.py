@@ -11,8 +11,10 @@ import dimod
 import numpy as np
 
 from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constraint, Energy, from_bqm, lower_bound
+from annealnet.samplers.answers import scored
 from annealnet.samplers.compiled import CompiledEnergy, compile_energy
 from annealnet.samplers.schedule import Clock, Progress
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["NativeSampler", "Task", "check_whole"]
 
@@ -33,6 +35,10 @@ class NativeSampler(dimod.Sampler):
         self.parameters = {name: [] for name in parameters}
         self.properties = {"description": description}
 
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on, see :mod:`.fingerprint`: what it was made with."""
+        return {name: value for name, value in vars(self).items() if name not in ("parameters", "properties")}
+
     def sample(self, bqm: dimod.BinaryQuadraticModel, **parameters: Any) -> dimod.SampleSet:
         """Samples a binary quadratic model; parameters as ``sample_energy``.
 
@@ -47,13 +53,16 @@ class NativeSampler(dimod.Sampler):
         starts = parameters.get("initial_states")
         if starts is not None and bqm.vartype is dimod.SPIN:
             parameters["initial_states"] = (np.asarray(starts) + 1) // 2
-        answer = self.sample_energy(energy, **parameters)
-        answer = answer.relabel_variables(dict(enumerate(labels)), inplace=False)
+        found = self.sample_energy(energy, **parameters)
+        answer = dimod.SampleSet.from_samples(
+            (found.record.sample, [labels[i] for i in found.variables]), energy=found.record.energy, vartype="BINARY",
+            num_occurrences=found.record.num_occurrences, info=found.info, sort_labels=False,
+        )  # fmt: skip
         return answer.change_vartype(bqm.vartype, inplace=False)
 
     @abstractmethod
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
-        """Samples an energy."""
+        """Samples an energy; answers are :func:`.scored`, so that ``first`` is feasible wherever a read is."""
 
 
 def check_whole(name: str, value: float) -> None:
@@ -105,9 +114,7 @@ class Task:
             if value is not None:
                 check_whole(name, value)
         clock = Clock(time_limit)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
+        chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         constraints = tuple(energy.constraints) if isinstance(energy, ConstrainedEnergy) else ()
         return cls(energy, plain, constraints, compile_energy(plain), int(num_reads), chosen, clock, progress)
@@ -143,14 +150,12 @@ class Task:
         return states
 
     def answer(self, sampler: str, states: np.ndarray, **info: Any) -> dimod.SampleSet:
-        """Samples over variables 0 … n−1, vartype BINARY, scored by the energy itself; ``info`` gains timing, seed
-        and certificate.
-        """
-        energies = np.atleast_1d(self.plain.energy(states))
+        """The states :func:`.scored`; ``info`` gains timing, seed and certificate."""
+        found = scored(self.energy, states, {})
         seconds = self.clock.elapsed
         certificate = Certificate(
-            float(energies.min()), lower_bound(self.energy), False, sampler, self.seed, self.reads, seconds
+            float(found.first.energy), lower_bound(self.energy), False, sampler, self.seed, self.reads, seconds
         )
         told = {"timing": {"total": seconds}, "seed": self.seed, "certificate": certificate.to_document(), **info}
-        variables = list(range(self.plain.num_variables))
-        return dimod.SampleSet.from_samples((states, variables), energy=energies, vartype="BINARY", info=told)
+        found.info.update(told)
+        return found

@@ -7,6 +7,7 @@ import numpy as np
 
 from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.annealing import checked_beta_range
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.replicas import Replicas, neighbour_lists, place
 from annealnet.samplers.schedule import REFRESH, Clock, Progress, beta_chunks
@@ -148,8 +149,6 @@ class _Search:
 
     def _round(self) -> float:
         """Reheats every read, crosses it with what it was, and at times with another read; returns the energy gained."""
-        from annealnet.samplers.kernels.crossing import cross
-
         began = self.task.clock.elapsed
         reads = self.task.reads
         rung = self.rng.choice(len(_HEIGHTS), reads, p=self.gains / self.gains.sum())
@@ -162,13 +161,13 @@ class _Search:
             self.replicas.sweep(betas[:, done : done + size])
             done += size
         self.replicas.descend()
-        lost = cross(*self.lists, self.population, self.replicas.states())
+        lost = self._crossed(self.replicas.states())
         total = float(lost.sum())
         if self.rounds % _MIXING == _MIXING - 1:
             partners = self.population[self.rng.permutation(reads)]
             if self.symmetric:
                 partners[(partners != self.population).mean(axis=1) > 0.5] ^= 1
-            total += float(cross(*self.lists, self.population, partners).sum())
+            total += float(self._crossed(partners).sum())
         self.gains *= _FADING
         np.add.at(self.gains, rung, lost / max(1e-12, float(lost.sum())))
         self.gains = np.maximum(self.gains, _FLOOR * self.gains.max())
@@ -176,6 +175,13 @@ class _Search:
         self.rounds += 1
         self.round_seconds = max(0.9 * self.round_seconds, self.task.clock.elapsed - began)
         return total
+
+    def _crossed(self, partners: np.ndarray) -> np.ndarray:
+        """Crosses every read with its partner, in place; the energy each lost."""
+        from annealnet.samplers.kernels.crossing import cross
+
+        with threads_for(len(partners) * (len(self.lists[-1]) + partners.shape[1])):
+            return np.asarray(cross(*self.lists, self.population, partners))
 
 
 def _symmetric(task: Task) -> bool:

@@ -15,10 +15,13 @@ from scipy import sparse
 
 from annealnet.energy import Cardinality, Constraint
 from annealnet.samplers.compiled import CompiledEnergy, compile_constraints
+from annealnet.samplers.kernels.threads import Pace, threads_for
 from annealnet.samplers.schedule import REFRESH
 
 __all__ = ["Replicas", "neighbour_lists", "place"]
 
+#: Steps of a compound proposal, which moves all that it touches, and often back; numbers of a row mended in one step.
+_COMPOUND, _LANES_OF_A_ROW = 50, 8
 #: Sweeps at zero temperature that end a compound anneal.
 _DESCENTS = 10
 #: Random moves a read may take to come within the budgets.
@@ -45,18 +48,27 @@ class Replicas(ABC):
         num_reads: states that are asked for.
         scale: unit of the compiled energy; temperatures and energies that go in and out are in the user's units.
         sweeps: done so far.
+        proposal: steps of one, see :mod:`.kernels.threads`.
+        num_bits: of all reads.
+        pace: on how many threads sweeps run.
     """
 
     num_reads: int
     scale: float
     sweeps: int = 0
+    proposal: int = 3
+
+    def __init__(self, reads: int, variables: int) -> None:
+        self.num_reads, self.num_bits, self.pace = reads, reads * variables, Pace()
 
     def sweep(self, betas: np.ndarray) -> None:
         """Sweeps all reads; ``betas`` float64 ``(k,)`` for all of them or ``(reads, k)``; at most to the next refresh."""
         if self.sweeps and self.sweeps % REFRESH == 0:
             self.refresh()
-        self._sweep(np.broadcast_to(betas, (self.num_reads, np.shape(betas)[-1])) * self.scale)
-        self.sweeps += np.shape(betas)[-1]
+        sweeps = np.shape(betas)[-1]
+        with self.pace.threads_for(self.proposal * self.num_bits * sweeps):
+            self._sweep(np.broadcast_to(betas, (self.num_reads, sweeps)) * self.scale)
+        self.sweeps += sweeps
 
     @abstractmethod
     def refresh(self) -> None:
@@ -110,7 +122,7 @@ class _Dense(_PerRead):
         self.scale = compiled.scale
         self._matrix = compiled.dense
         self._linear = compiled.linear.astype(np.float32)
-        self.num_reads = len(states)
+        super().__init__(*states.shape)
         self._fields = np.empty(states.shape, dtype=np.float32)
         self._energies = np.empty(len(states))
         self._random = streams(stream, len(states))
@@ -119,7 +131,8 @@ class _Dense(_PerRead):
     def refresh(self) -> None:
         from annealnet.samplers.kernels.free import start_dense
 
-        start_dense(self._matrix, self._linear, self._states, self._fields, self._energies)
+        with threads_for(self._states.size * len(self._linear) / _LANES_OF_A_ROW):
+            start_dense(self._matrix, self._linear, self._states, self._fields, self._energies)
 
     def _sweep(self, betas: np.ndarray) -> None:
         from annealnet.samplers.kernels.free import sweep_dense
@@ -130,7 +143,8 @@ class _Dense(_PerRead):
         from annealnet.samplers.kernels.free import descend_dense
 
         self.refresh()
-        descend_dense(self._matrix, self._states, self._fields, self._energies)
+        with threads_for(self._states.size * len(self._linear) / _LANES_OF_A_ROW):
+            descend_dense(self._matrix, self._states, self._fields, self._energies)
 
 
 class _Sparse(_PerRead):
@@ -141,7 +155,7 @@ class _Sparse(_PerRead):
 
         self._linear, *self._lists = neighbour_lists(compiled)
         self.scale = compiled.scale
-        self.num_reads = len(states)
+        super().__init__(*states.shape)
         self._deltas = np.empty(states.shape, dtype=np.float32)
         self._energies = np.empty(len(states))
         self._random = streams(stream, len(states))
@@ -150,7 +164,8 @@ class _Sparse(_PerRead):
     def refresh(self) -> None:
         from annealnet.samplers.kernels.free import start_sparse
 
-        start_sparse(self._linear, *self._lists, self._states, self._deltas, self._energies)
+        with threads_for(self._touched()):
+            start_sparse(self._linear, *self._lists, self._states, self._deltas, self._energies)
 
     def _sweep(self, betas: np.ndarray) -> None:
         from annealnet.samplers.kernels.free import sweep_sparse
@@ -161,18 +176,26 @@ class _Sparse(_PerRead):
         from annealnet.samplers.kernels.free import descend_sparse
 
         self.refresh()
-        descend_sparse(*self._lists, self._states, self._deltas, self._energies)
+        with threads_for(2 * self._touched()):
+            descend_sparse(*self._lists, self._states, self._deltas, self._energies)
+
+    def _touched(self) -> int:
+        """Couplings of all reads."""
+        return self.num_reads * (len(self._lists[-1]) + len(self._linear))
 
 
 class _Lanes(Replicas):
     """Neighbour lists, sixteen reads to a group; reads are filled up to whole groups."""
+
+    proposal = 1
 
     def __init__(self, compiled: CompiledEnergy, states: np.ndarray, stream: np.uint64) -> None:
         from annealnet.samplers.kernels.lanes import LANES, lane_streams
 
         self._linear, *self._lists = neighbour_lists(compiled)
         self.scale = compiled.scale
-        self.num_reads, n = states.shape
+        super().__init__(*states.shape)
+        n = states.shape[1]
         self._lanes = LANES
         groups = -(-self.num_reads // LANES)
         self._fields = np.empty((groups, n, LANES), dtype=np.float32)
@@ -190,7 +213,8 @@ class _Lanes(Replicas):
     def refresh(self) -> None:
         from annealnet.samplers.kernels.lanes import start_lanes
 
-        start_lanes(self._linear, *self._lists, self._signs, self._fields, self._energies)
+        with threads_for(self._touched()):
+            start_lanes(self._linear, *self._lists, self._signs, self._fields, self._energies)
 
     def _sweep(self, betas: np.ndarray) -> None:
         from annealnet.samplers.kernels.lanes import sweep_lanes
@@ -205,9 +229,14 @@ class _Lanes(Replicas):
 
         states = self.states()
         deltas, energies = np.empty(states.shape, dtype=np.float32), np.empty(len(states))
-        start_sparse(self._linear, *self._lists, states, deltas, energies)
-        descend_sparse(*self._lists, states, deltas, energies)
+        with threads_for(2 * self._touched()):
+            start_sparse(self._linear, *self._lists, states, deltas, energies)
+            descend_sparse(*self._lists, states, deltas, energies)
         self.replace(states)
+
+    def _touched(self) -> int:
+        """Couplings of all reads."""
+        return self.num_reads * (len(self._lists[-1]) + len(self._linear))
 
     def energies(self) -> np.ndarray:
         return np.asarray(self._energies.reshape(-1)[: self.num_reads] * self.scale)
@@ -220,6 +249,8 @@ class _Lanes(Replicas):
 
 class _Compound(Replicas):
     """Squares and constraints: compound moves in float64, the best state of every read kept."""
+
+    proposal = _COMPOUND
 
     def __init__(
         self, compiled: CompiledEnergy, constraints: Sequence[Constraint], states: np.ndarray, stream: np.uint64
@@ -245,7 +276,7 @@ class _Compound(Replicas):
         self.scale = compiled.scale
         self._problem: Any = (energy, limits.sets, members, limits.counts, limits.budgets)
         self._origin = compiled.linear, compiled.shifts, limits.constants
-        self.num_reads = len(states)
+        super().__init__(*states.shape)
         self._random = streams(stream, len(states))
         self.replace(states)
 
@@ -264,7 +295,8 @@ class _Compound(Replicas):
                 _REPAIRS_PER_VARIABLE * n,
             )  # fmt: skip
 
-        self._on_threads(start)
+        with threads_for(_COMPOUND * starts.size):
+            self._on_threads(start)
         self._best, self._best_energies = self._states.copy(), self._energies.copy()
 
     def refresh(self) -> None:
@@ -286,11 +318,17 @@ class _Compound(Replicas):
     def _on_threads(self, work: Any) -> None:
         import numba
 
-        with ThreadPoolExecutor(numba.get_num_threads()) as threads:  # the kernels let go of the interpreter
+        count = min(self.num_reads, numba.get_num_threads())
+        if count == 1:
+            for read in range(self.num_reads):
+                work(read)
+            return
+        with ThreadPoolExecutor(count) as threads:  # the kernels let go of the interpreter
             list(threads.map(work, range(self.num_reads)))
 
     def descend(self) -> None:
-        self._sweep(np.full((self.num_reads, _DESCENTS), np.inf))
+        with threads_for(_COMPOUND * self.num_bits * _DESCENTS):
+            self._sweep(np.full((self.num_reads, _DESCENTS), np.inf))
 
     def energies(self) -> np.ndarray:
         return self._energies * self.scale

@@ -6,6 +6,7 @@ import dimod
 import numpy as np
 
 from annealnet.energy import ConstrainedEnergy, Energy
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.replicas import neighbour_lists
 from annealnet.samplers.schedule import Progress
@@ -93,11 +94,13 @@ def _search(task: Task, states: np.ndarray, moves: int | None, tenure: int, prog
     piece = max(1, min(_PIECE // (n * reads), max(200, 10 * n)))  # float32 sums drift: not too long
     done = 0
     while moves is None or done < moves:
-        start_sparse(linear, *lists, states, deltas, current)  # float32 sums are taken anew
+        with threads_for(reads * len(lists[-1])):
+            start_sparse(linear, *lists, states, deltas, current)  # float32 sums are taken anew
         energies[:, 0] = current
         energies[:, 1] = np.minimum(energies[:, 1], current)
         size = piece if moves is None else min(piece, moves - done)
-        tabu_moves(*lists, states, deltas, until, clocks, best, energies, size, tenure, random)
+        with threads_for(size * n * reads):
+            tabu_moves(*lists, states, deltas, until, clocks, best, energies, size, tenure, random)
         done += size
         if progress is not None:
             progress(min(1.0, task.clock.share if moves is None else done / moves))

@@ -95,6 +95,7 @@ class _Ladders:
         self.replicas = place(task.compiled, task.constraints, task.starts(None, reads * rungs), task.stream)
         self.tried, self.taken = np.zeros(rungs - 1), np.zeros(rungs - 1)
         self.best = np.zeros((0, task.plain.num_variables), dtype=np.int8)
+        self._compound = bool(task.constraints or task.compiled.factors.nnz)
 
     def rates(self) -> np.ndarray:
         """Share of exchanges accepted between each two neighbours since the last adaptation."""
@@ -116,6 +117,8 @@ class _Ladders:
                 self._look()
             if progress is not None:
                 progress(min(1.0, share))
+        if self._compound:
+            self.replicas.descend()
         self._look()
 
     def _exchange(self, parity: int) -> None:
@@ -141,13 +144,11 @@ class _Ladders:
         self.tried[:], self.taken[:] = 0, 0
 
     def _look(self) -> None:
-        """Descends from the coldest states and keeps each ladder's best; with constraints replicas keep their best
-        themselves.
+        """Keeps each ladder's best. The replicas stay as they are: descents start from copies of the coldest, and replicas
+        with constraints or squares keep the best that they have been in themselves.
         """
         replicas: Replicas = self.replicas
-        if self.task.constraints or self.task.compiled.factors.nnz:
-            if self.task.clock.passed or not len(self.best):
-                replicas.descend()
+        if self._compound:
             found = replicas.states()
         else:
             rungs = self.rung.shape[1]

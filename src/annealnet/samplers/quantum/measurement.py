@@ -9,9 +9,11 @@ import dimod
 import numpy as np
 
 from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
+from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.native import check_whole
 from annealnet.samplers.quantum.landscape import Landscape
 from annealnet.samplers.schedule import Clock
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["Request", "answer_of", "measured"]
 
@@ -40,10 +42,7 @@ class Request:
             ValueError: when one is out of range.
         """
         check_whole("num_reads", num_reads)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
-        return cls(energy, int(num_reads), chosen, Clock(None))
+        return cls(energy, int(num_reads), checked_seed(seed), Clock(None))
 
 
 def measured(
@@ -84,14 +83,12 @@ def _feasible(energy: ConstrainedEnergy, landscape: Landscape) -> np.ndarray:
 
 
 def answer_of(sampler: str, request: Request, states: np.ndarray, info: dict[str, Any]) -> dimod.SampleSet:
-    """Samples over variables 0 … n−1, vartype BINARY, lowest first; ``info`` gains timing, seed and certificate."""
-    energies = np.atleast_1d(request.energy.energy(states))
-    order = np.argsort(energies, kind="stable")
-    states, energies = states[order], energies[order]
+    """The states :func:`.scored`, lowest first; ``info`` gains timing, seed and certificate."""
+    found = lowest_first(scored(request.energy, states, {}))
     seconds = request.clock.elapsed
     certificate = Certificate(
-        float(energies[0]), lower_bound(request.energy), False, sampler, request.seed, request.reads, seconds
+        float(found.record.energy[0]), lower_bound(request.energy), False, sampler, request.seed, request.reads, seconds
     )
     told = {"timing": {"total": seconds}, "seed": request.seed, "certificate": certificate.to_document(), **info}
-    variables = list(range(states.shape[1]))
-    return dimod.SampleSet.from_samples((states, variables), energy=energies, vartype="BINARY", info=told, sort_labels=False)
+    found.info.update(told)
+    return found

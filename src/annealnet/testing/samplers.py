@@ -1,49 +1,20 @@
-"""Conformance checks for any dimod sampler, ours and other people's: run them, read what fails.
-
-A check is a function of a sampler and the parameters to call it with; it raises :class:`Failed` in words.
-:func:`conformance` runs all of them and gives one :class:`Finding` each. Checks that a sampler cannot take part in (no
-seed, no time limit, no constraints) say so instead of passing.
-"""
+"""Checks for any dimod sampler."""
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import dimod
 import numpy as np
 
-from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy
+from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, LinearBudget
+from annealnet.samplers.external import sample_energy, takes
+from annealnet.testing.findings import Check, Failed, Finding, NotApplicable, findings
 
-__all__ = ["CHECKS", "Failed", "Finding", "NotApplicable", "conformance"]
+__all__ = ["CHECKS", "conformance"]
 
 _TIME_NAMES = ("time_limit", "timeout")
-
-
-class Failed(AssertionError):
-    """What the sampler did, against what a sampler should do."""
-
-
-class NotApplicable(Exception):
-    """Why the check says nothing about this sampler."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check's outcome.
-
-    Attributes:
-        check: its name.
-        passed: None where it does not apply.
-        words: what was seen.
-    """
-
-    check: str
-    passed: bool | None
-    words: str
 
 
 def _rugged(n: int, seed: int) -> dimod.BinaryQuadraticModel:
@@ -55,13 +26,8 @@ def _sorted_sample(answer: dimod.SampleSet) -> np.ndarray:
     return np.asarray(answer.record.sample[:, np.argsort([str(v).zfill(9) for v in answer.variables])])
 
 
-def _knows(sampler: dimod.Sampler, name: str) -> bool:
-    """Whether a parameter is declared, or named in the signature of ``sample`` (not all samplers declare theirs)."""
-    return name in (sampler.parameters or {}) or name in inspect.signature(sampler.sample).parameters
-
-
-def _takes(sampler: dimod.Sampler, name: str) -> None:
-    if not _knows(sampler, name):
+def _needs(sampler: dimod.Sampler, name: str) -> None:
+    if not takes(sampler, name):
         raise NotApplicable(f"has no parameter {name}")
 
 
@@ -107,8 +73,8 @@ def ground_states_are_found(sampler: dimod.Sampler, cases: int = 20, **parameter
 
 def reads_differ(sampler: dimod.Sampler, **parameters: Any) -> None:
     """Reads under one seed are not copies of each other (all energies are equal, so that nothing pulls them together)."""
-    _takes(sampler, "num_reads")
-    seed = {"seed": 3} if _knows(sampler, "seed") else {}
+    _needs(sampler, "num_reads")
+    seed = {"seed": 3} if takes(sampler, "seed") else {}
     flat = dimod.BinaryQuadraticModel(dict.fromkeys(range(16), 0.0), {(0, 1): 0.0}, 0.0, "BINARY")
     states = _sorted_sample(sampler.sample(flat, **{**parameters, **seed, "num_reads": 8}))
     if len(np.unique(states, axis=0)) < 2:
@@ -117,7 +83,7 @@ def reads_differ(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def seeds_repeat(sampler: dimod.Sampler, **parameters: Any) -> None:
     """The same seed gives the same states."""
-    _takes(sampler, "seed")
+    _needs(sampler, "seed")
     bqm = _rugged(200, 2)
     one, two = (_sorted_sample(sampler.sample(bqm, **{**parameters, "seed": 11})) for _ in range(2))
     if one.shape != two.shape or not np.array_equal(one, two):
@@ -126,7 +92,7 @@ def seeds_repeat(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def threads_do_not_matter(sampler: dimod.Sampler, **parameters: Any) -> None:
     """The same seed gives the same states with one thread and with all."""
-    _takes(sampler, "seed")
+    _needs(sampler, "seed")
     import numba
     import torch
 
@@ -149,7 +115,7 @@ def threads_do_not_matter(sampler: dimod.Sampler, **parameters: Any) -> None:
 
 def bad_parameters_are_refused(sampler: dimod.Sampler, **parameters: Any) -> None:
     """No reads at all is an error that says so."""
-    _takes(sampler, "num_reads")
+    _needs(sampler, "num_reads")
     try:
         sampler.sample(_rugged(4, 0), **{**parameters, "num_reads": 0})
     except (ValueError, TypeError):
@@ -172,9 +138,32 @@ def cardinality_is_kept(sampler: dimod.Sampler, **parameters: Any) -> None:
         raise Failed("a read breaks the cardinality")
 
 
+def first_answers_are_feasible(sampler: dimod.Sampler, **parameters: Any) -> None:
+    """Through :func:`~annealnet.samplers.sample_energy`, ``first`` keeps the constraints wherever a read does, and has the
+    least energy of those.
+    """
+    rng = np.random.default_rng(1)
+    energy = DenseEnergy(np.triu(rng.normal(size=(6, 6)), 1), rng.normal(size=6) - 2.0)
+    model = ConstrainedEnergy(energy, [Cardinality(range(3), 1), LinearBudget(np.array([0, 0, 0, 1, 2, 3]), 3)])
+    try:
+        answer = sample_energy(sampler, model, **parameters)
+    except ValueError as refusal:
+        raise NotApplicable(f"refuses constraints: {refusal}") from refusal
+    states = _sorted_sample(answer)
+    good = model.feasible(states)
+    if not good.any():
+        raise NotApplicable(f"none of {len(states)} reads keeps the constraints")
+    first = answer.first
+    if not model.is_feasible(np.array([first.sample[i] for i in range(6)])):
+        raise Failed("the first answer breaks a constraint, though a read keeps them")
+    least = float(model.energy(states[good]).min())
+    if abs(first.energy - least) > 1e-6:
+        raise Failed(f"the first answer has energy {first.energy}, a feasible read {least}")
+
+
 def time_limits_hold(sampler: dimod.Sampler, seconds: float = 1.0, **parameters: Any) -> None:
     """A limit is kept within a tenth, on 1 000 dense bits, once kernels are compiled."""
-    name = next((name for name in _TIME_NAMES if _knows(sampler, name)), None)
+    name = next((name for name in _TIME_NAMES if takes(sampler, name)), None)
     if name is None:
         raise NotApplicable("has no time limit")
     bqm = _rugged(1000, 0)
@@ -192,7 +181,6 @@ def time_limits_hold(sampler: dimod.Sampler, seconds: float = 1.0, **parameters:
         raise Failed(f"asked for {seconds:g} s, took {took:.2f} s")
 
 
-Check = Callable[..., None]
 #: Every check by name.
 CHECKS: dict[str, Check] = {
     check.__name__: check
@@ -205,6 +193,7 @@ CHECKS: dict[str, Check] = {
         threads_do_not_matter,
         bad_parameters_are_refused,
         cardinality_is_kept,
+        first_answers_are_feasible,
         time_limits_hold,
     )
 }
@@ -223,22 +212,8 @@ def conformance(sampler: dimod.Sampler, leave_out: tuple[str, ...] = (), **param
 
     Example:
         >>> from annealnet.samplers import AutoSampler
-        >>> findings = conformance(AutoSampler(), leave_out=("time_limits_hold",), num_sweeps=50)
-        >>> [finding.check for finding in findings if finding.passed is False]
+        >>> found = conformance(AutoSampler(), leave_out=("time_limits_hold",), num_sweeps=50)
+        >>> [finding.check for finding in found if finding.passed is False]
         []
     """
-    findings = []
-    for name, check in CHECKS.items():
-        if name in leave_out:
-            continue
-        try:
-            check(sampler, **parameters)
-        except NotApplicable as reason:
-            findings.append(Finding(name, None, str(reason)))
-        except Failed as failure:
-            findings.append(Finding(name, False, str(failure)))
-        except Exception as error:  # someone else's sampler may raise anything: that is a finding too
-            findings.append(Finding(name, False, f"{type(error).__name__}: {error}"))
-        else:
-            findings.append(Finding(name, True, ""))
-    return findings
+    return findings(CHECKS, leave_out, lambda check: check(sampler, **parameters))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import dimod
 import numba
 import numpy as np
 
 from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, DenseEnergy, Energy, SharedGramEnergy
+from annealnet.samplers.answers import lowest_first, scored
+from annealnet.samplers.kernels.gram_rows import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.kernels.random import streams
-from annealnet.samplers.kernels.shared import descend_rows, start_rows, swap_rows, sweep_rows
+from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, check_whole
 from annealnet.samplers.schedule import Clock, Progress, beta_chunks
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["SharedGramSampler"]
 
 #: β from hot to cold in units of one over the root mean square cost of a flip at random states.
 _HOT, _COLD = 0.3, 300.0
+#: Steps of a proposal, of which about one in ten mends a row of some hundred numbers.
+_PROPOSAL = 5
 
 
 class SharedGramSampler(NativeSampler):
@@ -78,9 +81,7 @@ class SharedGramSampler(NativeSampler):
         sweeps = 300 if num_sweeps is None and time_limit is None else num_sweeps
         if sweeps is not None:
             check_whole("num_sweeps", sweeps)
-        chosen = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed)
-        if chosen < 0:
-            raise ValueError(f"seed={seed!r} must not be negative")
+        chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         shared = plain if isinstance(plain, SharedGramEnergy) else _one_row(plain)
         counts = _counts(energy, shared.shape)
@@ -91,17 +92,13 @@ class SharedGramSampler(NativeSampler):
         for betas in beta_chunks(hot, cold, sweeps, clock, progress):
             work.sweep(betas)
         states = work.finished()
-        energies = np.atleast_1d(plain.energy(states))
-        order = np.argsort(energies, kind="stable")
-        certificate = Certificate(float(energies.min()), None, False, type(self).__name__, chosen, num_reads, clock.elapsed)
-        info: dict[str, Any] = {
-            "timing": {"total": clock.elapsed}, "seed": chosen, "beta_range": (hot, cold),
-            "certificate": certificate.to_document(),
-        }  # fmt: skip
-        return dimod.SampleSet.from_samples(
-            (states[order], list(range(plain.num_variables))), energy=energies[order], vartype="BINARY", info=info,
-            sort_labels=False,
-        )  # fmt: skip
+        answer = lowest_first(scored(energy, states, {}))
+        least = float(answer.record.energy[0])
+        certificate = Certificate(least, None, False, type(self).__name__, chosen, num_reads, clock.elapsed)
+        answer.info.update(
+            timing={"total": clock.elapsed}, seed=chosen, beta_range=(hot, cold), certificate=certificate.to_document()
+        )
+        return answer
 
 
 def _one_row(energy: Energy) -> SharedGramEnergy:
@@ -141,7 +138,8 @@ class _Rows:
         self.alone = np.tile(energy.expanded_linear()[0].reshape(rows, width).astype(np.float32), (reads, 1))
         self.states = self._starts(np.random.default_rng(seed), given)
         self.fields = np.zeros(self.states.shape, dtype=np.float32)
-        start_rows(self.gram, self.signs, self.states, self.fields)
+        with threads_for(self.states.size * width / 8):
+            start_rows(self.gram, self.signs, self.states, self.fields)
         stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
         self.random = streams(stream, len(self.states))
         self.scale = float(np.sqrt(np.mean((self.alone + self.signs * self.fields).astype(np.float64) ** 2))) or 1.0
@@ -172,17 +170,19 @@ class _Rows:
     def sweep(self, betas: np.ndarray) -> None:
         """One chunk of the schedule."""
         table = np.broadcast_to(betas, (len(self.states), len(betas)))
-        if self.counts is None:
-            blocks = min(len(self.states), numba.get_num_threads())
-            sweep_rows(self.gram, self.signs, self.alone, self.states, self.fields, table, self.random, blocks)
-        else:
-            swap_rows(self.gram, self.signs, self.alone, self.states, self.fields, table, self.random)
+        with threads_for(_PROPOSAL * self.states.size * len(betas)):
+            if self.counts is None:
+                blocks = min(len(self.states), numba.get_num_threads())
+                sweep_rows(self.gram, self.signs, self.alone, self.states, self.fields, table, self.random, blocks)
+            else:
+                swap_rows(self.gram, self.signs, self.alone, self.states, self.fields, table, self.random)
 
     def finished(self) -> np.ndarray:
         """States int8 ``(reads, D·H)``, descended where rows are free; every row's reads by ascending energy."""
         if self.counts is None:
-            start_rows(self.gram, self.signs, self.states, self.fields)
-            descend_rows(self.gram, self.signs, self.alone, self.states, self.fields, self.scale)
+            with threads_for(self.states.size * self.states.shape[1] / 8):
+                start_rows(self.gram, self.signs, self.states, self.fields)
+                descend_rows(self.gram, self.signs, self.alone, self.states, self.fields, self.scale)
         rows, width = self.energy.shape
         states = self.states.reshape(self.reads, rows, width)
         weighted = states * self.energy.signs

@@ -10,6 +10,18 @@ from annealnet.energy.forms import DenseEnergy, Energy
 __all__ = ["SharedGramEnergy"]
 
 
+#: Asymmetry, in units of the largest entry, that counts as rounding.
+_ROUNDING = 1e-5
+#: Rows that are compared at a time, so that no second matrix is made.
+_STRIPE = 256
+
+
+def _asymmetry(matrix: np.ndarray) -> float:
+    """max |G − Gᵀ|."""
+    stripes = range(0, len(matrix), _STRIPE)
+    return max((float(np.abs(matrix[a : a + _STRIPE] - matrix[:, a : a + _STRIPE].T).max()) for a in stripes), default=0.0)
+
+
 class SharedGramEnergy(Energy):
     """E(m) = Σ_d (u_d ᵀ G u_d + linear_d · m_d) + offset with u_d = signs_d ∘ m_d: D rows of H bits, one H × H matrix.
 
@@ -22,7 +34,8 @@ class SharedGramEnergy(Energy):
         offset: constant.
 
     Raises:
-        ValueError: when shapes differ or a number is not finite.
+        ValueError: when shapes differ, a number is not finite, or the matrix is not symmetric (beyond 10⁻⁵ of its largest
+            entry, which a product in float32 may leave).
 
     Example:
         >>> energy = SharedGramEnergy(np.eye(2), np.array([[1.0, -2.0]]), np.array([[-3.0, 0.0]]))
@@ -41,6 +54,8 @@ class SharedGramEnergy(Energy):
         for name, values in (("gram", self.gram), ("signs", self.signs), ("linear", rows), ("offset", np.asarray(offset))):
             if not np.isfinite(values).all():
                 raise ValueError(f"{name} holds NaN or infinite values: give finite coefficients")
+        if _asymmetry(self.gram) > _ROUNDING * float(np.abs(self.gram).max(initial=0.0)):
+            raise ValueError("gram is not symmetric: give (G + G.T) / 2, which has the same energies")
         self.num_variables = rows.size
         self.linear, self.offset = rows.ravel(), float(offset)
 
