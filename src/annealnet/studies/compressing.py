@@ -133,7 +133,8 @@ def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[st
     rounding = AnnealedRounding(request.group, request.symmetric, seed=request.seed, workers=request.workers)
     small = quantize(
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.bits, rounding=rounding, group=request.group,
-        symmetric=request.symmetric, task=request.task, checkpoint=request.out / "checkpoint", seed=request.seed, progress=say,
+        symmetric=request.symmetric, task=request.task, checkpoint=request.out / "checkpoint", seed=request.seed,
+        progress=say,
     )  # fmt: skip
     return _delivered(small, dense, request.network, test, request.out, request.task, say)
 
