@@ -88,10 +88,25 @@ QUANTIZE = ("quantize", "--model", "annealnet.architectures:digits_cnn", "--data
 
 def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, weights):
     out = tmp_path / "out"
-    call = (*QUANTIZE, "--weights", weights, "--bits", "2", "--group", "16", "--no-symmetric", "--out", out, "--json")
+    call = (
+        *QUANTIZE,
+        "--weights",
+        weights,
+        "--bits",
+        "2",
+        "--group",
+        "16",
+        "--no-symmetric",
+        "--out",
+        out,
+        "--json",
+        "--task",
+        "classification",
+    )
     code, text, _ = run(monkeypatch, capsys, *call)
     assert code == 0
     assert json.loads(text)["layers"]
+    assert json.loads(text)["task"] == "classification, classes on axis 1 (as given)"
     assert {"plan.json", "model.safetensors", "model.onnx", "dense.onnx", "report.html"} <= {p.name for p in out.iterdir()}
     plan = json.loads((out / "plan.json").read_text())
     assert set(plan["bits"].values()) == {2}
@@ -112,6 +127,10 @@ def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, weights):
         (("--bits", "a=b"), "--bits='a=b'"),
         (("--data", "nowhere.csv"), "nowhere.csv"),
         (("--model", "annealnet.architectures:nothing"), "cannot be imported"),
+        (("--task", "guessing"), "--task='guessing'"),
+        (("--task", "classification:x"), "--task='classification:x'"),
+        (("--task", "classification:3"), "axis=3"),
+        (("--task", "regression"), "do not fit a regression"),
     ],
 )
 def test_quantize_refuses_bad_input(monkeypatch, capsys, tmp_path, arguments, words):

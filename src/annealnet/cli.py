@@ -15,6 +15,7 @@ from annealnet.studies import STUDIES
 if TYPE_CHECKING:
     from torch import nn
 
+    from annealnet.compression.measuring.task import Task
     from annealnet.samplers import Workers
 
 __all__ = ["app", "main"]
@@ -44,6 +45,12 @@ Written = Annotated[Path, typer.Option(help="Folder for plan.json, model.safeten
 Weights = Annotated[Path | None, typer.Option(help="Its weights, as safetensors.")]
 Mean = Annotated[str | None, typer.Option(help="Channel means the inputs are normalised with, comma-separated.")]
 Std = Annotated[str | None, typer.Option(help="Channel deviations, comma-separated.")]
+Judged = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="classification, classification:AXIS or regression; without it answers and labels are looked at."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
@@ -84,6 +91,7 @@ def compress(
     samples: Annotated[int, typer.Option(help="Calibration samples.", min=1)] = 1024,
     formulation: Annotated[str, typer.Option(help="data_aware or published.")] = "data_aware",
     epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning on the training data; 0 for none.", min=0)] = 0.0,
+    task: Judged = None,
     backend: Backend = None,
     jobs: Jobs = -1,
     address: Address = None,
@@ -100,7 +108,7 @@ def compress(
     budget = Budget(size_ratio=size_ratio, bytes=max_bytes, macs_ratio=macs_ratio)
     request = Request(
         model, data, out, budget, _numbers("mean", mean), _numbers("std", std), samples, formulation, epochs, seed,
-        _workers(backend, jobs, address),
+        _workers(backend, jobs, address), _task(task),
     )  # fmt: skip
     request.chosen()  # refused before the network is built
     report = compress_files(_load_network(model, weights), request, _say(as_json))
@@ -127,7 +135,8 @@ def quantize(
     symmetric: Annotated[bool, typer.Option(help="Without or with a zero point beside each scale.")] = True,
     mean: Mean = None,
     std: Std = None,
-    samples: Annotated[int, typer.Option(help="Calibration samples; their labels are not used.", min=1)] = 1024,
+    samples: Annotated[int, typer.Option(help="Calibration samples; labels only serve the report.", min=1)] = 1024,
+    task: Judged = None,
     backend: Backend = None,
     jobs: Jobs = -1,
     address: Address = None,
@@ -142,7 +151,7 @@ def quantize(
 
     request = QuantizeRequest(
         model, data, out, _widths(bits), group, symmetric, _numbers("mean", mean), _numbers("std", std), samples, seed,
-        _workers(backend, jobs, address),
+        _workers(backend, jobs, address), _task(task),
     )  # fmt: skip
     report = quantize_files(_load_network(model, weights), request, _say(as_json))
     if as_json:
@@ -269,6 +278,23 @@ def _numbers(name: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"--{name}={text!r} must be numbers with commas between, such as 0.5,0.5,0.5") from None
+
+
+def _task(text: str | None) -> Task | None:
+    """«regression», «classification», or «classification:-1» with the axis of classes."""
+    from annealnet.compression import Classification, Regression
+
+    if text is None:
+        return None
+    name, _, axis = text.partition(":")
+    try:
+        if name == "classification":
+            return Classification(int(axis)) if axis else Classification()
+        if text == "regression":
+            return Regression()
+    except ValueError:
+        pass  # an axis that is no number
+    raise ValueError(f"--task={text!r} is not known: there are classification, classification:AXIS and regression")
 
 
 def _widths(text: str) -> int | dict[str, int]:

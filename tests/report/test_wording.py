@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from annealnet.report import CompressionReport, Totals, certificate_in_words, headline
-from annealnet.report.wording import agreement_in_words, key_figures, quantity
+from annealnet.report.wording import agreement_in_words, key_figures, quantity, task_in_words
 
 SCALES = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -29,6 +29,20 @@ def test_the_headline_falls_back_from_accuracy_to_loss_to_size() -> None:
     assert sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.6, 0.8)) == "N: 4.0× smaller, accuracy 90.0 % → 80.0 %"
     assert sentence(Totals(40, 1, 0.5, 0.9), Totals(10, 1, 0.625)) == "N: 4.0× smaller, loss 0.500 → 0.625"
     assert sentence(Totals(40, 1), Totals(10, 1)) == "N: 4.0× smaller"
+    agreeing = Totals(10, 1, divergence=0.25, agreement=0.9)
+    assert sentence(Totals(40, 1), agreeing) == "N: 4.0× smaller, 90.0 % of its answers are the dense network's"
+    assert sentence(Totals(40, 1), Totals(10, 1, divergence=0.25)).endswith("0.250 nats from the dense network's answers")
+
+
+def test_a_regression_is_reported_as_squared_error() -> None:
+    dense, small = Totals(40, 1, 0.5, divergence=0.0), Totals(10, 1, 0.625, divergence=0.000125)
+    report = CompressionReport("", "N", "", dense, small, task="regression, mean squared error", unit="squared error")
+    assert headline(report) == "N: 4.0× smaller, squared error 0.500 → 0.625"
+    assert key_figures(report)[2].name == "squared error"
+    unlabelled = CompressionReport("", "N", "", Totals(40, 1), Totals(10, 1, divergence=0.5), unit="squared error")
+    assert key_figures(unlabelled)[2].name == "squared error from the dense network"
+    assert task_in_words(report).endswith("From the dense network: 0.000125 squared error.")
+    assert "nats" not in task_in_words(report) + headline(report)
 
 
 def test_key_figures_of_the_example(resnet20_report: CompressionReport) -> None:

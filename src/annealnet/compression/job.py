@@ -110,17 +110,9 @@ def compress(
         problem.task.check(problem.answers.logits[:2], training.y, "training_data")
         problem.task.check_differentiable(problem.answers.logits)
     settings = (
-        budget,
-        repr(problem.task),
-        tuple(widths),
-        layer_widths,
-        prune,
-        repr(problem.rounding),
-        ridge,
-        repr(chosen),
-        candidates,
-        seed,
-    )
+        budget, repr(problem.task), tuple(widths), layer_widths, prune, repr(problem.rounding), ridge, repr(chosen),
+        candidates, seed,
+    )  # fmt: skip
     steps = Checkpoint(
         None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings, type(sampler).__name__)
     )

@@ -12,7 +12,9 @@ from torch import nn
 from annealnet.compression import Budget, FineTuning, compress, quantize
 from annealnet.compression.files.onnx_export import check_onnx, export_dense_onnx, onnx_latency
 from annealnet.compression.formulations import Formulation
+from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import Calibration
+from annealnet.compression.network.precision import in_float32
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding
 from annealnet.datasets import open_data, subset
@@ -41,6 +43,7 @@ class Request:
         epochs: of fine-tuning; 0 for none.
         seed: of everything.
         workers: where anneals and rounding run; None is this process.
+        task: what «as good as the dense network» means; None looks at answers and labels.
     """
 
     network: str
@@ -54,6 +57,7 @@ class Request:
     epochs: float = 0.0
     seed: int = 0
     workers: Workers | None = None
+    task: Task | None = None
 
     def chosen(self) -> Formulation:
         """The formulation asked for.
@@ -83,12 +87,12 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
     test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     small = compress(
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen, sampler=request.sampler(),
-        fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
+        task=request.task, fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
         training_data=[(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))],
         rounding=AnnealedRounding(seed=request.seed, workers=request.workers),
         checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,
     )  # fmt: skip
-    return _delivered(small, dense, request.network, test, request.out, say)
+    return _delivered(small, dense, request.network, test, request.out, request.task, say)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ class QuantizeRequest:
         group: weights of an output channel that share a scale; None for all of them.
         symmetric: whether zero points are 0.
         workers: where rounding runs; None is this process.
+        task: what the report measures; None looks at answers and labels.
     """
 
     network: str
@@ -114,6 +119,7 @@ class QuantizeRequest:
     samples: int = 1024
     seed: int = 0
     workers: Workers | None = None
+    task: Task | None = None
 
 
 def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[str], None]) -> CompressionReport:
@@ -129,26 +135,33 @@ def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[st
     rounding = AnnealedRounding(request.group, request.symmetric, seed=request.seed, workers=request.workers)
     small = quantize(
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.bits, rounding=rounding, group=request.group,
-        symmetric=request.symmetric, checkpoint=request.out / "checkpoint", seed=request.seed, progress=say,
+        symmetric=request.symmetric, task=request.task, checkpoint=request.out / "checkpoint", seed=request.seed,
+        progress=say,
     )  # fmt: skip
-    return _delivered(small, dense, request.network, test, request.out, say)
+    return _delivered(small, dense, request.network, test, request.out, request.task, say)
 
 
 def _delivered(
-    small: CompressedNetwork, dense: nn.Module, name: str, test: Calibration, out: Path, say: Callable[[str], None]
+    small: CompressedNetwork,
+    dense: nn.Module,
+    name: str,
+    test: Calibration,
+    out: Path,
+    task: Task | None,
+    say: Callable[[str], None],
 ) -> CompressionReport:
     """Files, both ONNX models and the report of a finished network."""
     small.save(out)
     say("exporting to ONNX and timing both models")
     latencies = onnx_pair(out, small, dense)
-    report = record(small, name, f"{len(test.x)} held-out samples", dense, test, latencies)
+    report = record(small, name, f"{len(test.x)} held-out samples", dense, test, latencies, task)
     write_html(report, out / "report.html")
     return report
 
 
 def onnx_pair(out: Path, small: CompressedNetwork, dense: nn.Module, batch: int = 64) -> tuple[Latency, Latency]:
     """Writes both networks as ONNX and times a batch: (median, low, high) milliseconds of the dense and the small one."""
-    dense_path = export_dense_onnx(dense.eval(), out / "dense.onnx", small.example)
+    dense_path = export_dense_onnx(in_float32(dense).eval(), out / "dense.onnx", small.example)
     small_path = small.export_onnx(out / "model.onnx")
     before, after = onnx_latency(dense_path, batch), onnx_latency(small_path, batch)
     return (before.median, before.low, before.high), (after.median, after.low, after.high)

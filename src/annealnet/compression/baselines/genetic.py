@@ -77,7 +77,10 @@ def evolve(
 
 def genetic_published(problem: Problem, seed: int) -> list[tuple[np.ndarray, dict[str, int]]]:
     """A genetic algorithm on the published Hamiltonian; γ rises until what it finds is within the budget."""
-    h, units = Published().hamiltonian(problem)
+    try:
+        h, units = Published().hamiltonian(problem)
+    except ValueError:  # the budget is out of its reach
+        return []
     for _ in range(60):
         keep, bits = plan_of(problem, h, units, evolve(h.energy(), seed).state)
         if problem.space.fits(keep, bits, problem.limits):

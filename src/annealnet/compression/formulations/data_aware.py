@@ -2,11 +2,12 @@
 
     E(p, w) = Σ_{l,b} e_{l,b} w_{l,b}  +  pᵀ F p  −  Σ_{l,b,u} e_{l,b} s_{l,u} p_u w_{l,b}
 
-  * e_{l,b}: nats of divergence that rounding layer l to b bits costs after compensation (:mod:`…sensitivity`);
-  * F: refit errors of removals, exact up to pairs, scaled to nats by a measured removal in every group (:mod:`…removals`);
+  * e_{l,b}: divergence that rounding layer l to b bits costs after compensation (:mod:`…sensitivity`);
+  * F: refit errors of removals, exact up to pairs, scaled by a measured removal in every group (:mod:`…removals`);
   * s_{l,u}: the share of the layer's rounding error that leaves with unit u (its own output channel, its input slots).
 
-Every term is in nats of KL(dense ‖ small), so that channels and widths are traded in one currency; the budget is kept
+Every term is in the unit of the task's divergence (nats of KL, or squared error), so that channels and widths are traded in
+one currency; the budget is kept
 as the exact byte polynomial of :class:`~annealnet.compression.formulations.space.PlanSpace`. *Our reconstruction*; the
 pairwise idea is that of Combinatorial Brain Surgeon (2203.04466) and iCBS (2411.17796), the joint one that of Wang et al.
 (2025).

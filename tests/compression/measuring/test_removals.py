@@ -1,0 +1,74 @@
+"""Pairwise energies of removals against real removals, one by one."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+import annealnet as an
+from annealnet.compression.measuring.removals import measure_removals, refit_errors
+from annealnet.compression.measuring.sensitivity import Sensitivity
+from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.surgery import remove
+from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.rounding import NearestRounding
+
+UNITS = 8
+
+
+def tiny() -> tuple[nn.Module, NetworkGraph, DenseAnswers]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, UNITS), nn.ReLU(), nn.Linear(UNITS, 3)).eval().requires_grad_(False)
+    x = torch.randn(200, 5, generator=torch.Generator().manual_seed(1))
+    graph = trace(net, x)
+    return net, graph, DenseAnswers.of(net, graph, x)
+
+
+def energy(matrix: np.ndarray, removed: tuple[int, ...]) -> float:
+    return float(matrix[np.ix_(removed, removed)].sum())
+
+
+def test_refit_errors_are_exact_for_single_channels_and_pairs():
+    net, graph, answers = tiny()
+    kappa = 2.5
+    errors = refit_errors(net, graph, answers, Sensitivity({}, {"0": 1.0, "2": kappa}, {}), ridge=1e-7).toarray()
+    hidden = torch.relu(net[0](answers.x)).double().numpy()
+    wanted = hidden @ net[2].weight.double().numpy().T
+    for count in (1, 2):
+        for removed in itertools.combinations(range(UNITS), count):
+            left = np.delete(hidden, removed, axis=1)
+            refitted = left @ np.linalg.lstsq(left, wanted, rcond=None)[0]
+            real = ((wanted - refitted) ** 2).sum() / len(wanted)
+            assert energy(errors, removed) == pytest.approx(kappa * real, rel=1e-2, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", [an.Classification(), an.Regression()])
+def test_scaled_energies_meet_the_removal_that_was_measured_and_order_all_pairs(task: Task):
+    net, graph, answers = tiny()
+    sensitivity = Sensitivity({}, {"0": 1.0, "2": 1.0}, {})
+    ridge, pruning_ridge = 1e-2, 0.05
+    scaled = measure_removals(net, graph, answers, task, sensitivity, NearestRounding(), ridge, pruning_ridge).toarray()
+    assert np.allclose(scaled, scaled.T)
+
+    def real(removed: tuple[int, ...]) -> float:
+        keep = np.ones(UNITS, dtype=bool)
+        keep[list(removed)] = False
+        small = remove(net, graph, keep)
+        compensate(small, graph, keep, {"0": 8, "2": 8}, answers, NearestRounding(), ridge)
+        return task(answers.logits, answers_of(small, answers.x))
+
+    errors = refit_errors(net, graph, answers, sensitivity, pruning_ridge).toarray()
+    first = int(np.argmin(errors.diagonal()))
+    price = errors.diagonal() + 2 * errors[first]
+    price[first] = np.inf
+    quarter = (first, int(np.argmin(price)))  # the weakest two of eight
+    assert energy(scaled, quarter) == pytest.approx(real(quarter), rel=1e-6)
+    pairs = list(itertools.combinations(range(UNITS), 2))
+    assert spearmanr([energy(scaled, pair) for pair in pairs], [real(pair) for pair in pairs]).statistic > 0.7
