@@ -72,7 +72,7 @@ def compress(
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
         prune: whether channels may be removed.
         candidates: plans that are built and re-ranked.
-        rounding: how weights go to their grid; None anneals them.
+        rounding: how weights go to their grid, its groups and zero points included; None anneals them.
         ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.
         fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
         training_data: batches to fine-tune on.

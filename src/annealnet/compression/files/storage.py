@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -261,10 +262,14 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
             raise ValueError(f"directory={str(source)!r} has no {name}: give a directory that save() wrote")
     plan = CompressionPlan.load(source / PLAN_FILE)
     dense_model = in_float32(dense_model)
-    graph = _traced(dense_model, plan, source / PLAN_FILE)
-    layers = _layers(graph, plan)
     path = source / TENSOR_FILE
-    tensors = _read(path, _specs(graph, dense_model, plan))
+    with _opened(path) as file:
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
+        specs = {name: TensorSpec(str(entry.get_dtype()), tuple(entry.get_shape())) for name, entry in found.items()}
+        graph = _traced(dense_model, plan, source / PLAN_FILE)
+        _check_specs(path, specs, _specs(graph, dense_model, plan))
+        tensors = {name: file.get_tensor(name) for name in specs}
+    layers = _layers(graph, plan)
     model = remove(fold_batch_norms(dense_model, graph), graph, plan.keep(graph))
     try:
         _fill(model, layers, tensors)
@@ -308,16 +313,12 @@ def _silent(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _read(path: Path, expected: Mapping[str, TensorSpec]) -> dict[str, Tensor]:
-    """The tensors of a file, once its header is known to name the expected ones."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file whose header has been read, and nothing else."""
     try:
         with safe_open(str(path), framework="pt") as file:
-            found = {}
-            for name in file.keys():  # noqa: SIM118  # not a dict
-                entry = file.get_slice(name)
-                found[name] = TensorSpec(str(entry.get_dtype()), tuple(entry.get_shape()))
-            _check_specs(path, found, expected)
-            return {name: file.get_tensor(name) for name in expected}
+            yield file
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or save it again") from error
 

@@ -39,8 +39,8 @@ def storable(scale: np.ndarray) -> np.ndarray:
         True
     """
     top = _LARGEST * 2.0 ** EXPONENTS[1]
-    found = _eleven_bits(np.where(np.asarray(scale) == 0, 1.0, scale))
-    return np.asarray(np.clip(found, -top, top), dtype=np.float32)
+    rounded = _eleven_bits(np.where(np.asarray(scale) == 0, 1.0, scale))
+    return np.asarray(np.clip(rounded, -top, top), dtype=np.float32)
 
 
 def to_halves(values: np.ndarray) -> tuple[np.ndarray, int]:
