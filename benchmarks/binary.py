@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, PackedNetwork, one_per_class
+from annealnet.binary.baselines.straight_through import train_straight_through
 from annealnet.binary.coding import coding_of
-from annealnet.binary.module import to_module
-from annealnet.binary.straight_through import train_straight_through
+from annealnet.binary.deploy import to_module
 from annealnet.datasets import Split, digits, subset
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch

@@ -15,9 +15,9 @@ import torch
 
 from annealnet.datasets import digits, subset
 from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier
+from annealnet.ising.baselines.sign_backprop import train_sign_network
 from annealnet.samplers import LayeredAnnealing, LayeredModel, LayeredReads, NoisyLayers, Schedule
 from annealnet.studies.mnist import read_mnist
-from annealnet.studies.sign_backprop import train_sign_network
 from annealnet.studies.zhang_parts import protocol_parts
 from benchmarks.parts import one_core, parser_of, run_parts
 

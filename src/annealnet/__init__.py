@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
-    from annealnet.binary.classifier import BinaryNetworkClassifier
+    from annealnet.binary.estimator import BinaryNetworkClassifier
     from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
     from annealnet.ising import IsingNetworkClassifier
     from annealnet.selection import NeuronSelectionClassifier
@@ -47,7 +47,7 @@ __all__ = [
 
 _ROOMS = frozenset({"binary", "compression", "datasets", "energy", "ising", "report", "samplers", "selection"})
 _HOMES = {
-    "BinaryNetworkClassifier": "annealnet.binary.classifier",
+    "BinaryNetworkClassifier": "annealnet.binary.estimator",
     "Budget": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
     "IsingNetworkClassifier": "annealnet.ising",

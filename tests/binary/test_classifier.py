@@ -14,10 +14,10 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import annealnet as an
 from annealnet.binary import Architecture, BinaryNetwork, one_per_class, single_output
-from annealnet.binary.formulations import Lean, Published
-from annealnet.binary.reference import least_errors
-from annealnet.binary.rounds import best_of, dropout_rounds, vote_over_batches
-from annealnet.binary.straight_through import train_straight_through
+from annealnet.binary.baselines.reference import least_errors
+from annealnet.binary.baselines.straight_through import train_straight_through
+from annealnet.binary.formulation import Lean, Published
+from annealnet.binary.search.rounds import best_of, dropout_rounds, vote_over_batches
 from annealnet.datasets import digits
 from annealnet.samplers import AnnealingSampler, RecombinationSampler
 

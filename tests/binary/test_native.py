@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, one_per_class, random_codes, single_output
-from annealnet.binary.flat import flatten, new_state
-from annealnet.binary.kernels import anneal, rebuild_all
-from annealnet.binary.losses import total_loss
+from annealnet.binary.search.flat import flatten, new_state
+from annealnet.binary.search.kernels import anneal, rebuild_all
+from annealnet.binary.search.losses import total_loss
 from annealnet.samplers.kernels.random import streams
 
 

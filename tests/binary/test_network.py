@@ -22,7 +22,7 @@ from annealnet.binary import (
     random_codes,
     single_output,
 )
-from annealnet.binary.module import export_onnx, to_module
+from annealnet.binary.deploy import export_onnx, to_module
 
 
 def a_network(sizes: tuple[int, ...], skips: bool, bias: bool, seed: int) -> BinaryNetwork:

@@ -11,9 +11,9 @@ from sklearn.utils.estimator_checks import check_estimator
 from annealnet.datasets import digits
 from annealnet.samplers import AdiabaticSampler, QAOASampler
 from annealnet.selection import NeuronSelectionClassifier, RandomNetwork, load_masked
-from annealnet.selection.draws import normals, signs, words
-from annealnet.selection.edge_popup import EdgePopup, edge_popup
-from annealnet.selection.refining import _change, refine_masks
+from annealnet.selection.baselines.edge_popup import EdgePopup, edge_popup
+from annealnet.selection.network.draws import normals, signs, words
+from annealnet.selection.search.refining import _change, refine_masks
 
 SCOPES = [
     {"select": "weights", "scope": "global"},

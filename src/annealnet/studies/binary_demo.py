@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from annealnet.binary import Architecture, NativeTraining, RealCoding, one_per_class
-from annealnet.binary.straight_through import train_straight_through
+from annealnet.binary.baselines.straight_through import train_straight_through
 from annealnet.datasets import digits
 from annealnet.studies.demo_rows import DemoRow
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from annealnet.ising import IsingNetworkClassifier
+from annealnet.ising.baselines.sign_backprop import train_sign_network
 from annealnet.studies.demo_rows import DemoRow
-from annealnet.studies.sign_backprop import train_sign_network
 from annealnet.studies.zhang_scaling import prepared_digits
 
 __all__ = ["ising_row"]

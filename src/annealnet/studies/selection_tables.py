@@ -23,8 +23,8 @@ from annealnet.selection import (
     greedy_forward,
     random_masks,
 )
-from annealnet.selection.edge_popup import EdgePopup, edge_popup
-from annealnet.selection.solving import Effort, choose_gain, sample_masks
+from annealnet.selection.baselines.edge_popup import EdgePopup, edge_popup
+from annealnet.selection.search.solving import Effort, choose_gain, sample_masks
 
 __all__ = ["LocalityRow", "Score", "baseline_scores", "grover_rows", "locality_rows", "selection_scores"]
 

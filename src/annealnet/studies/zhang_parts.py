@@ -23,8 +23,8 @@ from annealnet.ising import (
     TrainingRule,
     deployed,
 )
-from annealnet.ising.layerwise import train_windows
-from annealnet.ising.observables import Observation, observe
+from annealnet.ising.search.layerwise import train_windows
+from annealnet.ising.search.observables import Observation, observe
 from annealnet.report.study import Chart, Series, Table
 from annealnet.samplers import BestOf, EnumeratedLayers, LayeredAnnealing, LayeredSampler, Schedule
 from annealnet.studies.mnist import read_mnist

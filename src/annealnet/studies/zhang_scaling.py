@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from annealnet.datasets import Split, digits
 from annealnet.ising import Adam, DeepStateRule, IsingNetwork, Phases, Training, deployed
+from annealnet.ising.baselines.sign_backprop import train_sign_network
 from annealnet.report.study import Chart, Series, Table
 from annealnet.studies.mnist import mnist_split
-from annealnet.studies.sign_backprop import train_sign_network
 
 __all__ = [
     "EffortRow",
