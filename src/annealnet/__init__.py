@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
     from annealnet.binary.estimator import BinaryNetworkClassifier
-    from annealnet.compression import Budget, CompressionPlan, compress, load, quantize
+    from annealnet.compression import Budget, CompressionPlan, compress, quantize
     from annealnet.ising import IsingNetworkClassifier
+    from annealnet.loading import load
     from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
@@ -53,7 +54,7 @@ _HOMES = {
     "IsingNetworkClassifier": "annealnet.ising",
     "NeuronSelectionClassifier": "annealnet.selection",
     "compress": "annealnet.compression",
-    "load": "annealnet.compression",
+    "load": "annealnet.loading",
     "quantize": "annealnet.compression",
 }
 

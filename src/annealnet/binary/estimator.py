@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import dimod
@@ -10,18 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from annealnet.binary.coding import coding_of
+from annealnet.binary.deploy import DeployedBinary
 from annealnet.binary.formulation import FORMULATIONS
 from annealnet.binary.network.architecture import Architecture, Codes, one_per_class, random_codes, single_output
-from annealnet.binary.network.packed import PackedNetwork
 from annealnet.binary.search.native import NativeTraining
 from annealnet.binary.search.rounds import vote_over_batches
-from annealnet.estimators import Floats, NetworkClassifier, all_or_nothing
+from annealnet.estimators import NetworkClassifier, all_or_nothing
+from annealnet.preparation import Labels, Preparation, Scaling, coding_of
 
 __all__ = ["BinaryNetworkClassifier"]
 
 #: More auxiliary bits than this and a sampler that knows nothing of networks is lost.
 _MOST_BITS = 20_000
+
+
+def _most_variables(sampler: dimod.Sampler | None) -> float:
+    """Bits that a sampler says it takes: a hybrid solver's property, or the qubits of the device below its composites."""
+    if sampler is None:
+        return np.inf
+    named = (sampler.properties or {}).get("maximum_number_of_variables")
+    own = [float(named)] if named else []
+    if getattr(sampler, "nodelist", None) is not None:
+        own.append(float(len(sampler.nodelist)))
+    children = [child for child in getattr(sampler, "children", ()) if isinstance(child, dimod.Sampler)]
+    return min([*own, *(_most_variables(child) for child in children)], default=np.inf)
 
 
 class BinaryNetworkClassifier(NetworkClassifier):
@@ -31,10 +42,11 @@ class BinaryNetworkClassifier(NetworkClassifier):
         hidden: sizes of the hidden layers.
         method: ``native`` anneals the weights themselves on the true loss; ``published`` and ``lean`` build the QUBO,
             batch by batch, for ``sampler``; ``auto`` takes ``native`` unless a sampler is given, then ``lean``.
-        inputs: ``real`` (8-bit whole numbers of the centred features; features on different scales are to be standardised
-            first), ``thermometer`` (``levels`` bits per feature), ``binary`` (features have two values). QUBOs need ±1, so
-            that ``real`` becomes ``thermometer`` there.
+        inputs: ``real`` (8-bit whole numbers of the scaled features), ``thermometer`` (``levels`` bits per feature),
+            ``binary`` (features have two values). QUBOs need ±1, so that ``real`` becomes ``thermometer`` there.
         levels: thermometer steps per feature.
+        scaling: of ``real`` inputs: ``columns`` (every feature by its own spread) or ``one`` (all share a unit, such as
+            pixels: one gain, and a smaller file).
         bias: hidden neurons have a whole-number threshold (±1 in the QUBO forms).
         outputs: one per class (one for two classes), or this many bits of an error-correcting output code.
         sweeps, reads: of native training; the best read's network is kept.
@@ -48,10 +60,11 @@ class BinaryNetworkClassifier(NetworkClassifier):
 
     Attributes:
         network_: the :class:`annealnet.binary.BinaryNetwork`.
-        coding_: how features become its inputs.
+        preparation_: how features become its inputs, and its answers labels.
         classes_, n_features_in_: as in scikit-learn.
         errors_: training samples answered wrongly.
         complete_: False when training was interrupted (the best network so far is kept).
+        num_bytes_: of the file.
 
     Raises:
         ValueError: one class only, NaN, features that are not binary for ``inputs="binary"``, more bits than the sampler
@@ -61,7 +74,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
         >>> model = BinaryNetworkClassifier(hidden=(8,), sweeps=200, random_state=0).fit(X, y)
-        >>> bool(model.score(X, y) > 0.9), model.network_.num_bytes < 100
+        >>> bool(model.score(X, y) > 0.9), model.num_bytes_ < 500
         (True, True)
     """
 
@@ -72,6 +85,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         method: Literal["auto", "native", "lean", "published"] = "auto",
         inputs: Literal["real", "thermometer", "binary"] = "real",
         levels: int = 8,
+        scaling: Scaling = "columns",
         bias: bool = True,
         outputs: int | None = None,
         sweeps: int = 1000,
@@ -88,6 +102,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         self.method = method
         self.inputs = inputs
         self.levels = levels
+        self.scaling = scaling
         self.bias = bias
         self.outputs = outputs
         self.sweeps = sweeps
@@ -107,16 +122,17 @@ class BinaryNetworkClassifier(NetworkClassifier):
         method = self._method()
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         inputs = "thermometer" if method != "native" and self.inputs == "real" else self.inputs
-        self.coding_ = coding_of(inputs, x, self.levels)
+        coding = coding_of(inputs, x, self.levels, self.scaling)
+        self.preparation_ = Preparation(coding, Labels(self.classes_))
         codes = self._codes(seed)
-        shape = Architecture((self.coding_.width, *self.hidden, codes.shape[1]), bias=self.bias)
-        encoded = self.coding_.encode(x)
+        shape = Architecture((coding.width, *self.hidden, codes.shape[1]), bias=self.bias)
+        encoded = coding.encode(x)
         if method == "native":
             self._fit_native(shape, codes, encoded, codes_of, seed)
         else:
             self._fit_energy(method, shape, codes, encoded, codes_of, seed)
         self.errors_ = self.network_.errors(encoded, codes_of)
-        self._packed = PackedNetwork(self.network_, whole_inputs=self.coding_.whole)
+        self._deploy(DeployedBinary(self.network_, coding.whole))
         return self
 
     def _method(self) -> str:
@@ -147,12 +163,12 @@ class BinaryNetworkClassifier(NetworkClassifier):
         formulation = FORMULATIONS[method]
         batch = min(self.batch_size or 8, len(x))
         bits = formulation.num_bits(shape, batch)
-        most = getattr(self.sampler, "max_variables", None) or _MOST_BITS
+        most = min(_MOST_BITS, _most_variables(self.sampler))
         if bits > most:
             fits = max((k for k in range(1, batch) if formulation.num_bits(shape, k) <= most), default=0)
             mend = f"batch_size={fits} takes {formulation.num_bits(shape, fits)}" if fits else "a smaller network is needed"
             raise ValueError(
-                f"method={method!r} needs {bits} bits for batches of {batch} samples, the sampler takes {most}: {mend}, "
+                f"method={method!r} needs {bits} bits for batches of {batch} samples, the sampler takes {most:.0f}: {mend}, "
                 "or method='native', which needs no auxiliary bits"
             )
         rounds: list[Any] = []
@@ -162,22 +178,3 @@ class BinaryNetworkClassifier(NetworkClassifier):
             batch_size=batch, rounds=self.rounds, say=rounds.append, **parameters,
         )  # fmt: skip
         self.complete_ = len(rounds) == self.rounds
-
-    def _scores(self, x: Floats) -> Floats:
-        return self._packed.scores(self.coding_.encode(x)).astype(np.float32)
-
-    def save(self, path: str | Path) -> Path:
-        """Writes the network (one bit per weight); see :meth:`annealnet.binary.BinaryNetwork.load`."""
-        return self.network_.save(path)
-
-    def to_module(self) -> Any:
-        """Coding and network as a PyTorch module of float32: features in, class scores out."""
-        from annealnet.binary.deploy import to_module
-
-        return to_module(self.network_, self.coding_)
-
-    def export_onnx(self, path: str | Path) -> Path:
-        """The same as an ONNX file."""
-        from annealnet.binary.deploy import export_onnx
-
-        return export_onnx(self.network_, path, self.coding_)

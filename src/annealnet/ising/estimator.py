@@ -8,24 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from annealnet.estimators import NetworkClassifier, all_or_nothing
-from annealnet.exporting import export_module_onnx
-from annealnet.ising.deploy import check_deployable, deployed
+from annealnet.ising.deploy import DeployedIsing, check_deployable
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
-from annealnet.ising.network.spins import Floats, IsingNetwork, Limits
+from annealnet.ising.network.spins import INPUT_RMS, IsingNetwork, Limits
 from annealnet.ising.search.optimisers import Adam, Optimiser
-from annealnet.ising.search.training import EpochRecord, Training
+from annealnet.ising.search.training import EpochRecord, Training, TrainingState
+from annealnet.preparation import Labels, Preparation, ScaledCoding, Scaling
 from annealnet.samplers import LayeredSampler
 
 __all__ = ["IsingNetworkClassifier"]
-
-#: Root mean square of an input after centring and scaling.
-_SPREAD = 0.55
 
 
 class IsingNetworkClassifier(NetworkClassifier):
@@ -49,13 +45,17 @@ class IsingNetworkClassifier(NetworkClassifier):
             signs.
         reads: anneals per sample of :meth:`predict_sampled`; the best answers.
         warm_start: whether ``fit`` goes on from the network it has.
-        checkpoint: file that training continues from.
+        checkpoint: folder that training continues from.
         progress: told every :class:`EpochRecord`.
         random_state: of everything.
+        scaling: of the features: ``columns`` (each by its own spread) or ``one`` (all share a unit, such as pixels).
 
     Attributes:
-        network_: trained.
+        network_: trained; it reads prepared inputs.
+        preparation_: of features and labels.
         history_: one record per epoch.
+        complete_: False when training was interrupted or diverged (what it had is kept).
+        num_bytes_: of the file.
 
     Example:
         >>> from annealnet.datasets import digits
@@ -87,6 +87,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         progress: Callable[[EpochRecord], None] | None = None,
         random_state: int | np.random.RandomState | None = None,
         hidden_couplings: bool = False,
+        scaling: Scaling = "columns",
     ) -> None:
         self.hidden = hidden
         self.spins_per_class = spins_per_class
@@ -103,6 +104,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         self.progress = progress
         self.random_state = random_state
         self.hidden_couplings = hidden_couplings
+        self.scaling = scaling
 
     @all_or_nothing
     def fit(self, X: Any, y: Any) -> IsingNetworkClassifier:
@@ -112,24 +114,24 @@ class IsingNetworkClassifier(NetworkClassifier):
             ValueError: data that cannot be learned, settings out of range, a warm start with other classes, features or
                 layers. Nothing has changed then.
         """
-        before = getattr(self, "classes_", None) if self.warm_start else None
+        before = getattr(self, "preparation_", None) if self.warm_start else None
         x, codes = self._checked(X, y)
         seed = self._seed()
         training = replace(self._training(seed), checkpoint=self.checkpoint)
-        if before is not None and hasattr(self, "network_"):
+        if before is None:
+            self.preparation_ = Preparation(ScaledCoding.fit(x, INPUT_RMS, self.scaling), Labels(self.classes_))
+            network = self._network(seed)
+        else:
             network = self.network_
-            asked, has = ((n.limits, [part.shape for part in n.parameters]) for n in (self._network(x, seed), network))
-            if not np.array_equal(before, self.classes_) or asked != has:
+            asked, has = ((n.limits, [part.shape for part in n.parameters]) for n in (self._network(seed), network))
+            same = np.array_equal(before.labels.classes, self.classes_) and before.coding.features == x.shape[1]
+            if not same or asked != has:
                 raise ValueError(
                     "warm_start=True, but classes, features, hidden, spins_per_class, hidden_couplings or limits are "
                     "not those of the network: set it to False"
                 )
-        else:
-            network = self._network(x, seed)
         check_deployable(network, self.sweeps)
-        state = training.run(network, x, codes)
-        self._state, self.network_, self.history_ = state, state.network, state.history
-        self._deploy()
+        self._keep(training.run(network, self.preparation_.inputs(x), codes))
         return self
 
     @all_or_nothing
@@ -145,19 +147,17 @@ class IsingNetworkClassifier(NetworkClassifier):
             self.classes_ = np.unique(y if classes is None else classes)
             if len(self.classes_) < 2:
                 raise ValueError(f"classes={self.classes_.tolist()}: a classifier needs at least 2")
-        places = np.searchsorted(self.classes_, labels).clip(0, len(self.classes_) - 1)
-        if (self.classes_[places] != labels).any():
-            strange = np.asarray(labels)[self.classes_[places] != labels][0]
-            raise ValueError(f"y holds {strange!r}, which is none of the classes {self.classes_.tolist()}")
+        codes = Labels(self.classes_).encode(labels)
+        if first:
+            self.preparation_ = Preparation(ScaledCoding.fit(x, INPUT_RMS, self.scaling), Labels(self.classes_))
         training = replace(self._training(self._seed()), decay=False)
         if first:
-            network = self._network(x, self._seed())
+            network = self._network(self._seed())
             check_deployable(network, self.sweeps)
             self._state = training.start(network)
         check_deployable(self._state.network, self.sweeps)
-        state = training.epoch(self._state, x, self._state.network.targets(places.astype(np.int64)))
-        self._state, self.network_, self.history_ = replace(state, stopped=""), state.network, state.history
-        self._deploy()
+        targets = self._state.network.targets(codes)
+        self._keep(training.epoch(self._state, self.preparation_.inputs(x), targets))
         return self
 
     def predict_sampled(self, X: Any, seed: int = 0) -> NDArray[Any]:
@@ -165,35 +165,15 @@ class IsingNetworkClassifier(NetworkClassifier):
         check_is_fitted(self)
         x = validate_data(self, X, dtype=np.float32, reset=False)
         phases = self._phases()
-        found = phases.free(self.network_, np.asarray(x, np.float32), reads=self.reads, seed=seed)
+        found = phases.free(self.network_, self.preparation_.inputs(x), reads=self.reads, seed=seed)
         scores = self.network_.scores(found.best[:, -self.network_.sizes[-1] :].astype(np.float32))
         # spins tie often; the mean of all reads decides between classes that the best read cannot tell apart
         scores += 0.1 * self.network_.scores(found.states[..., -self.network_.sizes[-1] :].mean(1, dtype=np.float32))
-        return np.asarray(self.classes_[scores.argmax(1)])
+        return self.preparation_.decode(scores)
 
     def score_sampled(self, X: Any, y: Any, seed: int = 0) -> float:
         """Accuracy of :meth:`predict_sampled`."""
         return float((self.predict_sampled(X, seed) == np.asarray(y)).mean())
-
-    def to_module(self, sweeps: int | None = None) -> torch.nn.Module:
-        """The deployed network as a torch module: features ``(samples, n_features)`` → scores ``(samples, classes)``.
-
-        Args:
-            sweeps: as in :func:`~annealnet.ising.deployed`; None takes the estimator's own.
-        """
-        check_is_fitted(self)
-        return deployed(self.network_, self.sweeps if sweeps is None else sweeps)
-
-    def export_onnx(self, path: str | Path) -> Path:
-        """Writes the deployed network as ONNX."""
-        return export_module_onnx(self.to_module(), torch.zeros(2, self.n_features_in_), path)
-
-    def _scores(self, x: Floats) -> Floats:
-        with torch.no_grad():
-            return np.asarray(self._module(torch.from_numpy(x)).numpy())
-
-    def _deploy(self) -> None:
-        self._module = deployed(self.network_, self.sweeps)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
@@ -210,12 +190,13 @@ class IsingNetworkClassifier(NetworkClassifier):
         optimiser = Adam() if self.optimiser is None else self.optimiser
         return Training(rule, self._phases(), optimiser, self.epochs, self.batch_size, seed=seed, say=self.progress)
 
-    def _network(self, x: Floats, seed: int) -> IsingNetwork:
-        network = IsingNetwork.create(
-            (x.shape[1], *self.hidden), len(self.classes_), spins_per_class=self.spins_per_class, seed=seed,
-            limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
+    def _network(self, seed: int) -> IsingNetwork:
+        return IsingNetwork.create(
+            (self.preparation_.coding.width, *self.hidden), len(self.classes_), spins_per_class=self.spins_per_class,
+            seed=seed, limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
         )  # fmt: skip
-        centre = x.mean(0, dtype=np.float64)
-        spread = float(np.sqrt(np.mean((x - centre) ** 2)))
-        scale = _SPREAD / spread if spread > 0 else 1.0
-        return replace(network, centre=centre.astype(np.float32), scale=scale)
+
+    def _keep(self, state: TrainingState) -> None:
+        self._state, self.network_, self.history_ = replace(state, stopped=""), state.network, state.history
+        self.complete_ = not state.stopped
+        self._deploy(DeployedIsing(self.network_, self.sweeps))

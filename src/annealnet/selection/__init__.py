@@ -9,7 +9,7 @@ from annealnet.selection.estimator import NeuronSelectionClassifier
 from annealnet.selection.formulation.adjacent import AdjacentNK, adjacent_readout
 from annealnet.selection.formulation.readout import ReadoutProblem, class_targets, ensemble_energy
 from annealnet.selection.formulation.walsh import WalshPolynomial, walsh_coefficients
-from annealnet.selection.network.masked import MaskedNetwork, load_masked
+from annealnet.selection.network.masked import MaskedNetwork
 from annealnet.selection.network.random import RandomNetwork
 from annealnet.selection.network.reservoirs import EchoStateReservoir
 
@@ -26,7 +26,6 @@ __all__ = [
     "ensemble_energy",
     "greedy_backward",
     "greedy_forward",
-    "load_masked",
     "random_masks",
     "walsh_coefficients",
 ]

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import dimod
-import numpy as np
 from sklearn.utils import check_random_state
 
-from annealnet.estimators import Floats, NetworkClassifier, all_or_nothing
+from annealnet.estimators import NetworkClassifier, all_or_nothing
+from annealnet.preparation import Labels, Preparation, ScaledCoding, Scaling
+from annealnet.selection.deploy import DeployedSelection
 from annealnet.selection.network.masked import MaskedNetwork
 from annealnet.selection.network.random import RandomNetwork, WeightKind
 from annealnet.selection.search.layers import Teacher
 from annealnet.selection.search.selecting import SELECTIONS, Task
 from annealnet.selection.search.solving import Effort
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["NeuronSelectionClassifier"]
 
@@ -47,12 +44,15 @@ class NeuronSelectionClassifier(NetworkClassifier):
         num_reads: answers asked of the sampler, ranked by training errors.
         num_sweeps: of the native sampler.
         random_state: seed of network and search.
+        scaling: of the features: ``columns`` (each by its own spread) or ``one`` (all share a unit, such as pixels).
 
     Attributes:
         network_: the :class:`MaskedNetwork`.
         energy_: that the sampler reached, a squared loss with regularisers; ``error_``: share of the training samples wrong.
-        n_bytes_: of the file.
+        complete_: False when the search was interrupted (the best masks so far are kept).
+        preparation_: of features and labels.
         classes_, n_features_in_: as scikit-learn has them.
+        num_bytes_: of the file.
 
     Example:
         >>> from annealnet.datasets import digits
@@ -66,7 +66,6 @@ class NeuronSelectionClassifier(NetworkClassifier):
     network_: MaskedNetwork
     energy_: float
     error_: float
-    n_bytes_: int
 
     def __init__(
         self,
@@ -88,6 +87,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         num_reads: int = 4,
         num_sweeps: int = 300,
         random_state: Any = None,
+        scaling: Scaling = "columns",
     ) -> None:
         self.width = width
         self.depth = depth
@@ -106,6 +106,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         self.num_reads = num_reads
         self.num_sweeps = num_sweeps
         self.random_state = random_state
+        self.scaling = scaling
 
     @all_or_nothing
     def fit(self, X: Any, y: Any) -> NeuronSelectionClassifier:
@@ -130,35 +131,17 @@ class NeuronSelectionClassifier(NetworkClassifier):
         if self.refine < 0 or (self.refine and (self.select != "weights" or self.scope == "adjacent" or self.depth != 1)):
             raise ValueError(f"refine={self.refine!r} is for select='weights', depth=1, and no adjacent scope: else leave 0")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.preparation_ = Preparation(ScaledCoding.fit(x, 1.0, self.scaling), Labels(self.classes_))
         network = RandomNetwork(
             seed, x.shape[1], (self.width,) * int(self.depth), len(self.classes_), self.weights, self.image_shape
         )
-        spread = float(x.std())
-        shift, scale = float(x.mean()), 1.0 / spread if spread > 0 else 1.0
         task = Task(
-            network, (x - np.float32(shift)) * np.float32(scale), shift, scale, codes,
+            network, self.preparation_.inputs(x), codes,
             Effort(self.sampler, self.num_reads, self.num_sweeps, seed), self.kept, self.ridge, self.balance,
             self.neighbours, self.order, self.teacher, int(self.refine),
         )  # fmt: skip
         found = SELECTIONS[key](task)
         self.network_, self.energy_, self.error_ = found.small, found.energy, found.error
-        self.n_bytes_ = len(self.network_.to_bytes(self._labels()))
+        self.complete_ = not task.stop.happened
+        self._deploy(DeployedSelection(self.network_))
         return self
-
-    def _labels(self) -> dict[str, Any]:
-        return {"classes": self.classes_.tolist()}
-
-    def _scores(self, x: Floats) -> Floats:
-        return self.network_.scores(x)
-
-    def save(self, path: str | Path) -> int:
-        """Writes seed, masks, fitted numbers and labels; gives the bytes. Read it with ``selection.load_masked``."""
-        return self.network_.save(path, self._labels())
-
-    def to_torch(self) -> nn.Module:
-        """Features ``(batch, features)`` → scores ``(batch, classes)``, without dead neurons."""
-        return self.network_.to_torch()
-
-    def export_onnx(self, path: str | Path) -> Path:
-        """The same as ONNX; needs ``annealnet[onnx]``."""
-        return self.network_.export_onnx(path)

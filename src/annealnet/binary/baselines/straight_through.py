@@ -10,17 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from annealnet.binary.network.architecture import Architecture, Codes
+from annealnet.binary.network.architecture import Architecture, Codes, default_scale
 from annealnet.binary.network.signs import BinaryNetwork
-from annealnet.binary.search.native import default_scale
+from annealnet.gradients import descend, straight_through_sign
 
 __all__ = ["train_straight_through"]
-
-
-def _sign(values: Tensor) -> Tensor:
-    """Sign going forward (ties are −1); the gradient passes where |v| ≤ 1 going back."""
-    clipped = values.clamp(-1, 1)
-    return clipped + (torch.where(values > 0, 1.0, -1.0) - clipped).detach()
 
 
 def train_straight_through(
@@ -57,21 +51,18 @@ def train_straight_through(
     inputs, labels = torch.from_numpy(x.astype(np.float32)), torch.from_numpy(np.asarray(y, dtype=np.int64))
     rms = float(inputs.square().mean().sqrt()) or 1.0
     spread = torch.from_numpy(codes.astype(np.float32))
-    scale = default_scale(shape.fan_in(shape.depth), codes)
+    scale = default_scale(shape, codes)
     optimiser = torch.optim.Adam([*weights, *biases], lr=learning_rate)
-    steps = epochs * -(-len(x) // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(epochs):
-        for batch in torch.randperm(len(x), generator=generator).split(batch_size):
-            scores = _forward(shape, weights, biases, inputs[batch], rms)
-            loss = F.cross_entropy(scale * scores @ spread.T, labels[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            with torch.no_grad():
-                for w in weights:
-                    w.clamp_(-1, 1)
+
+    def loss_of(batch: Tensor) -> Tensor:
+        scores = _forward(shape, weights, biases, inputs[batch], rms)
+        return F.cross_entropy(scale * scores @ spread.T, labels[batch])
+
+    def clamp() -> None:
+        for w in weights:
+            w.clamp_(-1, 1)
+
+    descend(optimiser, loss_of, len(x), epochs=epochs, batch_size=batch_size, seed=seed, after=clamp)
     flat = np.concatenate([np.where(w.detach().numpy() > 0, 1, -1).ravel() for w in weights]).astype(np.int8)
     whole = [np.rint(b.detach().numpy() * rms * shape.fan_in(m) ** 0.5) for m, b in enumerate(biases, start=1)]
     return BinaryNetwork.from_flat(shape, codes, flat, np.concatenate(whole).astype(np.int16) if whole else None)
@@ -82,7 +73,7 @@ def _forward(shape: Architecture, weights: list[Tensor], biases: list[Tensor], x
     layers = [x / rms]
     for m in range(1, shape.depth):
         read = torch.cat([layers[k] for k in shape.sources(m)], dim=1)
-        z = read @ _sign(weights[m - 1]).T / shape.fan_in(m) ** 0.5
-        layers.append(_sign(z + biases[m - 1] if biases else z))
+        z = read @ straight_through_sign(weights[m - 1]).T / shape.fan_in(m) ** 0.5
+        layers.append(straight_through_sign(z + biases[m - 1] if biases else z))
     read = torch.cat([layers[k] for k in shape.sources(shape.depth)], dim=1)
-    return read @ _sign(weights[-1]).T
+    return read @ straight_through_sign(weights[-1]).T

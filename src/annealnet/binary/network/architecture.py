@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Architecture", "one_per_class", "random_codes", "single_output"]
+__all__ = ["Architecture", "default_scale", "one_per_class", "random_codes", "single_output"]
 
 Codes = NDArray[np.int8]
 
@@ -140,6 +140,30 @@ def random_codes(classes: int, outputs: int, seed: int) -> Codes:
     if widest == 0:  # few bits: count through them
         best = np.array([[2 * (c >> b & 1) - 1 for b in range(outputs)] for c in range(classes)], dtype=np.int8)
     return np.asarray(best, dtype=np.int8)
+
+
+def default_scale(shape: Architecture, codes: Codes, mean_square: float = 1.0) -> float:
+    """The scale of scores in softmax(scale · scores): 0.8 √2 / √(m d) (our choice).
+
+    m is the sum of the mean squares of what an output reads (its fan-in, for signs), d the mean squared distance of two
+    classes' codes (2 for one per class): score differences of a random network then have deviation about 1.
+
+    Args:
+        shape: of the network.
+        codes: ``(classes, n_L)``.
+        mean_square: of the inputs; it counts where the outputs read them.
+
+    Example:
+        >>> default_scale(Architecture((8, 64, 10)), one_per_class(10))
+        0.1
+        >>> default_scale(Architecture((64, 10)), one_per_class(10), mean_square=100.0)
+        0.01
+    """
+    c = codes.astype(np.float64)
+    apart = ((c[:, None] - c[None]) ** 2).sum(axis=2)
+    mean = apart.sum() / (len(c) * (len(c) - 1))
+    read = sum(shape.sizes[k] * (mean_square if k == 0 and mean_square > 0 else 1.0) for k in shape.sources(shape.depth))
+    return float(round(0.8 * np.sqrt(2) / np.sqrt(read * mean), 10))
 
 
 def _least_distance(codes: Codes) -> int:

@@ -7,6 +7,7 @@ first layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -16,7 +17,7 @@ from numba.core import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from annealnet.binary.network.signs import BinaryNetwork
+from annealnet.binary.network.architecture import Architecture, Codes
 
 __all__ = ["PackedNetwork"]
 
@@ -137,20 +138,22 @@ class PackedNetwork:
     """A binary network ready to answer fast: weights in 64-bit words, samples over threads.
 
     Args:
-        network: what is to be run.
+        shape, weights, codes: of a :class:`annealnet.binary.BinaryNetwork`, whose ``packed`` makes this.
+        biases: of all sign neurons ``(H,)``, zeros where there are none.
         whole_inputs: inputs are whole numbers −128 … 127 instead of ±1.
 
     Example:
-        >>> from annealnet.binary import Architecture, one_per_class
+        >>> from annealnet.binary import Architecture, BinaryNetwork, one_per_class
         >>> network = BinaryNetwork.random(Architecture((64, 16, 3)), one_per_class(3), seed=0)
         >>> x = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (5, 64))
-        >>> bool((PackedNetwork(network).scores(x) == network.scores(x)).all())
-        True
+        >>> network.packed().scores(x).shape
+        (5, 3)
     """
 
-    def __init__(self, network: BinaryNetwork, *, whole_inputs: bool = False) -> None:
-        shape = network.shape
-        self.network = network
+    def __init__(
+        self, shape: Architecture, weights: Sequence[NDArray[np.int8]], biases: NDArray[np.int16], codes: Codes,
+        *, whole_inputs: bool = False,
+    ) -> None:  # fmt: skip
         self.planes = 8 if whole_inputs else 1
         self._sizes = np.array(shape.sizes, dtype=np.int64)
         self._words = -(-self._sizes // 64)
@@ -161,7 +164,7 @@ class PackedNetwork:
         self._sources = np.array([k for read in reads for k in read], dtype=np.int64)
         self._source_start = np.concatenate([[0], np.cumsum([len(read) for read in reads])]).astype(np.int64)
         rows, starts, widths, ones = [], [0], [], []
-        for read, w in zip(reads, network.weights, strict=True):
+        for read, w in zip(reads, weights, strict=True):
             parts, at = [], 0
             for k in read:
                 parts.append(_pack_bits(w[:, at : at + shape.sizes[k]]))
@@ -176,8 +179,8 @@ class PackedNetwork:
             starts.append(starts[-1] + layer.size)
         self._rows, self._ones = np.concatenate(rows), np.concatenate(ones)
         self._row_start, self._row_words = np.array(starts, dtype=np.int64), np.array(widths, dtype=np.int64)
-        self._bias = np.concatenate([network.flat_biases, np.zeros(shape.sizes[-1], np.int16)]).astype(np.int64)
-        self._codes = network.codes.astype(np.int32)
+        self._bias = np.concatenate([biases, np.zeros(shape.sizes[-1], np.int16)]).astype(np.int64)
+        self._codes = codes.astype(np.int32)
 
     def scores(self, x: NDArray[np.int8]) -> NDArray[np.int32]:
         """Class scores ``(N, classes)`` of inputs ``(N, n_0)`` int8.

@@ -46,7 +46,7 @@ class State(NamedTuple):
         z: pre-activations of the sign units, int16 ``(R, H, N)``.
         f: their signs, int8 ``(R, H, N)``.
         t: class scores, int32 ``(R, C, N)``.
-        e: exp(scale · t), float32 ``(R, C, N)``.
+        e: in proportion to exp(scale · t) within each sample, float32 ``(R, C, N)``.
         loss: of all samples now, and the least seen after a sweep, float64 ``(R, 2)``.
         best_w, best_b: of the least.
         random: streams, uint64 ``(R,)``.

@@ -24,9 +24,13 @@ from annealnet.binary.search.losses import (
     chosen_sum,
     exponentials,
     hard_changes,
+    hard_groups,
+    hard_input_change,
     hard_steps,
-    input_change,
+    moved,
     soft_changes,
+    soft_groups,
+    soft_input_change,
     soft_steps,
     stepped_changes,
     total_loss,
@@ -110,7 +114,7 @@ def _hand_up(changed, f, v, scale, t, e):  # type: ignore[no-untyped-def]
         for s in range(len(f)):
             step = np.int32(-2 * f[s] * v[c])
             t[c, s] += step if changed[s] else np.int32(0)
-            e[c, s] *= (down if f[s] > 0 else up) if changed[s] else np.float32(1)
+            e[c, s] = moved(e[c, s] * (down if f[s] > 0 else up)) if changed[s] else e[c, s]
 
 
 @numba.njit(cache=True)
@@ -203,7 +207,7 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
     elif scale == 0:
         hard_changes(t, f[u], y, v, d)
     else:
-        soft_changes(e, f[u], y, v, scale, work, d)
+        soft_changes(t, e, f[u], y, v, scale, work, d)
     row_z = z[u]
     begin, start = flat.source_start[layer], flat.row_start[u]
     for i in range(flat.source_start[layer + 1] - begin):
@@ -238,43 +242,60 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
 
 
 @numba.njit(cache=True)
-def _visit_output(flat, x, y, scale, w, f, t, e, o, beta, work, random):  # type: ignore[no-untyped-def]
-    """Proposes every weight of one output; gives the random state."""
+def _take_output(t, e, row, weight, code, scale):  # type: ignore[no-untyped-def]
+    """Class scores, and their exponentials, after a weight of an output has flipped."""
+    for c in range(len(t)):
+        if code[c] != 0:
+            for s in range(len(row)):
+                step = np.int32(-2) * weight * code[c] * row[s]
+                t[c, s] += step
+                if scale > 0:
+                    e[c, s] = moved(e[c, s] * np.float32(np.exp(scale * step)))
+
+
+@numba.njit(cache=True)
+def _visit_output(flat, x, y, scale, w, f, t, e, o, beta, work, leads, table, random):  # type: ignore[no-untyped-def]
+    """Proposes every weight of one output; gives the random state.
+
+    What a flip costs is read from sums over the classes, which stay as they are until a flip is taken.
+    """
     layer = len(flat.layer_start) - 2
     code = flat.codes[:, o]
-    up, down = work[2], work[3]
+    up, down, groups = work[2], work[3], work[4:]
     begin, start = flat.source_start[layer], flat.row_start[flat.signs + o]
-    fresh = False
+    signs_known, inputs_known = False, False
     for i in range(flat.source_start[layer + 1] - begin):
         source = flat.source[begin + i]
         row = x[source] if source < flat.inputs else f[source - flat.inputs]
         weight = w[start + i]
         if source < flat.inputs:
-            change = input_change(t, y, code, row, weight, scale)
+            if scale == 0:
+                if not inputs_known:
+                    hard_groups(t, y, code, leads)
+                change = hard_input_change(len(t), leads, y, code, row, weight)
+            else:
+                if not inputs_known:
+                    soft_groups(t, e, y, code, scale, work, groups)
+                change = soft_input_change(t, groups, y, code, row, weight, scale, table, work)
+            inputs_known = True
         else:
-            if not fresh:
+            if not signs_known:
                 if scale == 0:
                     hard_steps(t, y, code, up, down)
                 else:
-                    soft_steps(e, y, code, scale, work, up, down)
-                fresh = True
+                    soft_steps(t, e, y, code, scale, work, up, down)
+                signs_known = True
             change = chosen_sum(row, weight, up, down)
         yes, random = _accepted(change, beta, random)
         if yes:
             w[start + i] = -weight
-            fresh = False
-            for c in range(len(t)):
-                if code[c] != 0:
-                    for s in range(len(row)):
-                        step = np.int32(-2) * weight * code[c] * row[s]
-                        t[c, s] += step
-                        if scale > 0:
-                            e[c, s] *= np.float32(np.exp(scale * step))
+            signs_known, inputs_known = False, False
+            _take_output(t, e, row, weight, code, scale)
     return random
 
 
 @numba.njit(cache=True)
-def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, deep_work, random):  # type: ignore[no-untyped-def]
+def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, leads, table, deep_work, random):  # type: ignore[no-untyped-def]
     """Visits every unit once, layer by layer; gives the random state."""
     if scale > 0:
         exponentials(t, scale, e)  # products of float32 drift
@@ -283,17 +304,20 @@ def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, deep_work
             if u < flat.signs:
                 random = _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, deep_work, random)
             else:
-                random = _visit_output(flat, x, y, scale, w, f, t, e, u - flat.signs, beta, work, random)
+                random = _visit_output(flat, x, y, scale, w, f, t, e, u - flat.signs, beta, work, leads, table, random)
     return random
 
 
 @numba.njit(cache=True)
 def _replica(flat, x, y, scale, betas, bias_step, w, b, z, f, t, e, loss, best_w, best_b, random):  # type: ignore[no-untyped-def]
     """All sweeps of one replica; ``loss`` is (last, least) and changed; gives the random state."""
-    work = np.empty((4, x.shape[1]), dtype=np.float32)
+    work = np.empty((8, x.shape[1]), dtype=np.float32)
+    leads = np.empty((4, x.shape[1]), dtype=np.int64)
+    widest = 256 if 256 * scale <= 20 else -1  # what float32 bears, see losses
+    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
     deep_work = (np.zeros(f.shape, dtype=np.int8), np.zeros(z.shape, dtype=np.int16), np.zeros(t.shape, dtype=np.int32))
     for beta in betas:
-        random = _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, deep_work, random)
+        random = _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, leads, table, deep_work, random)
         loss[0] = total_loss(t, y, scale)
         if loss[0] < loss[1]:
             loss[1] = loss[0]

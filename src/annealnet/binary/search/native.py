@@ -15,11 +15,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from annealnet.binary.network.architecture import Architecture, Codes
+from annealnet.binary.network.architecture import Architecture, Codes, default_scale
 from annealnet.binary.network.signs import BinaryNetwork
 from annealnet.binary.search.flat import Flat, State, flatten, new_state
+from annealnet.interruption import Interruption
 
-__all__ = ["NativeTraining", "Trained", "default_scale"]
+__all__ = ["NativeTraining", "Trained"]
 
 #: Inverse temperatures per nat of total loss at the reference number of samples, found on the digits.
 _HOT, _COLD, _REFERENCE = 0.3, 30.0, 1437
@@ -51,22 +52,6 @@ class Trained:
     complete: bool
 
 
-def default_scale(fan_in: int, codes: Codes) -> float:
-    """The scale of scores: 0.8 √2 / √(fan-in · d), d the mean squared distance of two classes' codes (2 for one per class).
-
-    Our choice: score differences of a random network then have deviation about 1.
-
-    Example:
-        >>> from annealnet.binary import one_per_class
-        >>> default_scale(64, one_per_class(10))
-        0.1
-    """
-    c = codes.astype(np.float64)
-    apart = ((c[:, None] - c[None]) ** 2).sum(axis=2)
-    mean = apart.sum() / (len(c) * (len(c) - 1))
-    return float(round(0.8 * np.sqrt(2) / np.sqrt(fan_in * mean), 10))
-
-
 @dataclass(frozen=True)
 class NativeTraining:
     """Annealing or replica exchange over weights.
@@ -77,7 +62,7 @@ class NativeTraining:
         loss: ``cross_entropy`` or ``errors``.
         schedule: ``anneal`` cools every read from hot to cold; ``exchange`` holds each at its temperature and swaps
             neighbours (replica exchange, Hukushima & Nemoto 1996).
-        scale: of the scores in the cross-entropy; None takes :func:`default_scale`.
+        scale: of the scores in the cross-entropy; None takes :func:`annealnet.binary.default_scale`.
         hot, cold: inverse temperatures per nat (or per error); None takes values found on the digits, per nat in proportion
             to 1/√N.
         batch_size: samples per sweep, drawn anew each time; None takes all. Batches of n count N/n times.
@@ -197,7 +182,8 @@ class _Run:
         self.state: State = new_state(self.flat, w, b, x.shape[1], self.random)
         self.scale = 0.0
         if asked.loss == "cross_entropy":
-            self.scale = asked.scale or default_scale(shape.fan_in(shape.depth), codes)
+            square = float(np.mean(np.square(x, dtype=np.float32)))
+            self.scale = asked.scale or default_scale(shape, codes, square)
         self.bias_step = _bias_step(shape, x)
         hot, cold = asked.temperatures(x.shape[1])
         self.ladder = np.geomspace(hot, cold, reads) if asked.schedule == "exchange" else np.array([hot, cold])
@@ -208,8 +194,8 @@ class _Run:
 
         rebuild_all(self.flat, self.x, self.state)
         began, complete = time.perf_counter(), True
-        chunk = 1
-        try:
+        chunk, stop = 1, Interruption()
+        with stop.kept("training"):
             while self.swept < self.asked.sweeps:
                 if self.asked.time_limit is not None and time.perf_counter() - began > self.asked.time_limit:
                     complete = False
@@ -222,9 +208,7 @@ class _Run:
                     chunk = max(1, min(2 * chunk, int(count * _CHUNK_SECONDS / max(spent, 1e-9))))
                 if progress is not None:
                     progress(self.swept / self.asked.sweeps)
-        except KeyboardInterrupt:  # the best so far is worth keeping
-            complete = False
-        return self._found(time.perf_counter() - began, complete)
+        return self._found(time.perf_counter() - began, complete and not stop.happened)
 
     def _chunk(self, count: int) -> None:
         """Some sweeps of every read; temperatures depend on the sweep's number alone."""

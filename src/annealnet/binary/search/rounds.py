@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from annealnet.binary.formulation.training_energy import Formulation, TrainingEnergy
 from annealnet.binary.network.architecture import Architecture, Codes
 from annealnet.binary.network.signs import BinaryNetwork
+from annealnet.interruption import Interruption
 from annealnet.samplers import sample_energy
 
 __all__ = ["Round", "best_of", "dropout_rounds", "vote_over_batches"]
@@ -73,7 +74,8 @@ def vote_over_batches(
 
     Batch t minimises E_t(w, aux) − pull · Σ_i v̄_i w_i with w = ±1, where v̄ is the mean over earlier batches' networks, each
     weighted by its accuracy on its batch (the paper's linear «online» term; the weighting is our reconstruction). After each
-    batch the network found and the signs of the votes are judged on all samples; the best network seen is given.
+    batch the network found and the signs of the votes are judged on all samples; the best network seen is given. Ctrl-C
+    ends it with the best of the batches already paid for, and a warning.
 
     Args:
         formulation: the energy of a batch.
@@ -103,26 +105,22 @@ def vote_over_batches(
     votes = np.zeros(shape.num_weights + shape.num_biases)
     best: tuple[int, BinaryNetwork] | None = None
     queue = np.empty(0, dtype=np.int64)
-    for number in range(rounds):
-        if len(queue) < batch_size:
-            queue = rng.permutation(len(x))  # no sample twice in a batch
-        chosen, queue = queue[:batch_size], queue[batch_size:]
-        mean = votes / max(1, number)
-        # −pull · v̄ (2q − 1) over bits q: the constant is left out, so that energies stay errors
-        training = formulation.energy(shape, codes, x[chosen], y[chosen], fields=-2 * pull * mean)
-        try:
+    with Interruption().kept("training over batches", lambda: best is not None):
+        for number in range(rounds):
+            if len(queue) < batch_size:
+                queue = rng.permutation(len(x))  # no sample twice in a batch
+            chosen, queue = queue[:batch_size], queue[batch_size:]
+            mean = votes / max(1, number)
+            # −pull · v̄ (2q − 1) over bits q: the constant is left out, so that energies stay errors
+            training = formulation.energy(shape, codes, x[chosen], y[chosen], fields=-2 * pull * mean)
             found = best_of(training, sampler, x[chosen], y[chosen], seed + number, **parameters)
-        except KeyboardInterrupt:  # batches already paid for are kept
-            if best is None:
-                raise
-            break
-        say(found)
-        votes += _free_signs(found.network) * (1 - found.errors / len(chosen))
-        voted = training.decode((votes > 0).astype(np.uint8))[0]
-        for network in (found.network, voted):
-            errors = network.errors(x, y)
-            if best is None or errors < best[0]:
-                best = errors, network
+            votes += _free_signs(found.network) * (1 - found.errors / len(chosen))
+            voted = training.decode((votes > 0).astype(np.uint8))[0]
+            for network in (found.network, voted):
+                errors = network.errors(x, y)
+                if best is None or errors < best[0]:
+                    best = errors, network
+            say(found)
     assert best is not None
     return best[1]
 
@@ -147,12 +145,13 @@ def dropout_rounds(
         raise ValueError(f"share={share} must be above 0 and at most 1: the part of the weights that is free")
     rng = np.random.default_rng(seed)
     best = best_of(formulation.energy(shape, codes, x, y), sampler, x, y, seed, **parameters)
-    for number in range(1, rounds):
-        held = _free_signs(best.network)
-        fields = np.where(rng.random(len(held)) < share, 0.0, -2 * hold * held)
-        training = formulation.energy(shape, codes, x, y, fields=fields)
-        found = best_of(training, sampler, x, y, seed + number, **parameters)
-        best = min(best, found, key=lambda one: one.errors)
+    with Interruption().kept("training in rounds"):
+        for number in range(1, rounds):
+            held = _free_signs(best.network)
+            fields = np.where(rng.random(len(held)) < share, 0.0, -2 * hold * held)
+            training = formulation.energy(shape, codes, x, y, fields=fields)
+            found = best_of(training, sampler, x, y, seed + number, **parameters)
+            best = min(best, found, key=lambda one: one.errors)
     return best.network
 
 

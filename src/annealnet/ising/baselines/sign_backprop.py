@@ -9,23 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from annealnet.ising import IsingNetwork
+from annealnet.gradients import descend, straight_through_sign
+from annealnet.ising.network.spins import IsingNetwork
 
 __all__ = ["SignBackprop", "train_sign_network"]
-
-
-class _Sign(torch.autograd.Function):
-    """sign(x) forwards; the gradient of clip(x, −1, 1) backwards (Bengio et al., arXiv 1308.3432; Courbariaux et al.)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return torch.where(x < 0, -1.0, 1.0)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        return torch.where(x.abs() <= 1, gradient, 0.0)
 
 
 class SignBackprop(nn.Module):
@@ -41,8 +28,8 @@ class SignBackprop(nn.Module):
         self.register_buffer("codes", torch.from_numpy(network.codes.T / np.float32(network.codes.shape[1])))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Prepared inputs ``(samples, n_in)`` → scores ``(samples, classes)``."""
-        hidden: Tensor = _Sign.apply(x @ self.inputs + self.first)  # type: ignore[no-untyped-call]
+        """Inputs ``(samples, n_in)`` → scores ``(samples, classes)``."""
+        hidden = straight_through_sign(x @ self.inputs + self.first)
         fields = hidden @ self.coupling + self.second
         return torch.matmul(fields, self.get_buffer("codes"))
 
@@ -59,16 +46,11 @@ def train_sign_network(
 ) -> SignBackprop:
     """Cross entropy, Adam, half a cosine: as the annealer's training, gradients instead of anneals."""
     module = SignBackprop(network)
-    inputs, wanted = torch.from_numpy(network.prepared(x)), torch.from_numpy(labels)
+    inputs, wanted = torch.from_numpy(network.checked(x)), torch.from_numpy(labels)
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
-    batches = -(-len(x) // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * batches)
-    for epoch in range(epochs):
-        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(x)))
-        for batch in order.split(batch_size):
-            loss = nn.functional.cross_entropy(module(inputs[batch]), wanted[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+
+    def loss_of(batch: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(module(inputs[batch]), wanted[batch])
+
+    descend(optimiser, loss_of, len(x), epochs=epochs, batch_size=batch_size, seed=seed)
     return module

@@ -49,7 +49,7 @@ def contrast(
         x: inputs ``(samples, n_in)``.
         terms: states ``(samples, reads, n)`` and signed weights ``(samples, reads)``.
     """
-    prepared = network.prepared(x)
+    inputs = network.checked(x)
     cuts = np.cumsum(network.sizes)[:-1]
     totals = [np.zeros_like(part) for part in network.parameters]
     coupled = [number for number, block in enumerate(network.inner) if block is not None]
@@ -60,7 +60,7 @@ def contrast(
         share = (weights[kept] / len(x)).astype(np.float32)[..., None]
         layers = np.split(states[kept].astype(np.float32), cuts, axis=-1)
         weighted = [layer * share for layer in layers]
-        totals[0] += prepared[kept].T @ weighted[0].sum(1)
+        totals[0] += inputs[kept].T @ weighted[0].sum(1)
         for number, (below, above) in enumerate(zip(weighted[:-1], layers[1:], strict=True)):
             totals[1 + number] += below.reshape(-1, below.shape[-1]).T @ above.reshape(-1, above.shape[-1])
         for number, layer in enumerate(weighted):

@@ -14,9 +14,11 @@ from annealnet.ising.network.patterns import Pattern
 from annealnet.samplers import LayeredModel
 from annealnet.samplers.layered import checked_inner
 
-__all__ = ["IsingNetwork", "Limits", "class_codes"]
+__all__ = ["INPUT_RMS", "IsingNetwork", "Limits", "class_codes"]
 
 Floats = NDArray[np.float32]
+#: Root mean square that prepared inputs should have.
+INPUT_RMS = 0.55
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ def class_codes(classes: int, spins: int) -> Floats:
 
 @dataclass(frozen=True)
 class IsingNetwork:
-    """E(s | x) = −Σ_l s_lᵀ J_l s_{l+1} − ½ Σ_l s_lᵀ K_l s_l − Σ_l b_l·s_l − clip(scale (x − centre) W + b_1)·s_1.
+    """E(s | x) = −Σ_l s_lᵀ J_l s_{l+1} − ½ Σ_l s_lᵀ K_l s_l − Σ_l b_l·s_l − clip(x W + b_1)·s_1.
 
     Spins s_1 … s_L; the couplings K inside layers are optional, and none are there unless they are asked for.
 
@@ -55,8 +57,6 @@ class IsingNetwork:
         biases: b_l ``(n_l,)``, L of them; the field of a spin is kept within ``limits.field``.
         codes: ±1 ``(classes, n_L)``, the outputs that stand for the classes.
         limits: of the machine.
-        centre: taken from an input, ``(n_in,)``.
-        scale: multiplies what is left.
         patterns: for W and every J_l which couplings exist, or None for all.
         inner: K_l ``(n_l, n_l)``, symmetric with a diagonal of 0, or None, one for each layer; () for none at all. Kept
             within ``limits.coupling``.
@@ -71,8 +71,6 @@ class IsingNetwork:
     biases: tuple[Floats, ...]
     codes: Floats
     limits: Limits = Limits()
-    centre: Floats | None = None
-    scale: float = 1.0
     patterns: tuple[Pattern | None, ...] | None = None
     inner: tuple[Floats | None, ...] = ()
     inner_patterns: tuple[Pattern | None, ...] | None = None
@@ -184,8 +182,8 @@ class IsingNetwork:
             inner=tuple(None if block is None else np.clip(block, -bound, bound) for block in inner),
         )
 
-    def prepared(self, x: NDArray[Any]) -> Floats:
-        """Inputs as the first layer sees them: scale (x − centre), float32 ``(samples, n_in)``.
+    def checked(self, x: NDArray[Any]) -> Floats:
+        """Inputs as float32 ``(samples, n_in)``.
 
         Raises:
             ValueError: another number of features.
@@ -193,12 +191,12 @@ class IsingNetwork:
         x = np.asarray(x, dtype=np.float32)
         if x.ndim != 2 or x.shape[1] != len(self.inputs):
             raise ValueError(f"x has shape {x.shape}: give (samples, {len(self.inputs)})")
-        return np.asarray((x if self.centre is None else x - self.centre) * np.float32(self.scale), dtype=np.float32)
+        return x
 
     def model(self, x: NDArray[Any]) -> LayeredModel:
         """The energies of all samples: one set of couplings, fields from the inputs, kept within the limits."""
         most = self.limits.field
-        first = np.clip(self.prepared(x) @ self.inputs + self.biases[0], -most, most)
+        first = np.clip(self.checked(x) @ self.inputs + self.biases[0], -most, most)
         others = (np.broadcast_to(bias, (len(first), len(bias))) for bias in self.biases[1:])
         return LayeredModel(self.couplings, (first, *others), self.inner)
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.ising.network.spins import Floats, IsingNetwork
-from annealnet.ising.search.training import EpochRecord, Training
+from annealnet.ising.search.training import INTERRUPTED, EpochRecord, Training
 
 __all__ = ["signs_at", "targets_at", "train_windows", "window_of"]
 
 
 def signs_at(network: IsingNetwork, x: NDArray[Any], layer: int) -> Floats:
-    """What a window's first layer sees: the prepared inputs for layer 0, else the feed-forward signs of layer − 1.
+    """What a window's first layer sees: the inputs for layer 0, else the feed-forward signs of layer − 1.
 
     Raises:
         ValueError: couplings inside the layers that are passed, which signs cannot follow.
     """
     if layer == 0:
-        return network.prepared(x)
+        return network.checked(x)
     _check_frozen(network, range(layer))
     fields = network.model(x).fields[0]
     for block, bias in zip(network.couplings[: layer - 1], network.biases[1:], strict=False):
@@ -76,8 +77,6 @@ def window_of(network: IsingNetwork, first: int, last: int) -> IsingNetwork:
         couplings=network.couplings[first:last],
         biases=network.biases[first : last + 1],
         codes=network.codes if whole else np.ones((1, network.sizes[last]), np.float32),
-        centre=None,  # the window's inputs come prepared
-        scale=1.0,
         patterns=patterns,
         inner=network.inner[first : last + 1],
         inner_patterns=None if network.inner_patterns is None else network.inner_patterns[first : last + 1],
@@ -111,13 +110,13 @@ def train_windows(
 
     Args:
         network: of any depth, at least ``window`` layers.
-        training: of every window.
+        training: of every window; each has a folder of its own in the checkpoint.
         x: inputs ``(samples, n_in)``; ``labels``: class numbers ``(samples,)``.
         window: layers on the annealer.
         sweeps: down and up again.
 
     Returns:
-        The network, and the records of all windows in order.
+        The network, and the records of all windows in order; at Ctrl-C as they are by then.
 
     Raises:
         ValueError: windows or sweeps out of range, or couplings inside layers that would be frozen.
@@ -131,9 +130,13 @@ def train_windows(
         last = first + window - 1
         inputs, wanted = signs_at(network, x, first), targets_at(network, x, targets, last)
         part = window_of(network, first, last)
-        state = replace(training, seed=training.seed + number).run_targets(part, inputs, wanted)
+        folder = None if training.checkpoint is None else Path(training.checkpoint) / f"window-{number}"
+        own = replace(training, seed=training.seed + number, checkpoint=folder)
+        state = own.run_targets(part, inputs, wanted)
         network = _put_back(network, state.network, first)
         records.extend(state.history)
+        if state.stopped == INTERRUPTED:
+            break
     return network, tuple(records)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.files import replacing
+from annealnet.interruption import Interruption
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
 from annealnet.ising.network.spins import Floats, IsingNetwork
@@ -22,6 +23,10 @@ __all__ = ["EpochRecord", "Training", "TrainingState"]
 
 #: Share of the couplings at their limit beyond which a learning rate is called diverging.
 _SATURATED = 0.5
+#: Name of the file in a checkpoint's folder.
+CHECKPOINT = "training.npz"
+#: Why a state has stopped that Ctrl-C has ended.
+INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ class Training:
         batch_size: samples per step, all annealed in one call.
         decay: whether the learning rate falls to zero over the epochs.
         seed: of order and anneals.
-        checkpoint: file written after every epoch and continued from where it exists, or None.
+        checkpoint: folder written to after every epoch and continued from where it has something, or None.
         say: told every epoch.
     """
 
@@ -121,8 +126,9 @@ class Training:
         """Trains on output spins ``(samples, n_L)``.
 
         Returns:
-            The last state. Where a learning rate diverges (numbers that are not finite, or more than half of the couplings
-            at their limit) training stops, warns, and returns the state before that epoch.
+            The last state; at Ctrl-C the state by then, with a warning. Where a learning rate diverges (numbers that are not
+            finite, or more than half of the couplings at their limit) training stops, warns, and returns the state before
+            that epoch.
 
         Raises:
             ValueError: no samples, features or targets of a wrong shape, a checkpoint of other settings.
@@ -130,41 +136,53 @@ class Training:
         x = np.asarray(x, dtype=np.float32)
         if not len(x) or len(x) != len(targets):
             raise ValueError(f"x has {len(x)} samples and there are {len(targets)} targets: give as many, at least one")
-        network.prepared(x[:1])
+        network.checked(x[:1])
         if not np.isfinite(x).all():
             raise ValueError("x holds NaN or infinite numbers: fill or drop them")
         state, name = self.start(network), self._fingerprint(network, x, targets)
-        if self.checkpoint is not None and Path(self.checkpoint).exists():
-            state = state.loaded(self.checkpoint, name)
-        while len(state.history) < self.epochs and not state.stopped:
-            state = self.epoch(state, x, targets)
-            if self.checkpoint is not None:
-                state.save(self.checkpoint, name)
-            if self.say is not None and not state.stopped:
-                self.say(state.history[-1])
-        return state
+        place = None if self.checkpoint is None else Path(self.checkpoint) / CHECKPOINT
+        if place is not None and place.exists():
+            state = state.loaded(place, name)
+        stop = Interruption()
+        with stop.kept("training"):
+            while len(state.history) < self.epochs and not state.stopped:
+                state = self.epoch(state, x, targets)
+                if place is not None and state.stopped != INTERRUPTED:
+                    state.save(place, name)
+                if self.say is not None and not state.stopped:
+                    self.say(state.history[-1])
+        return replace(state, stopped=INTERRUPTED) if stop.happened else state
 
     def epoch(self, state: TrainingState, x: Floats, targets: Floats) -> TrainingState:
-        """One pass over the samples, in an order that only the seed and the epoch's number decide."""
+        """One pass over the samples, in an order that only the seed and the epoch's number decide.
+
+        Ctrl-C ends it: the state then is ``stopped``, with the network of the steps by then and without a record.
+        """
         number = len(state.history)
         order = np.random.default_rng([self.seed, number]).permutation(len(x))
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         network, moments, steps = state.network, state.moments, state.steps
         wrong, anneals = 0.0, state.history[-1].anneals if state.history else 0
-        for index, batch in enumerate(batches):
-            place = (number + index / len(batches)) / max(self.epochs, 1)
-            share = 0.5 * (1 + np.cos(np.pi * min(place, 1.0))) if self.decay else 1.0
-            learned = self.rule.direction(network, x[batch], targets[batch], self.phases, self._seed(steps))
-            steps += 1
-            with np.errstate(all="ignore"):
-                moved, moments = self.optimiser.move(network.parameters, learned.steps, moments, steps, float(share))
-            reason = _diverged(network, moved)
-            if reason:
-                warnings.warn(f"training stopped in epoch {number + 1}: {reason}; the last good state is kept", stacklevel=3)
-                return replace(state, stopped=reason)
-            network = network.with_parameters(moved)
-            wrong += learned.wrong * len(batch) / len(x)
-            anneals += learned.anneals
+        stop = Interruption()
+        with stop.kept("training"):
+            for index, batch in enumerate(batches):
+                place = (number + index / len(batches)) / max(self.epochs, 1)
+                share = 0.5 * (1 + np.cos(np.pi * min(place, 1.0))) if self.decay else 1.0
+                learned = self.rule.direction(network, x[batch], targets[batch], self.phases, self._seed(steps))
+                steps += 1
+                with np.errstate(all="ignore"):
+                    moved, moments = self.optimiser.move(network.parameters, learned.steps, moments, steps, float(share))
+                reason = _diverged(network, moved)
+                if reason:
+                    warnings.warn(
+                        f"training stopped in epoch {number + 1}: {reason}; the last good state is kept", stacklevel=3
+                    )
+                    return replace(state, stopped=reason)
+                network = network.with_parameters(moved)
+                wrong += learned.wrong * len(batch) / len(x)
+                anneals += learned.anneals
+        if stop.happened:
+            return TrainingState(network, moments, steps, state.history, INTERRUPTED)
         record = EpochRecord(number + 1, wrong, anneals)
         return TrainingState(network, moments, steps, (*state.history, record))
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.gradients import descend
 from annealnet.selection.network.masked import MaskedNetwork
 from annealnet.selection.network.random import RandomNetwork
 
@@ -58,7 +59,7 @@ def edge_popup(
 
     Args:
         network: without ``image_shape``.
-        x: float32 ``(samples, features)``.
+        x: prepared inputs, float32 ``(samples, features)``.
         codes: classes 0 … classes−1.
         seed: of scores and batches.
         how: settings.
@@ -70,8 +71,7 @@ def edge_popup(
         raise ValueError("network has image_shape: edge_popup here is for dense layers")
     settings = how or EdgePopup()
     generator = torch.Generator().manual_seed(seed)
-    shift, scale = float(x.mean()), 1.0 / max(float(x.std()), 1e-12)
-    inputs, labels = torch.from_numpy((x - np.float32(shift)) * np.float32(scale)), torch.from_numpy(codes)
+    inputs, labels = torch.from_numpy(x), torch.from_numpy(codes)
     layers = [tuple(map(torch.from_numpy, network.hidden_weights(k))) for k in range(network.depth)]
     width = network.layer_width(network.depth - 1)
     gain = float(np.sqrt(2 / (settings.kept * width)))
@@ -79,8 +79,6 @@ def edge_popup(
     shapes = [matrix.shape for matrix, _ in layers] + [readout.shape]
     scores = [nn.Parameter((torch.rand(s, generator=generator) * 2 - 1) * (3 / s[1]) ** 0.5) for s in shapes]
     optimiser = torch.optim.SGD(scores, settings.rate, momentum=settings.momentum, weight_decay=settings.decay)
-    steps = settings.epochs * -(-len(x) // settings.batch)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
 
     def forward(h: Tensor) -> Tensor:
         for (matrix, bias), score in zip(layers, scores, strict=False):
@@ -88,14 +86,12 @@ def edge_popup(
             h = torch.relu(nn.functional.linear(h, matrix * mask, bias))
         return nn.functional.linear(h, readout * _top(scores[-1], settings.kept))
 
-    for _ in range(settings.epochs):
-        for batch in torch.randperm(len(x), generator=generator).split(settings.batch):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(forward(inputs[batch]), labels[batch]).backward()
-            optimiser.step()
-            schedule.step()
+    def loss_of(batch: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(forward(inputs[batch]), labels[batch])
+
+    descend(optimiser, loss_of, len(x), epochs=settings.epochs, batch_size=settings.batch, seed=seed)
     masks = [_top(score, settings.kept).bool().numpy() for score in scores]
     return MaskedNetwork(
-        network, shift, scale, gain, np.zeros(network.classes, dtype=np.float32), (None,) * network.depth, tuple(masks[:-1]),
+        network, gain, np.zeros(network.classes, dtype=np.float32), (None,) * network.depth, tuple(masks[:-1]),
         masks[-1],
     )  # fmt: skip

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,6 +15,8 @@ __all__ = ["RandomNetwork", "WeightKind"]
 WeightKind = Literal["signed", "kaiming"]
 #: Side of the filters and of the pooled squares of a convolutional first layer.
 KERNEL, POOL = 3, 2
+#: Random weights of a network: 256 MiB of them, drawn each time they are used.
+MOST_WEIGHTS = 2**26
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RandomNetwork:
         image_shape: (C, H, W) of the samples, or None.
 
     Raises:
-        ValueError: when a width is below 1, a kind is unknown or the image does not fit.
+        ValueError: when a width is below 1, a kind is unknown, the image does not fit, or there are too many weights.
 
     Example:
         >>> RandomNetwork(0, 64, (8,), 10).features(np.ones((2, 64), dtype=np.float32), 0).shape
@@ -60,6 +62,12 @@ class RandomNetwork:
                 raise ValueError(f"image_shape={self.image_shape!r} has not the {self.inputs} features of a sample")
             if min(height, width) < KERNEL + POOL - 1:
                 raise ValueError(f"image_shape={self.image_shape!r}: sides must be {KERNEL + POOL - 1} or more")
+
+        drawn = sum(self.widths[k] * self.fan_in(k) for k in range(self.depth)) + self.classes * self.layer_width(
+            self.depth - 1
+        )
+        if drawn > MOST_WEIGHTS:
+            raise ValueError(f"width={self.widths!r} asks for {drawn} random weights, more than {MOST_WEIGHTS}: give less")
 
     @property
     def depth(self) -> int:
@@ -86,6 +94,12 @@ class RandomNetwork:
         matrix = draw(self.seed, 2 * layer + 2, width * fan_in).reshape(width, fan_in) * np.float32(np.sqrt(2 / fan_in))
         biases = (uniforms(self.seed, 2 * layer + 3, width) - 0.5).astype(np.float32)
         return matrix, biases
+
+    def first_draws(self, most: int) -> np.ndarray:
+        """Up to ``most`` weights of the first hidden layer, float32: the same on every machine, or a file is lost."""
+        fan_in = self.fan_in(0)
+        draw = signs if self.weights == "signed" else normals
+        return np.asarray(draw(self.seed, 2, min(most, self.widths[0] * fan_in)) * np.float32(np.sqrt(2 / fan_in)))
 
     def readout(self) -> np.ndarray:
         """Output weights float32 ``(classes, features of the last layer)``."""
@@ -120,16 +134,3 @@ class RandomNetwork:
             blocks = tidy.reshape(samples, filters, height // POOL, POOL, width // POOL, POOL)
             return np.ascontiguousarray(blocks.mean(axis=(3, 5)).reshape(samples, -1))
         return np.asarray(active)
-
-    def to_document(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> RandomNetwork:
-        """Reads what :meth:`to_document` gave."""
-        shape = document["image_shape"]
-        return cls(
-            document["seed"], document["inputs"], tuple(document["widths"]), document["classes"], document["weights"],
-            None if shape is None else (shape[0], shape[1], shape[2]),
-        )  # fmt: skip

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
+from annealnet.interruption import Interruption
 from annealnet.selection.formulation.readout import ReadoutProblem, kept_count
 from annealnet.selection.network.draws import signs
 from annealnet.selection.network.random import RandomNetwork
-from annealnet.selection.search.solving import Effort, choose_gain, sample_masks
+from annealnet.selection.search.solving import Effort, search_masks
 
 __all__ = ["Teacher", "random_teacher", "select_hidden_weights", "trained_teacher"]
 
@@ -33,51 +33,54 @@ def random_teacher(network: RandomNetwork, codes: np.ndarray, layer: int) -> np.
 
 
 def trained_teacher(
-    network: RandomNetwork, x: np.ndarray, codes: np.ndarray, seed: int, epochs: int = 40
+    network: RandomNetwork, x: np.ndarray, codes: np.ndarray, seed: int, epochs: int = 40, stop: Interruption | None = None
 ) -> list[np.ndarray]:
     """What enters the ReLUs of a network of the same shape that *is* trained by gradients (Adam): the other kind of teacher.
 
     Args:
         network: gives the shape; dense.
-        x: standardised inputs ``(samples, features)``.
+        x: prepared inputs ``(samples, features)``.
         codes: classes.
         seed: of weights and batches.
         epochs: passes.
+        stop: of the selection that this is part of.
 
     Returns:
         float32 ``(samples, width)`` per hidden layer.
     """
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from annealnet.gradients import descend
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         sizes = [network.inputs, *network.widths]
         layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         head = nn.Linear(sizes[-1], network.classes)
-        inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(codes)
-        optimiser = torch.optim.AdamW([*layers.parameters(), *head.parameters()], 1e-3)
-        for _ in range(epochs):
-            for batch in torch.randperm(len(x)).split(64):
-                h = inputs[batch]
-                for layer in layers:
-                    h = torch.relu(layer(h))
-                optimiser.zero_grad()
-                nn.functional.cross_entropy(head(h), labels[batch]).backward()
-                optimiser.step()
-        found = []
-        with torch.no_grad():
-            h = inputs
-            for layer in layers:
-                z = layer(h)
-                found.append(z.numpy().copy())
-                h = torch.relu(z)
+    inputs, labels = torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(codes)
+
+    def loss_of(batch: Tensor) -> Tensor:
+        h = inputs[batch]
+        for layer in layers:
+            h = torch.relu(layer(h))
+        return nn.functional.cross_entropy(head(h), labels[batch])
+
+    optimiser = torch.optim.AdamW([*layers.parameters(), *head.parameters()], 1e-3)
+    descend(optimiser, loss_of, len(x), epochs=epochs, batch_size=64, seed=seed, stop=stop)
+    found = []
+    with torch.no_grad():
+        h = inputs
+        for layer in layers:
+            z = layer(h)
+            found.append(z.numpy().copy())
+            h = torch.relu(z)
     return found
 
 
 def select_hidden_weights(
     network: RandomNetwork, layer: int, inputs: np.ndarray, targets: np.ndarray, effort: Effort, kept: float | int | None,
-    ridge: float,
+    ridge: float, stop: Interruption | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Masks of a hidden layer's weights, bool ``(width, fan-in)``.
 
@@ -92,12 +95,11 @@ def select_hidden_weights(
         effort: how hard to look.
         kept: of each neuron's weights.
         ridge: see :class:`ReadoutProblem`.
+        stop: of the selection that this is part of.
     """
     weights, _ = network.hidden_weights(layer)
     problem = ReadoutProblem.of(inputs, targets, ridge)
     count = kept_count(kept, network.fan_in(layer))
-    brief = replace(effort, reads=1)
     start = problem.typical_weight() / float(np.abs(weights).mean())
-    gain = choose_gain(partial(problem.weight_energy, weights), start, brief, count)
-    masks, _ = sample_masks(problem.weight_energy(weights, gain), effort, count)
+    masks, _ = search_masks(partial(problem.weight_energy, weights), start, effort, count, stop or Interruption())
     return np.asarray(masks[0])

@@ -12,6 +12,7 @@ import math
 import numba
 import numpy as np
 
+from annealnet.interruption import Interruption
 from annealnet.samplers.kernels.random import next_state, uniform
 from annealnet.selection.network.random import RandomNetwork
 
@@ -97,20 +98,22 @@ def _sweep(
 
 
 def refine_masks(
-    network: RandomNetwork, x: np.ndarray, targets: np.ndarray, first: np.ndarray, last: np.ndarray, sweeps: int, seed: int
+    network: RandomNetwork, x: np.ndarray, targets: np.ndarray, first: np.ndarray, last: np.ndarray, sweeps: int, seed: int,
+    stop: Interruption | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Anneals the masks of a network with one dense hidden layer on its squared loss; gain and intercept are fitted too.
 
     Args:
         network: one dense hidden layer.
-        x: standardised inputs float32 ``(samples, features)``.
+        x: prepared inputs float32 ``(samples, features)``.
         targets: ±1 ``(samples, classes)``.
         first, last: masks to begin with, bool ``(width, features)`` and ``(classes, width)``.
         sweeps: proposals per bit.
         seed: of the annealing.
+        stop: of the selection that this is part of.
 
     Returns:
-        The masks.
+        The masks, at Ctrl-C as they are by then.
 
     Raises:
         ValueError: for networks of another shape.
@@ -123,18 +126,19 @@ def refine_masks(
     columns = np.ascontiguousarray(x.T, dtype=np.float32)
     state = np.array([np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] | np.uint64(1)])
     beta_unit = 0.0
-    for done in range(0, sweeps, _REFIT):
-        z = np.ascontiguousarray((weights * first) @ columns + biases[:, None], dtype=np.float32)
-        h = np.maximum(z, 0)
-        gain, intercept = _fitted(h, targets, readout * last)
-        signs = np.ascontiguousarray(gain * readout, dtype=np.float32)
-        rest = np.ascontiguousarray((signs * last) @ h + intercept[:, None] - targets.T, dtype=np.float32)
-        if not beta_unit:
-            flips = 2 * signs * (rest @ h.T) / len(x)
-            beta_unit = 1 / max(float(np.sqrt(np.mean(flips**2))), 1e-12)
-        for k in range(done, min(done + _REFIT, sweeps)):
-            beta = beta_unit * _HOT * (_COLD / _HOT) ** (k / max(1, sweeps - 1))
-            _sweep(columns, weights, signs, first, last, z, h, rest, beta, state)
+    with (stop or Interruption()).kept("the annealing on the loss"):
+        for done in range(0, sweeps, _REFIT):
+            z = np.ascontiguousarray((weights * first) @ columns + biases[:, None], dtype=np.float32)
+            h = np.maximum(z, 0)
+            gain, intercept = _fitted(h, targets, readout * last)
+            signs = np.ascontiguousarray(gain * readout, dtype=np.float32)
+            rest = np.ascontiguousarray((signs * last) @ h + intercept[:, None] - targets.T, dtype=np.float32)
+            if not beta_unit:
+                flips = 2 * signs * (rest @ h.T) / len(x)
+                beta_unit = 1 / max(float(np.sqrt(np.mean(flips**2))), 1e-12)
+            for k in range(done, min(done + _REFIT, sweeps)):
+                beta = beta_unit * _HOT * (_COLD / _HOT) ** (k / max(1, sweeps - 1))
+                _sweep(columns, weights, signs, first, last, z, h, rest, beta, state)
     return first, last
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from annealnet.energy import from_bqm
+from annealnet.interruption import Interruption
 from annealnet.samplers import AutoSampler, ExactSampler, sample_energy
 from annealnet.selection.formulation.adjacent import AdjacentNK, adjacent_readout
 from annealnet.selection.formulation.readout import ReadoutProblem, class_targets, kept_count
@@ -17,7 +18,7 @@ from annealnet.selection.network.masked import MaskedNetwork
 from annealnet.selection.network.random import RandomNetwork
 from annealnet.selection.search.layers import Teacher, random_teacher, select_hidden_weights, trained_teacher
 from annealnet.selection.search.refining import refine_masks
-from annealnet.selection.search.solving import Effort, choose_gain, sample_masks
+from annealnet.selection.search.solving import Effort, search_masks
 
 __all__ = ["SELECTIONS", "Selected", "Task"]
 
@@ -33,8 +34,7 @@ class Task:
 
     Attributes:
         network: the random network.
-        x: standardised inputs float32 ``(samples, features)``.
-        shift, scale: how they were standardised.
+        x: prepared inputs float32 ``(samples, features)``.
         codes: classes.
         effort: how hard to look.
         kept: share or number of bits that are 1, per row of the mask; None leaves it open.
@@ -43,12 +43,11 @@ class Task:
         order: of the Walsh expansion, or None.
         teacher: of hidden layers, or None where they keep all weights.
         refine: sweeps of annealing on the loss itself, over the weights of both layers.
+        stop: whether Ctrl-C has ended a search; what remains is done in haste then.
     """
 
     network: RandomNetwork
     x: np.ndarray
-    shift: float
-    scale: float
     codes: np.ndarray
     effort: Effort
     kept: float | int | None
@@ -58,6 +57,7 @@ class Task:
     order: int | None
     teacher: Teacher | None
     refine: int = 0
+    stop: Interruption = field(default_factory=Interruption)
 
     @property
     def targets(self) -> np.ndarray:
@@ -106,7 +106,7 @@ def finished(
         if best is None or error < best.error:
             last = None if per_class else mask[0]
             small = MaskedNetwork(
-                task.network, task.shift, task.scale, gain, intercept, (*neurons[:-1], last) if not per_class else neurons,
+                task.network, gain, intercept, (*neurons[:-1], last) if not per_class else neurons,
                 hidden, mask if per_class else None,
             )  # fmt: skip
             best = Selected(small, energy, error)
@@ -134,10 +134,9 @@ def readout_weights(task: Task) -> Selected:
     weights = network.readout()
     count = kept_count(task.kept, weights.shape[1])
     energy_of = partial(problem.weight_energy, weights)
-    gain = choose_gain(energy_of, problem.typical_weight(), replace(task.effort, reads=1), count)
-    masks, energy = sample_masks(energy_of(gain), task.effort, count)
+    masks, energy = search_masks(energy_of, problem.typical_weight(), task.effort, count, task.stop)
     found = finished(task, problem, masks, energy, _open(depth), hidden, features, per_class=True)
-    return _refined(task, found) if task.refine else found
+    return _refined(task, found) if task.refine and not task.stop.happened else found
 
 
 def _refined(task: Task, found: Selected) -> Selected:
@@ -147,7 +146,7 @@ def _refined(task: Task, found: Selected) -> Selected:
     if task.kept is not None:
         raise ValueError("kept with refine is not supported: its single flips change the number; leave one of them out")
     first = small.hidden[0] if small.hidden[0] is not None else np.ones((network.widths[0], network.fan_in(0)), dtype=bool)
-    first, last = refine_masks(network, task.x, task.targets, first, small.readout, task.refine, task.effort.seed)
+    first, last = refine_masks(network, task.x, task.targets, first, small.readout, task.refine, task.effort.seed, task.stop)
     features = _features(task, (first,))
     problem = ReadoutProblem.of(features, task.targets, task.ridge, task.balance)
     return finished(task, problem, last[None], found.energy, _open(1), (first,), features, per_class=True)
@@ -160,11 +159,13 @@ def _hidden(task: Task) -> tuple[np.ndarray | None, ...]:
         raise ValueError(
             "image_shape with a teacher: hidden weights are selected in dense layers only; leave one of them out"
         )
-    trained = trained_teacher(network, task.x, task.codes, task.effort.seed) if task.teacher == "trained" else None
+    trained = (
+        trained_teacher(network, task.x, task.codes, task.effort.seed, stop=task.stop) if task.teacher == "trained" else None
+    )
     h, found = task.x, []
     for layer in range(network.depth):
         targets = random_teacher(network, task.codes, layer) if trained is None else trained[layer]
-        mask = select_hidden_weights(network, layer, h, targets, task.effort, task.kept, task.ridge)
+        mask = select_hidden_weights(network, layer, h, targets, task.effort, task.kept, task.ridge, task.stop)
         found.append(mask)
         h = network.features(h, layer, mask)
     return tuple(found)
@@ -187,8 +188,7 @@ def layered_neurons(task: Task) -> Selected:
         count = kept_count(task.kept, features.shape[1])
         whole, ones = problem.of_neurons(weights), np.ones((1, features.shape[1]))
         energy_of = partial(whole.weight_energy, ones)
-        gain = choose_gain(energy_of, 2 * problem.typical_weight(), replace(task.effort, reads=1), count)
-        masks, energy = sample_masks(energy_of(gain), task.effort, count)
+        masks, energy = search_masks(energy_of, 2 * problem.typical_weight(), task.effort, count, task.stop)
         if last:
             return finished(task, problem, masks, energy, (*neurons, None), _open(network.depth), features, per_class=False)
         neurons.append(masks[0, 0])
@@ -223,6 +223,8 @@ def _expanded_neurons(task: Task) -> Selected:
             h = network.features(h, layer) * part
         return ReadoutProblem.of(h, task.targets, task.ridge, task.balance), h, parts
 
+    best: list[tuple[float, np.ndarray]] = []
+
     def losses(masks: np.ndarray) -> np.ndarray:
         found = []
         for mask in masks:
@@ -230,25 +232,36 @@ def _expanded_neurons(task: Task) -> Selected:
             u = network.readout() * np.split(mask, cuts)[-1]
             size, along = float(((u @ problem.gram) * u).sum()), float((u * problem.cross.T).sum())
             found.append(problem.target_square - (along**2 / size if size > 0 else 0.0))
+            if not best or found[-1] < best[0][0]:
+                best[:] = [(found[-1], mask)]
         return np.array(found)
 
+    energy = np.inf
+    with task.stop.kept("the selection", lambda: bool(best)):
+        energy, masks = _walsh_masks(task, losses, bits)
+        best.clear()  # the sampler's answers are asked for, not the states that the expansion was fitted on
+        losses(masks)
+    energy, chosen = (energy if np.isfinite(energy) else best[0][0]), best[0][1]
+    problem, features, parts = problem_of(chosen)
+    return finished(
+        task, problem, parts[-1][None, None], float(energy), tuple(parts), _open(network.depth), features,
+        per_class=False,
+    )  # fmt: skip
+
+
+def _walsh_masks(task: Task, losses: Callable[[np.ndarray], np.ndarray], bits: int) -> tuple[float, np.ndarray]:
+    """Least energy of the expansion that the sampler found, and all of its answers."""
+    assert task.order is not None
     if bits <= min(MAX_ENUMERATED, 12):
         states = (np.arange(1 << bits)[:, None] >> np.arange(bits)) & 1
         walsh = WalshPolynomial.from_values(losses(states.astype(np.int8)), min(task.order, bits))
     else:
         walsh = WalshPolynomial.fitted(losses, bits, task.order, _WALSH_SAMPLES, task.effort.seed)
-    bqm = walsh.to_bqm()
-    energy, labels = from_bqm(bqm)
+    energy, labels = from_bqm(walsh.to_bqm())
     sampler = task.effort.sampler or AutoSampler()
     answer = sample_energy(sampler, energy, num_reads=max(_WALSH_READS, task.effort.reads), seed=task.effort.seed)
     at = [labels.index(i) for i in range(bits)]
-    masks = np.unique(answer.record.sample[:, at], axis=0)
-    chosen = masks[int(np.argmin(losses(masks)))]
-    problem, features, parts = problem_of(chosen)
-    return finished(
-        task, problem, parts[-1][None, None], float(answer.first.energy), tuple(parts), _open(network.depth), features,
-        per_class=False,
-    )  # fmt: skip
+    return float(answer.first.energy), np.unique(answer.record.sample[:, at], axis=0)
 
 
 def adjacent(task: Task, per_class: bool) -> Selected:
@@ -272,7 +285,10 @@ def adjacent(task: Task, per_class: bool) -> Selected:
     gain = float(min(gains, key=lambda g: sum(nk.optimum()[1] for nk in landscapes(float(g)))))
     rows, energy = [], 0.0
     for number, nk in enumerate(landscapes(gain)):
-        mask, value = _solved(nk, task, number)
+        mask, value = nk.optimum()
+        with task.stop.kept("the selection"):  # dynamic programming has an answer to every row in any case
+            if not task.stop.happened:
+                mask, value = _solved(nk, task, number)
         rows.append(mask.astype(bool))
         energy += value
     masks = np.stack(rows)[None]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dimod
 import numpy as np
 
 from annealnet.energy import SharedGramEnergy
+from annealnet.interruption import Interruption
 from annealnet.samplers import SharedGramSampler, sample_energy
 from annealnet.selection.formulation.readout import with_count
 
-__all__ = ["Effort", "choose_gain", "sample_masks"]
+__all__ = ["Effort", "choose_gain", "sample_masks", "search_masks"]
 
 #: Steps of the search for the gain: each halves the distance of two neighbouring gains, on a logarithmic scale.
 _STEPS = (1.0, 0.5, 0.25)
 #: Share of the sweeps that a trial of a gain gets.
 _TRIAL = 0.2
+#: Sweeps of a search after an interruption.
+_HASTE = 10
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,37 @@ def sample_masks(
     return states, float(energy.energy(states[0].reshape(-1)))
 
 
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What a brief search under one gain found."""
+
+    masks: np.ndarray
+    energy: float
+
+
+def _gain(
+    energy_of: Callable[[float], SharedGramEnergy], first: float, effort: Effort, count: int | None,
+    known: dict[float, _Trial],
+) -> float:  # fmt: skip
+    """The best gain; ``known`` is filled with the trial of every gain that is looked at."""
+    brief = max(10, int(_TRIAL * effort.sweeps))
+
+    def least(exponent: float) -> float:
+        gain = float(first * 2.0**exponent)
+        if gain not in known:
+            known[gain] = _Trial(*sample_masks(energy_of(gain), effort, count, brief))
+        return known[gain].energy
+
+    at = 0.0
+    for step in _STEPS:
+        while True:
+            better = min((at - step, at, at + step), key=least)
+            if better == at or abs(better) > 8:
+                break
+            at = better
+    return float(first * 2.0**at)
+
+
 def choose_gain(energy_of: Callable[[float], SharedGramEnergy], first: float, effort: Effort, count: int | None) -> float:
     """The gain whose (briefly searched) least energy is least, by steps of a factor 2, then √2, then ⁴√2.
 
@@ -85,19 +119,24 @@ def choose_gain(energy_of: Callable[[float], SharedGramEnergy], first: float, ef
         effort: which sampler; its sweeps are cut to a fifth.
         count: ones per row, or None.
     """
-    brief = max(10, int(_TRIAL * effort.sweeps))
-    known: dict[float, float] = {}
+    return _gain(energy_of, first, effort, count, {})
 
-    def least(exponent: float) -> float:
-        if exponent not in known:
-            known[exponent] = sample_masks(energy_of(first * 2.0**exponent), effort, count, brief)[1]
-        return known[exponent]
 
-    at = 0.0
-    for step in _STEPS:
-        while True:
-            better = min((at - step, at, at + step), key=least)
-            if better == at or abs(better) > 8:
-                break
-            at = better
-    return float(first * 2.0**at)
+def search_masks(
+    energy_of: Callable[[float], SharedGramEnergy], first: float, effort: Effort, count: int | None, stop: Interruption
+) -> tuple[np.ndarray, float]:
+    """The best gain, then its masks as :func:`sample_masks` gives them. Ctrl-C keeps the best masks of the search so far.
+
+    Args:
+        energy_of, first, count: as in :func:`choose_gain`.
+        effort: of the last search; the gain is chosen with single reads.
+        stop: of the selection; once it has happened, one brief trial of the first gain is all.
+    """
+    known: dict[float, _Trial] = {}
+    if stop.happened:
+        return sample_masks(energy_of(first), replace(effort, reads=1), count, _HASTE)
+    with stop.kept("the selection", lambda: bool(known)):
+        gain = _gain(energy_of, first, replace(effort, reads=1), count, known)
+        return sample_masks(energy_of(gain), effort, count)
+    best = min(known.values(), key=lambda trial: trial.energy)
+    return best.masks, best.energy

@@ -9,19 +9,18 @@ from torch import Tensor, nn
 from annealnet.selection.network.masked import MaskedNetwork
 from annealnet.selection.network.random import KERNEL, POOL
 
-__all__ = ["as_module"]
+__all__ = ["to_module"]
 
 
-class _Inputs(nn.Module):
-    """(x − shift) · scale, as an image where the first layer is a convolution."""
+class _Image(nn.Module):
+    """Features as an image, where the first layer is a convolution."""
 
-    def __init__(self, shift: float, scale: float, shape: tuple[int, int, int] | None) -> None:
+    def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.shift, self.scale, self.shape = shift, scale, shape
+        self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        z = (x - self.shift) * self.scale
-        return z if self.shape is None else z.reshape(-1, *self.shape)
+        return x.reshape(-1, *self.shape)
 
 
 class _Pick(nn.Module):
@@ -36,18 +35,18 @@ class _Pick(nn.Module):
         return x.flatten(1)[:, self.which]
 
 
-def as_module(small: MaskedNetwork) -> nn.Module:
-    """Inputs ``(batch, features)`` → scores ``(batch, classes)``; equal to ``small.scores`` up to rounding.
+def to_module(small: MaskedNetwork) -> nn.Module:
+    """Prepared inputs ``(batch, features)`` → scores ``(batch, classes)``; equal to ``small.scores`` up to rounding.
 
     Example:
         >>> from annealnet.selection.network.random import RandomNetwork
         >>> net = RandomNetwork(0, 2, (4,), 2)
         >>> mask = (np.array([True, False, True, False]),)
-        >>> as_module(MaskedNetwork(net, 0.0, 1.0, 0.5, np.zeros(2, np.float32), mask, (None,), None))[1]
+        >>> to_module(MaskedNetwork(net, 0.5, np.zeros(2, np.float32), mask, (None,), None))[0]
         Linear(in_features=2, out_features=2, bias=True)
     """
     network = small.network
-    layers: list[nn.Module] = [_Inputs(small.shift, small.scale, network.image_shape)]
+    layers: list[nn.Module] = [] if network.image_shape is None else [_Image(network.image_shape)]
     below: np.ndarray | None = None  # features of the layer below that are there
     for layer in range(network.depth):
         matrix, biases = network.hidden_weights(layer)

@@ -19,11 +19,9 @@ class _Deployed(nn.Module):
 
     def __init__(self, network: IsingNetwork) -> None:
         super().__init__()
-        centre = np.zeros(len(network.inputs), np.float32) if network.centre is None else network.centre
         self.most, self.layers = network.limits.field, len(network.sizes)
-        self.register_buffer("inputs", torch.from_numpy(np.float32(network.scale) * network.inputs))
-        offset = network.biases[0] - np.float32(network.scale) * (centre @ network.inputs)
-        self.register_buffer("offset", torch.from_numpy(np.asarray(offset, np.float32)))
+        self.register_buffer("inputs", torch.from_numpy(network.inputs.copy()))
+        self.register_buffer("offset", torch.from_numpy(network.biases[0].copy()))
         self.register_buffer("codes", torch.from_numpy(network.codes.T / np.float32(network.codes.shape[1])))
         for number, (block, bias) in enumerate(zip(network.couplings, network.biases[1:], strict=True)):
             self.register_buffer(f"coupling{number}", torch.from_numpy(block.copy()))
