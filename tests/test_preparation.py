@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annealnet.datasets import digits
 from annealnet.parts import Parts, bits_of, packed_bits
 from annealnet.preparation import (
     Coding,
@@ -24,7 +25,7 @@ from annealnet.preparation import (
 )
 from annealnet.preparation.module import prepared_module
 
-SCALINGS = ["columns", "one"]
+SCALINGS = ["auto", "columns", "one"]
 
 
 def table(seed: int, samples: int = 30, features: int = 5) -> np.ndarray:
@@ -37,7 +38,7 @@ def table(seed: int, samples: int = 30, features: int = 5) -> np.ndarray:
     return x.astype(np.float32)
 
 
-def codings(x: np.ndarray, scaling: str = "columns") -> list[Coding]:
+def codings(x: np.ndarray, scaling: str) -> list[Coding]:
     return [
         ScaledCoding.fit(x, 0.55, scaling), RealCoding.fit(x, scaling), ThermometerCoding.fit(x, 3),
         SignCoding.fit(np.where(x > np.median(x, axis=0), x.max(axis=0), x.min(axis=0))),
@@ -84,18 +85,24 @@ def test_constant_columns_and_outliers_are_harmless() -> None:
         assert (coding.encode(x + 5)[:, 1] == 0).all()
         assert inputs[:, 0].std() > 0.5 * inputs[:, 3].std() > 0
         assert np.abs(inputs[7, 2]) <= 5 * np.abs(inputs[:, [0, 3]]).max()
-    with pytest.raises(ValueError, match="scaling='rows' is not known: there are columns and one"):
+    with pytest.raises(ValueError, match="scaling='rows' is not known: there are auto, columns and one"):
         ScaledCoding.fit(x, 1.0, "rows")  # type: ignore[arg-type]
     nothing = ScaledCoding.fit(np.ones((3, 2), np.float32), 1.0)
     assert (nothing.encode(np.zeros((1, 2), np.float32)) == 0).all()
 
 
-def test_pixels_keep_their_proportions() -> None:
-    rng = np.random.default_rng(0)
-    often, seldom = rng.random(1000) < 0.5, rng.random(1000) < 0.04
-    x = np.stack([often, seldom], axis=1).astype(np.float32)
-    inputs = ScaledCoding.fit(x, 1.0).encode(x)
-    assert inputs[:, 1].std() < 0.6 * inputs[:, 0].std()
+def test_pixels_keep_their_proportions_and_tables_do_not() -> None:
+    x = np.random.default_rng(0).integers(0, 17, (300, 6)).astype(np.float32)
+    x[:, 4] = x[:, 4] > 12  # never fully lit
+    x[:, 5] = 0
+    for kind in (lambda v: ScaledCoding.fit(v, 1.0), RealCoding.fit):
+        pixels, table = (kind(v).encode(v).astype(float) for v in (x, np.concatenate([x, 20 * x[:, :1] - 5], axis=1)))
+        assert pixels[:, 4].std() < 0.15 * pixels[:, 0].std()
+        assert table[:, 4].std() > 0.5 * table[:, 0].std()
+        assert table[:, 6].std() == pytest.approx(table[:, 0].std(), rel=0.02)
+    assert ScaledCoding.fit(x, 1.0).gain.shape == (1,)
+    split = digits(0).flat
+    assert ScaledCoding.fit(split.x_train, 1.0).gain.shape == (1,)
 
 
 @settings(max_examples=30)

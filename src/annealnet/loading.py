@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from annealnet.artifact import SmallNetwork
-
 __all__ = ["load"]
 
 
-@overload
-def load(path: str | Path) -> SmallNetwork: ...
-
-
-@overload
-def load(path: str | Path, dense_model: nn.Module) -> nn.Module: ...
-
-
-def load(path: str | Path, dense_model: nn.Module | None = None) -> SmallNetwork | nn.Module:
+def load(path: str | Path, dense_model: nn.Module | None = None) -> Any:
     """What was saved at ``path``.
 
     Args:

@@ -24,15 +24,15 @@ _MOST_BITS = 20_000
 
 
 def _most_variables(sampler: dimod.Sampler | None) -> float:
-    """Bits that a sampler says it takes: a hybrid solver's property, or the qubits of the device below its composites."""
+    """Bits that a sampler says it takes: a hybrid solver's property, or a device's qubits.
+
+    What stands below a composite is not asked: some of them split what their child cannot take.
+    """
     if sampler is None:
         return np.inf
-    named = (sampler.properties or {}).get("maximum_number_of_variables")
-    own = [float(named)] if named else []
-    if getattr(sampler, "nodelist", None) is not None:
-        own.append(float(len(sampler.nodelist)))
-    children = [child for child in getattr(sampler, "children", ()) if isinstance(child, dimod.Sampler)]
-    return min([*own, *(_most_variables(child) for child in children)], default=np.inf)
+    if isinstance(sampler, dimod.Structured):
+        return len(sampler.nodelist)
+    return float((sampler.properties or {}).get("maximum_number_of_variables", np.inf))
 
 
 class BinaryNetworkClassifier(NetworkClassifier):
@@ -45,8 +45,8 @@ class BinaryNetworkClassifier(NetworkClassifier):
         inputs: ``real`` (8-bit whole numbers of the scaled features), ``thermometer`` (``levels`` bits per feature),
             ``binary`` (features have two values). QUBOs need ±1, so that ``real`` becomes ``thermometer`` there.
         levels: thermometer steps per feature.
-        scaling: of ``real`` inputs: ``columns`` (every feature by its own spread) or ``one`` (all share a unit, such as
-            pixels: one gain, and a smaller file).
+        scaling: of ``real`` inputs: ``columns`` (every feature by its own spread), ``one`` (all share a unit, such as
+            pixels: one gain, and a smaller file), ``auto`` (``one`` where that is to be seen).
         bias: hidden neurons have a whole-number threshold (±1 in the QUBO forms).
         outputs: one per class (one for two classes), or this many bits of an error-correcting output code.
         sweeps, reads: of native training; the best read's network is kept.
@@ -85,7 +85,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         method: Literal["auto", "native", "lean", "published"] = "auto",
         inputs: Literal["real", "thermometer", "binary"] = "real",
         levels: int = 8,
-        scaling: Scaling = "columns",
+        scaling: Scaling = "auto",
         bias: bool = True,
         outputs: int | None = None,
         sweeps: int = 1000,

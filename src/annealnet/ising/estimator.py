@@ -48,7 +48,8 @@ class IsingNetworkClassifier(NetworkClassifier):
         checkpoint: folder that training continues from.
         progress: told every :class:`EpochRecord`.
         random_state: of everything.
-        scaling: of the features: ``columns`` (each by its own spread) or ``one`` (all share a unit, such as pixels).
+        scaling: of the features: ``columns`` (each by its own spread), ``one`` (all share a unit, such as pixels), ``auto``
+            (``one`` where that is to be seen).
 
     Attributes:
         network_: trained; it reads prepared inputs.
@@ -87,7 +88,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         progress: Callable[[EpochRecord], None] | None = None,
         random_state: int | np.random.RandomState | None = None,
         hidden_couplings: bool = False,
-        scaling: Scaling = "columns",
+        scaling: Scaling = "auto",
     ) -> None:
         self.hidden = hidden
         self.spins_per_class = spins_per_class

@@ -4,9 +4,9 @@ Tables come in all units. Every column is centred and divided by its *spread*,
 
     z = (x − mean) / min(half the range, 5 σ),     within ±2,
 
-(our choice). Half the range leaves features that share one unit, such as pixels, in their proportions: a pixel that is
-seldom lit stays a small input, where division by its σ would make it the largest. σ bounds it where a few outliers make the
-range. Columns that do not change give 0.
+(our choice). σ bounds the range where a few outliers make it. Columns that do not change give 0. Features that share one
+unit, such as pixels, have one spread for all: a pixel that is never fully lit stays a small input. That they do is read off
+the data: all lie in one interval, and at least half of those that change reach from one end of it to the other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 Kept = NDArray[np.float16] | NDArray[np.float32]
-Scaling = Literal["columns", "one"]
+Scaling = Literal["auto", "columns", "one"]
 #: Standard deviations beyond which the range of a column is its outliers', and spreads beyond which values are cut.
 _CAP, _LIMIT = 5.0, 2.0
 #: Pre-activations of binary networks are int16 in training: sums of inputs must stay inside, with room for the bias.
@@ -81,13 +81,17 @@ def _centred(x: Floats, scaling: Scaling) -> tuple[NDArray[np.float64], NDArray[
     """
     values = x.astype(np.float64)
     mean, low, high = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+    if scaling == "auto":
+        changing = high > low
+        whole = (low == low.min()) & (high == high.max()) & changing
+        scaling = "one" if changing.sum() > 1 and 2 * whole.sum() >= changing.sum() else "columns"
     if scaling == "columns":
         spread = np.minimum((high - low) / 2, _CAP * values.std(axis=0))
         spread = np.where(high - low > _ROUNDING * np.maximum(np.abs(low), np.abs(high)), spread, 0.0)
     elif scaling == "one":
         spread = np.array([np.abs(values - mean).max() / _LIMIT])
     else:
-        raise ValueError(f"scaling={scaling!r} is not known: there are columns and one")
+        raise ValueError(f"scaling={scaling!r} is not known: there are auto, columns and one")
     return np.where(spread > 0, mean, 0.0), np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
 
 
@@ -145,13 +149,14 @@ class ScaledCoding:
     limit: float
 
     @classmethod
-    def fit(cls, x: Floats, rms: float, scaling: Scaling = "columns") -> ScaledCoding:
+    def fit(cls, x: Floats, rms: float, scaling: Scaling = "auto") -> ScaledCoding:
         """Centre and gain of training data ``(N, d)``.
 
         Args:
             x: the data.
             rms: root mean square that all inputs together are to have.
-            scaling: ``columns`` (each by its spread) or ``one`` (the features share a unit: one gain for all).
+            scaling: ``columns`` (each by its spread), ``one`` (they share a unit: one gain for all), or ``auto``: ``one``
+                where the features visibly share a unit, else ``columns``.
 
         Raises:
             ValueError: an unknown scaling.
@@ -206,7 +211,7 @@ class RealCoding:
     gain: Kept
 
     @classmethod
-    def fit(cls, x: Floats, scaling: Scaling = "columns") -> RealCoding:
+    def fit(cls, x: Floats, scaling: Scaling = "auto") -> RealCoding:
         """Centre and gain of training data ``(N, d)``; ``scaling`` as in :meth:`ScaledCoding.fit`.
 
         Example:
@@ -356,9 +361,7 @@ class SignCoding:
 CODINGS: dict[str, type[Coding]] = {kind.name: kind for kind in (ScaledCoding, RealCoding, ThermometerCoding, SignCoding)}
 
 
-def coding_of(
-    name: str, x: Floats, levels: int, scaling: Scaling = "columns"
-) -> RealCoding | ThermometerCoding | SignCoding:
+def coding_of(name: str, x: Floats, levels: int, scaling: Scaling = "auto") -> RealCoding | ThermometerCoding | SignCoding:
     """The coding in whole numbers called ``name``, fitted to training data.
 
     Raises:

@@ -44,7 +44,8 @@ class NeuronSelectionClassifier(NetworkClassifier):
         num_reads: answers asked of the sampler, ranked by training errors.
         num_sweeps: of the native sampler.
         random_state: seed of network and search.
-        scaling: of the features: ``columns`` (each by its own spread) or ``one`` (all share a unit, such as pixels).
+        scaling: of the features: ``columns`` (each by its own spread), ``one`` (all share a unit, such as pixels), ``auto``
+            (``one`` where that is to be seen).
 
     Attributes:
         network_: the :class:`MaskedNetwork`.
@@ -87,7 +88,7 @@ class NeuronSelectionClassifier(NetworkClassifier):
         num_reads: int = 4,
         num_sweeps: int = 300,
         random_state: Any = None,
-        scaling: Scaling = "columns",
+        scaling: Scaling = "auto",
     ) -> None:
         self.width = width
         self.depth = depth

@@ -324,12 +324,23 @@ def soft_input_change(t, groups, y, code, row, weight, scale, table, work):  # t
     raised, lowered, left, own = groups[0], groups[1], groups[2], groups[3]
     twice = np.int32(-2) * np.int32(weight)
     for s in range(samples):
-        step = twice * np.int32(row[s])
-        after[s] = raised[s] * table[np.uint32(256 + step)] + lowered[s] * table[np.uint32(256 - step)] + left[s]
-    logarithms(after, after.view(np.int32), logs)
+        after[s] = raised[s] * table[np.uint32(256 + twice * np.int32(row[s]))] + left[s]
+    if (code < 0).any():
+        for s in range(samples):
+            after[s] += lowered[s] * table[np.uint32(256 - twice * np.int32(row[s]))]
+    # products of four are within e^±80, and have one logarithm
+    quarter = samples // 4
+    for s in range(quarter):
+        after[s] *= after[quarter + s] * after[2 * quarter + s] * after[3 * quarter + s]
+    for s in range(samples - 4 * quarter):
+        after[quarter + s] = after[4 * quarter + s]
+    count = samples - 3 * quarter
+    logarithms(after[:count], after.view(np.int32)[:count], logs[:count])
+    for s in range(count):
+        found += logs[s]
     slope = np.float32(-scale * twice)
     for s in range(samples):
-        found += logs[s] + slope * row[s] * own[s]
+        found += slope * row[s] * own[s]
     return found
 
 
