@@ -112,22 +112,28 @@ def _scaled(x: Floats, centre: Kept, gain: Kept, limit: float) -> Floats:
     return np.nan_to_num(np.clip(z, -np.float32(limit), np.float32(limit), out=z), copy=False)
 
 
+def _scale_parts(centre: Kept, gain: Kept) -> Parts:
+    """For a file: as few arrays as may be, since every one has its line in the header."""
+    if gain.shape == (1,):
+        return Parts({"c": centre}, {"gain": float(gain[0])})
+    if centre.dtype == gain.dtype:
+        return Parts({"c": np.stack([centre, gain])})
+    return Parts({"c": centre, "g": gain})
+
+
 def _scales(parts: Parts) -> tuple[Kept, Kept]:
-    """Centre and gain of a file."""
+    """Centre and gain of :func:`_scale_parts`."""
     kinds = ("float16", "float32")
+    if "gain" in parts.facts:
+        gain = parts.number("gain")
+        if abs(gain) > float(np.finfo(np.float32).max):
+            raise parts.wrong(f"gain={gain!r} is no float32")
+        return parts.array("c", kinds, (None,)), np.array([gain], dtype=np.float32)
     if "g" not in parts.arrays:
         both = parts.array("c", kinds, (2, None))
         return both[0], both[1]
     centre = parts.array("c", kinds, (None,))
-    shared = parts.arrays["g"].shape == (1,)
-    return centre, parts.array("g", kinds, (1 if shared else len(centre),))
-
-
-def _arrays(centre: Kept, gain: Kept) -> dict[str, NDArray[Any]]:
-    """For a file: one array where they are alike, since every array has its line in the header."""
-    if centre.dtype == gain.dtype and centre.shape == gain.shape:
-        return {"c": np.stack([centre, gain])}
-    return {"c": centre, "g": gain}
+    return centre, parts.array("g", kinds, (len(centre),))
 
 
 # ---- codings -------------------------------------------------------------------------------------------------
@@ -189,7 +195,7 @@ class ScaledCoding:
         return _scaled(x, self.centre, self.gain, self.limit)
 
     def to_parts(self) -> Parts:
-        return Parts(_arrays(self.centre, self.gain), {"limit": self.limit})
+        return _scale_parts(self.centre, self.gain) | Parts(facts={"limit": self.limit})
 
     @classmethod
     def from_parts(cls, parts: Parts) -> ScaledCoding:
@@ -239,7 +245,7 @@ class RealCoding:
         return np.asarray(np.rint(_scaled(x, self.centre, self.gain, 127)), dtype=np.int8)
 
     def to_parts(self) -> Parts:
-        return Parts(_arrays(self.centre, self.gain))
+        return _scale_parts(self.centre, self.gain)
 
     @classmethod
     def from_parts(cls, parts: Parts) -> RealCoding:
