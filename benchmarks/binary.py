@@ -13,11 +13,11 @@ from statistics import mean, median, stdev
 import numpy as np
 import torch
 
-from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, PackedNetwork, one_per_class
-from annealnet.binary.coding import coding_of
-from annealnet.binary.module import to_module
-from annealnet.binary.straight_through import train_straight_through
+from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, one_per_class
+from annealnet.binary.baselines.straight_through import train_straight_through
+from annealnet.binary.deploy import to_module
 from annealnet.datasets import Split, digits, subset
+from annealnet.preparation import coding_of
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch
 from benchmarks.parts import parser_of, run_parts
@@ -164,7 +164,7 @@ def inference_part(options: argparse.Namespace) -> Iterator[str]:
     torch.set_num_threads(1)
     for sizes in ((64, 64, 10), (784, 64, 10), (784, 1024, 1024, 10)):
         network = BinaryNetwork.random(Architecture(sizes), one_per_class(10), 0)
-        packed, module = PackedNetwork(network), to_module(network)
+        packed, module = network.packed(), to_module(network)
         for batch in (1, 1000):
             x = rng.choice(np.array([-1, 1], dtype=np.int8), (batch, sizes[0]))
             floats = torch.from_numpy(x.astype(np.float32))

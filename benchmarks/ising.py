@@ -13,12 +13,13 @@ import dimod
 import numpy as np
 import torch
 
-from annealnet.datasets import digits, subset
-from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier
+from annealnet.datasets import digits
+from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier, deployed
+from annealnet.ising.baselines.sign_backprop import train_sign_network
 from annealnet.samplers import LayeredAnnealing, LayeredModel, LayeredReads, NoisyLayers, Schedule
-from annealnet.studies.mnist import read_mnist
-from annealnet.studies.sign_backprop import train_sign_network
+from annealnet.studies.mnist import mnist_split
 from annealnet.studies.zhang_parts import protocol_parts
+from annealnet.studies.zhang_scaling import prepared
 from benchmarks.parts import one_core, parser_of, run_parts
 
 
@@ -39,12 +40,13 @@ def part_digits(options: argparse.Namespace) -> Iterator[str]:
         direct.append(model.score(test, s.y_test))
         with torch.no_grad():
             for found, sweeps in ((means, 10), (one, 0)):
-                answer = model.to_module(sweeps)(torch.from_numpy(test)).argmax(1).numpy()
+                inputs = torch.from_numpy(model.preparation_.inputs(test))
+                answer = deployed(model.network_, sweeps)(inputs).argmax(1).numpy()
                 found.append(float((answer == s.y_test).mean()))
-        start = model._network(x, seed)
-        rival = train_sign_network(start, x, s.y_train, epochs=60, rate=0.01, batch_size=32, seed=seed)
+        start, inputs = prepared(s, model.hidden, seed)
+        rival = train_sign_network(start, inputs.x_train, s.y_train, epochs=60, rate=0.01, batch_size=32, seed=seed)
         with torch.no_grad():
-            answer = rival(torch.from_numpy(start.prepared(test))).argmax(1).numpy()
+            answer = rival(torch.from_numpy(inputs.x_test)).argmax(1).numpy()
         baseline.append(float((answer == s.y_test).mean()))
     yield f"Digits, 64-256-40, 60 epochs, {options.seeds} seeds, accuracy in percent, mean ± standard deviation:\n"
     yield "| network | accuracy | seconds |"
@@ -113,8 +115,7 @@ def part_protocol(options: argparse.Namespace) -> Iterator[str]:
 
 def part_mnist(options: argparse.Namespace) -> Iterator[str]:
     """8 000 training and 2 000 test images beside backpropagation of the same sign network."""
-    x, y = read_mnist(options.data)
-    splits = [subset(x, y, 10_000, seed) for seed in range(min(options.seeds, 3))]
+    splits = [mnist_split(options.data, seed) for seed in range(min(options.seeds, 3))]
     yield f"MNIST (its 10 000 test images), 8 000 for training and 2 000 for the test, {len(splits)} splits, 784-256-40, 30"
     yield "epochs, one core, accuracy in percent:\n"
     yield "| training | sampled | deployed | seconds | peak memory of the process so far, MB |"
@@ -125,26 +126,26 @@ def part_mnist(options: argparse.Namespace) -> Iterator[str]:
             (256,), rule=DeepStateRule(margin=100.0), optimiser=optimiser, epochs=epochs, random_state=seed
         )
 
-    loading = classifier(0, Adam(0.001), epochs=1).fit(x[:200], y[:200])  # kernels loaded
+    classifier(0, Adam(0.001), epochs=1).fit(splits[0].x_train[:200], splits[0].y_train[:200])  # kernels loaded
     for rate in (0.001, 0.003, 0.01):
         direct, seconds = [], []
-        for seed, (a, b) in enumerate(splits):
-            start = loading._network(a[:8000], seed)
+        for seed, own in enumerate(splits):
+            start, (x, y, test, wanted) = prepared(own, (256,), seed)
             began = time.perf_counter()
-            rival = train_sign_network(start, a[:8000], b[:8000], epochs=30, rate=rate, batch_size=32, seed=seed)
+            rival = train_sign_network(start, x, y, epochs=30, rate=rate, batch_size=32, seed=seed)
             seconds.append(time.perf_counter() - began)
             with torch.no_grad():
-                answer = rival(torch.from_numpy(start.prepared(a[8000:]))).argmax(1).numpy()
-            direct.append(float((answer == b[8000:]).mean()))
+                answer = rival(torch.from_numpy(test)).argmax(1).numpy()
+            direct.append(float((answer == wanted).mean()))
         yield f"| straight-through, Adam {rate} | – | {_mean(direct, digits_shown=2)} | {_mean(seconds, 1.0)} | {_peak()} |"
     for name, optimiser in (("Adam 0.001", Adam(0.001)), ("descent 0.05", Descent(0.05, 0.01))):
         sampled, direct, seconds = [], [], []
-        for seed, (a, b) in enumerate(splits):
+        for seed, own in enumerate(splits):
             began = time.perf_counter()
-            model = classifier(seed, optimiser).fit(a[:8000], b[:8000])
+            model = classifier(seed, optimiser).fit(own.x_train, own.y_train)
             seconds.append(time.perf_counter() - began)
-            sampled.append(model.score_sampled(a[8000:], b[8000:]))
-            direct.append(model.score(a[8000:], b[8000:]))
+            sampled.append(model.score_sampled(own.x_test, own.y_test))
+            direct.append(model.score(own.x_test, own.y_test))
         shown = (_mean(sampled, digits_shown=2), _mean(direct, digits_shown=2), _mean(seconds, 1.0))
         yield f"| deep states, {name} | {shown[0]} | {shown[1]} | {shown[2]} | {_peak()} |"
 

@@ -18,7 +18,8 @@ print(f"held-out accuracy {model.score(x_test, split.y_test):.1%}, {model.errors
 
 folder = Path(mkdtemp())
 path = model.save(folder / "digits.anb")
-print(f"{path.stat().st_size} bytes for {model.network_.shape.num_weights} weights and 64 biases")
+print(f"{path.stat().st_size} bytes for {model.network_.shape.num_weights} weights, 64 biases, and how pixels are scaled")
+print(f"read again it gives the same answers: {(an.load(path).predict(x_test) == model.predict(x_test)).all()}")
 
 session = onnxruntime.InferenceSession(model.export_onnx(folder / "digits.onnx"))
 answers = session.run(None, {"input": x_test})[0].argmax(axis=1)

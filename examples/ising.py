@@ -18,7 +18,7 @@ model = an.IsingNetworkClassifier(
     rule=DeepStateRule(reads=4, margin=60.0),  # every wrong state that is not 60 above the right one is pushed up
     epochs=60,
     random_state=0,
-    checkpoint=Path("runs/ising.npz"),  # interrupt it, start it again: it goes on, to the same network
+    checkpoint=Path("runs/ising"),  # interrupt it, start it again: it goes on, to the same network
     progress=lambda record: print(f"epoch {record.epoch}: {record.wrong:.1%} of the images had wrong deep states"),
 )
 model.fit(x, split.y_train)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 import annealnet as an
-from annealnet.estimators import Floats, NetworkClassifier, all_or_nothing
+from annealnet.estimators import NetworkClassifier, all_or_nothing
+from annealnet.preparation import Labels, Preparation, ScaledCoding
 
 ESTIMATORS: dict[str, Callable[[], NetworkClassifier]] = {
     "binary": lambda: an.BinaryNetworkClassifier(hidden=(8,), random_state=0),
@@ -20,15 +22,23 @@ ESTIMATORS: dict[str, Callable[[], NetworkClassifier]] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Means:
+    job: ClassVar[str] = "means"
+    means: np.ndarray
+
+    def scores(self, inputs: np.ndarray) -> np.ndarray:
+        return np.asarray(-((inputs[:, None] - self.means) ** 2).sum(2))
+
+
 class NearestMean(NetworkClassifier):
     @all_or_nothing
     def fit(self, X: Any, y: Any) -> NearestMean:
         x, codes = self._checked(X, y)
-        self.means_ = np.stack([x[codes == c].mean(0) for c in range(len(self.classes_))])
+        self.preparation_ = Preparation(ScaledCoding.fit(x, rms=1.0), Labels(self.classes_))
+        inputs = self.preparation_.inputs(x)
+        self._deploy(Means(np.stack([inputs[codes == c].mean(0) for c in range(len(self.classes_))])))
         return self
-
-    def _scores(self, x: Floats) -> Floats:
-        return np.asarray(-((x[:, None] - self.means_) ** 2).sum(2))
 
 
 def test_it_is_a_scikit_learn_estimator() -> None:

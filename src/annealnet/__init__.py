@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from annealnet import binary, compression, datasets, energy, ising, report, samplers, selection
-    from annealnet.binary.classifier import BinaryNetworkClassifier
-    from annealnet.compression import Budget, Classification, CompressionPlan, Regression, compress, load, quantize
+    from annealnet.binary.estimator import BinaryNetworkClassifier
+    from annealnet.compression import Budget, Classification, CompressionPlan, Regression, compress, quantize
     from annealnet.ising import IsingNetworkClassifier
+    from annealnet.loading import load
     from annealnet.selection import NeuronSelectionClassifier
 
     __version__: str
@@ -49,7 +50,7 @@ __all__ = [
 
 _ROOMS = frozenset({"binary", "compression", "datasets", "energy", "ising", "report", "samplers", "selection"})
 _HOMES = {
-    "BinaryNetworkClassifier": "annealnet.binary.classifier",
+    "BinaryNetworkClassifier": "annealnet.binary.estimator",
     "Budget": "annealnet.compression",
     "Classification": "annealnet.compression",
     "CompressionPlan": "annealnet.compression",
@@ -57,7 +58,7 @@ _HOMES = {
     "NeuronSelectionClassifier": "annealnet.selection",
     "Regression": "annealnet.compression",
     "compress": "annealnet.compression",
-    "load": "annealnet.compression",
+    "load": "annealnet.loading",
     "quantize": "annealnet.compression",
 }
 

@@ -1,24 +1,108 @@
-"""PyTorch modules as ONNX files with a free batch dimension."""
+"""PyTorch modules as ONNX files with a free batch dimension: captured, cleaned, written whole, run."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
+import logging
 import warnings
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, export, nn, onnx
+import torch
+from torch import Tensor, nn
 
 from annealnet.files import replacing
 
-__all__ = ["export_module_onnx"]
+__all__ = ["OPSET", "captured", "export_module_onnx", "onnx_session", "optional", "write_model"]
+
+#: The first opset with 4-bit integers.
+OPSET = 21
+
+
+def optional(module: str) -> Any:
+    """Imports a module of the ``onnx`` extra, which is not installed with annealnet itself.
+
+    Raises:
+        ImportError: when it is not there, with the command that installs it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{module} is needed for ONNX files: pip install 'annealnet[onnx]'") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress, and reports missing optional packages on every call."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def captured(model: nn.Module, example: Tensor) -> Any:
+    """An ``onnx.ModelProto`` of a module in evaluation mode: input ``input``, output ``output``, a free batch.
+
+    Args:
+        model: any module that ``torch.export`` can capture; not changed.
+        example: a batch of inputs ``(samples, …)``.
+
+    Raises:
+        ImportError: when the packages of ``annealnet[onnx]`` are missing.
+        ValueError: when the module cannot be captured.
+    """
+    for module in ("onnx", "onnxscript"):
+        optional(module)
+    twin = copy.deepcopy(model).eval()
+    # a batch of one would be taken for a constant
+    batch = torch.cat([example[:1], example[:1]]).detach()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                twin, (batch,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                input_names=["input"], output_names=["output"], opset_version=OPSET, verbose=False,
+            )  # fmt: skip
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"model={type(model).__name__} cannot be exported to ONNX with a dynamic batch ({reason}): its forward "
+            "must not depend on values or fix the number of samples"
+        ) from error
+    assert program is not None
+    return _cleaned(program.model_proto)
+
+
+def _cleaned(model: Any) -> Any:
+    """Without what the exporter notes for every node, where in the source it came from: bytes, and paths of this machine."""
+    for entry in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        entry.ClearField("metadata_props")
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    return model
+
+
+def write_model(model: Any, path: str | Path) -> Path:
+    """Writes an ``onnx.ModelProto`` to a temporary name, then to ``path``."""
+    with replacing(path) as draft:
+        optional("onnx").save_model(model, str(draft))
+    return Path(path)
 
 
 def export_module_onnx(module: nn.Module, example: Tensor, path: str | Path) -> Path:
-    """Writes a module of one input and one output as ONNX (opset 18), under a temporary name first.
+    """Writes a module of one input and one output as a float32 ONNX model.
 
     Args:
-        module: in evaluation mode.
+        module: as for :func:`captured`.
         example: an input ``(batch, …)``; the batch dimension stays free.
         path: file to write.
 
@@ -27,25 +111,30 @@ def export_module_onnx(module: nn.Module, example: Tensor, path: str | Path) -> 
 
     Raises:
         ImportError: when the packages of ``annealnet[onnx]`` are missing.
+        ValueError: when the module cannot be captured.
 
     Example:
-        >>> import tempfile, torch, onnxruntime
-        >>> file = export_module_onnx(nn.Linear(3, 2).eval(), torch.zeros(2, 3), Path(tempfile.mkdtemp()) / "m.onnx")
-        >>> onnxruntime.InferenceSession(file).run(None, {"input": torch.ones(5, 3).numpy()})[0].shape
+        >>> import tempfile
+        >>> file = export_module_onnx(nn.Linear(3, 2), torch.zeros(1, 3), Path(tempfile.mkdtemp()) / "m.onnx")
+        >>> onnx_session(file).run(None, {"input": torch.ones(5, 3).numpy()})[0].shape
         (5, 2)
     """
-    try:
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ImportError("the export needs onnx and onnxscript: pip install annealnet[onnx]") from error
-    batch = export.Dim("batch", min=1)
-    doubled = (
-        example if len(example) > 1 else example.repeat(2, *[1] * (example.dim() - 1))
-    )  # one sample fixes the dimension
-    with replacing(path) as draft, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        onnx.export(
-            module.eval(), (doubled,), draft, input_names=["input"], output_names=["output"], opset_version=18,
-            dynamic_shapes=({0: batch},), dynamo=True, external_data=False,
-        )  # fmt: skip
-    return Path(path)
+    return write_model(captured(module, example), path)
+
+
+def onnx_session(path: str | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU.
+
+    Where only weights are quantised they are dequantised once, when the session is made, not in every run.
+
+    Args:
+        path: an ONNX file.
+        threads: for the operators' inner loops.
+    """
+    onnx, onnxruntime = optional("onnx"), optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path)).graph.node):
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

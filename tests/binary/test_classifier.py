@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import dimod
 import numpy as np
 import onnxruntime
 import pytest
@@ -13,12 +14,13 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import annealnet as an
-from annealnet.binary import Architecture, BinaryNetwork, one_per_class, single_output
-from annealnet.binary.formulations import Lean, Published
-from annealnet.binary.reference import least_errors
-from annealnet.binary.rounds import best_of, dropout_rounds, vote_over_batches
-from annealnet.binary.straight_through import train_straight_through
+from annealnet.binary import Architecture, one_per_class, single_output
+from annealnet.binary.baselines.reference import least_errors
+from annealnet.binary.baselines.straight_through import train_straight_through
+from annealnet.binary.formulation import Lean, Published
+from annealnet.binary.search.rounds import best_of, dropout_rounds, vote_over_batches
 from annealnet.datasets import digits
+from annealnet.preparation import RealCoding
 from annealnet.samplers import AnnealingSampler, RecombinationSampler
 
 
@@ -41,10 +43,10 @@ def test_digits_are_learned_and_deployed_everywhere(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.to_module()(torch.from_numpy(x_test)).detach().numpy(), scores)
     session = onnxruntime.InferenceSession(model.export_onnx(tmp_path / "m.onnx"))
     np.testing.assert_array_equal(session.run(None, {"input": x_test})[0], scores)
-    model.save(tmp_path / "m.anb")
-    again = BinaryNetwork.load(tmp_path / "m.anb")
-    assert (again.predict(model.coding_.encode(x_test)) == model.predict(x_test)).all()
-    assert (tmp_path / "m.anb").stat().st_size < 64 * 64 / 8 + 64 * 10 / 8 + 2 * 64 + 40
+    path = model.save(tmp_path / "m.anb")
+    np.testing.assert_array_equal(an.load(path).decision_function(x_test), scores)
+    weights, biases, columns, header = 64 * 64 / 8 + 64 * 10 / 8, 2 * 64, 2 * 64, 400
+    assert path.stat().st_size == model.num_bytes_ < weights + biases + columns + header
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,8 @@ def test_an_interrupted_fit_keeps_the_batches_already_paid_for() -> None:
     x = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=float)
     y = (x.sum(axis=1) > 1).astype(int)
     model = an.BinaryNetworkClassifier((1,), sampler=Stopping(), inputs="binary", bias=False, batch_size=4, random_state=0)
-    model.fit(x, y)
+    with pytest.warns(RuntimeWarning, match="interrupted: the best so far is kept"):
+        model.fit(x, y)
     assert not model.complete_
     assert model.score(x, y) > 0.5
 
@@ -146,10 +149,35 @@ def test_dropout_rounds_never_lose_what_they_have() -> None:
 
 def test_straight_through_learns_the_same_networks() -> None:
     x, y, x_test, y_test = digits_data()
-    coding = an.binary.RealCoding.fit(x)
+    coding = RealCoding.fit(x)
     shape = Architecture((64, 32, 10), bias=True)
     network = train_straight_through(shape, one_per_class(10), coding.encode(x), y, 0, epochs=20)
     assert (network.predict(coding.encode(x_test)) == y_test).mean() > 0.75
+
+
+class Hybrid(AnnealingSampler):
+    """Says how many variables it takes, as D-Wave's hybrid solvers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.properties = {"maximum_number_of_variables": 30}
+
+
+class Device(AnnealingSampler, dimod.Structured):
+    """Has qubits with names, as devices do."""
+
+    nodelist: ClassVar = list(range(30))
+    edgelist: ClassVar = [(a, b) for b in range(30) for a in range(b)]
+
+
+@pytest.mark.parametrize("sampler", [Hybrid(), Device()], ids=lambda sampler: type(sampler).__name__)
+def test_what_a_sampler_says_it_takes_is_asked_for(sampler: Any) -> None:
+    x = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)], dtype=float)
+    model = an.BinaryNetworkClassifier((2,), sampler=sampler, inputs="binary", bias=False, batch_size=8, random_state=0)
+    with pytest.raises(
+        ValueError, match=r"needs \d+ bits for batches of 8 samples, the sampler takes 30: batch_size=\d+ takes"
+    ):
+        model.fit(x, (x.sum(axis=1) > 1).astype(int))
 
 
 X = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, 0.0]])

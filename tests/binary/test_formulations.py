@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.binary import Architecture, BinaryNetwork, one_per_class, single_output
-from annealnet.binary.formulations import FORMULATIONS, Formulation, Lean, Published, output_targets
+from annealnet.binary.formulation import FORMULATIONS, Formulation, Lean, Published, output_targets
 from annealnet.samplers import ExactSampler
 
 BOTH = list(FORMULATIONS.values())

@@ -9,10 +9,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annealnet.binary import Architecture, BinaryNetwork, NativeTraining, one_per_class, random_codes, single_output
-from annealnet.binary.flat import flatten, new_state
-from annealnet.binary.kernels import anneal, rebuild_all
-from annealnet.binary.losses import total_loss
+from annealnet.binary import (
+    Architecture,
+    BinaryNetwork,
+    NativeTraining,
+    default_scale,
+    one_per_class,
+    random_codes,
+    single_output,
+)
+from annealnet.binary.search.flat import flatten, new_state
+from annealnet.binary.search.kernels import anneal, rebuild_all
+from annealnet.binary.search.losses import (
+    exponentials,
+    hard_groups,
+    hard_input_change,
+    soft_changes,
+    soft_groups,
+    soft_input_change,
+    soft_steps,
+    stepped_changes,
+    total_loss,
+)
+from annealnet.datasets import digits
+from annealnet.preparation import RealCoding
 from annealnet.samplers.kernels.random import streams
 
 
@@ -135,7 +155,8 @@ def test_an_interruption_keeps_the_best_so_far() -> None:
         if share > 0:
             raise KeyboardInterrupt
 
-    found = NativeTraining(sweeps=10_000).train(Architecture((9, 4, 1)), single_output(), x, y, 0, progress=stop)
+    with pytest.warns(RuntimeWarning, match="interrupted: the best so far is kept"):
+        found = NativeTraining(sweeps=10_000).train(Architecture((9, 4, 1)), single_output(), x, y, 0, progress=stop)
     assert not found.complete
     assert found.errors == found.network.errors(x, y) < 25
 
@@ -150,6 +171,76 @@ def test_mini_batches_are_judged_on_all_samples() -> None:
     assert found.loss == pytest.approx(cross_entropy(scores, y, 0.8 / 30**0.5), rel=1e-6)
     everything = NativeTraining(sweeps=100, reads=1).train(shape, codes, x, y, 0)
     assert found.errors <= everything.errors + 15
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 999), st.sampled_from([0.01, 0.3, 3.0, 40.0]), st.sampled_from([2, 300, 30_000]))
+def test_changes_of_the_loss_are_exact_however_far_scores_lie_apart(seed: int, scale: float, reach: int) -> None:
+    """Exponentials of such scores are 0 or infinite in float32, whose quotients were a ZeroDivisionError."""
+    rng = np.random.default_rng(seed)
+    samples, classes = 17, 4
+    t = rng.integers(-reach, reach + 1, (classes, samples)).astype(np.int32)
+    y, f = rng.integers(0, classes, samples), rng.choice(np.array([-1, 1], np.int8), samples)
+    code = rng.integers(-1, 2, classes).astype(np.int8)
+    v = rng.integers(-3, 4, classes).astype(np.int32)
+    row = rng.integers(-127, 128, samples).astype(np.int8)
+    weight = np.int8(rng.choice([-1, 1]))
+    e, work = np.empty((classes, samples), np.float32), np.empty((8, samples), np.float32)
+    exponentials(t, scale, e)
+    if seed % 2:  # as steps may leave them
+        e[:, ::3] = rng.choice(np.array([0.0, np.inf, 1e-30, 1e30], np.float32))
+
+    def change(steps: np.ndarray) -> np.ndarray:
+        def losses(scores: np.ndarray) -> np.ndarray:
+            return np.array([cross_entropy(column[None], y[s : s + 1], scale) for s, column in enumerate(scores.T)])
+
+        return losses(t.astype(float) + steps) - losses(t.astype(float))
+
+    def close(found: np.ndarray, expected: np.ndarray) -> None:
+        np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5 * max(1.0, np.abs(expected).max()))
+
+    d, up, down = np.empty((3, samples), np.float32)
+    soft_changes(t, e, f, y, v, scale, work, d)
+    close(d, change(-2.0 * f * v[:, None]))
+    steps = np.ascontiguousarray(-2 * f * v[:, None] * rng.integers(0, 40, samples), dtype=np.int32)
+    stepped_changes(t, e, y, steps, scale, work, d)
+    close(d, change(steps))
+    soft_steps(t, e, y, code, scale, work, up, down)
+    close(up, change(np.repeat(2.0 * code[:, None], samples, axis=1)))
+    close(down, change(np.repeat(-2.0 * code[:, None], samples, axis=1)))
+    widest = 256 if 256 * scale <= 20 else -1
+    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
+    soft_groups(t, e, y, code, scale, work, work[4:])
+    found = soft_input_change(t, work[4:], y, code, row, weight, scale, table, work)
+    expected = change(-2.0 * weight * row * code[:, None])
+    assert found == pytest.approx(expected.sum(), rel=1e-3, abs=1e-3 * max(1.0, np.abs(expected).sum()))
+    leads = np.empty((4, samples), np.int64)
+    hard_groups(t, y, code, leads)
+    then = t - 2 * weight * row.astype(np.int32) * code[:, None]
+    wrong = int((then.argmax(axis=0) != y).sum()) - int((t.argmax(axis=0) != y).sum())
+    assert hard_input_change(classes, leads, y, code, row, weight) == wrong
+
+
+@pytest.mark.parametrize("sizes", [(6, 3), (6, 4, 3), (6, 4, 4, 3)])
+@pytest.mark.parametrize("scale", [5.0, 500.0])
+def test_training_with_scores_beyond_float32_ends_well(sizes: tuple[int, ...], scale: float) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.integers(-127, 128, (40, 6)).astype(np.int8)
+    y = x[:, :3].argmax(axis=1)
+    codes = one_per_class(3)
+    found = NativeTraining(sweeps=20, scale=scale).train(Architecture(sizes, bias=True), codes, x, y, 0)
+    assert found.loss == pytest.approx(cross_entropy(found.network.scores(x).astype(float), y, scale), rel=1e-6, abs=1e-6)
+    assert found.errors == found.network.errors(x, y)
+
+
+def test_networks_without_hidden_layers_learn_in_their_own_scale() -> None:
+    """Scores count the inputs' size: the softmax of plain sums of whole numbers would be a step."""
+    split = digits(seed=0).flat
+    coding = RealCoding.fit(split.x_train)
+    x, shape = coding.encode(split.x_train), Architecture((64, 10))
+    assert default_scale(shape, one_per_class(10), 400.0) == pytest.approx(default_scale(shape, one_per_class(10)) / 20)
+    found = NativeTraining(sweeps=60, reads=1).train(shape, one_per_class(10), x, split.y_train, 0)
+    assert (found.network.predict(coding.encode(split.x_test)) == split.y_test).mean() > 0.85
 
 
 def test_the_loss_kernel_is_the_definition() -> None:

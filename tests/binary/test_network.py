@@ -11,18 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annealnet.artifact import SmallNetwork
 from annealnet.binary import (
     Architecture,
     BinaryNetwork,
-    PackedNetwork,
-    RealCoding,
-    SignCoding,
-    ThermometerCoding,
     one_per_class,
     random_codes,
     single_output,
 )
-from annealnet.binary.module import export_onnx, to_module
+from annealnet.binary.deploy import DeployedBinary, to_module
+from annealnet.preparation import Labels, Preparation, RealCoding, SignCoding, ThermometerCoding
 
 
 def a_network(sizes: tuple[int, ...], skips: bool, bias: bool, seed: int) -> BinaryNetwork:
@@ -33,6 +31,16 @@ def a_network(sizes: tuple[int, ...], skips: bool, bias: bool, seed: int) -> Bin
     rng = np.random.default_rng(seed)
     w = rng.choice(np.array([-1, 1], dtype=np.int8), shape.num_weights)
     return BinaryNetwork.from_flat(shape, codes, w, rng.integers(-9, 10, shape.num_biases).astype(np.int16))
+
+
+def plain_scores(network: BinaryNetwork, x: np.ndarray) -> np.ndarray:
+    """The definition: f_l = sign(W_l f + b_l) of what layer l reads, scores C · (W_L f)."""
+    shape, layers = network.shape, [x.astype(np.int64)]
+    for m, w in enumerate(network.weights, start=1):
+        z = np.concatenate([layers[k] for k in shape.sources(m)], axis=1) @ w.T.astype(np.int64)
+        if m < shape.depth:
+            layers.append(np.where(z + (network.biases[m - 1] if network.biases else 0) > 0, 1, -1))
+    return z @ network.codes.T.astype(np.int64)
 
 
 networks = st.builds(
@@ -48,37 +56,21 @@ def test_packed_and_plain_scores_are_equal(network: BinaryNetwork, whole: bool) 
     width = network.shape.sizes[0]
     x = rng.integers(-128, 128, (7, width)) if whole else rng.choice([-1, 1], (7, width))
     x = x.astype(np.int8)
-    np.testing.assert_array_equal(PackedNetwork(network, whole_inputs=whole).scores(x), network.scores(x))
+    np.testing.assert_array_equal(network.packed(whole_inputs=whole).scores(x), plain_scores(network, x))
+    np.testing.assert_array_equal(network.scores(x), plain_scores(network, x))
+    y = rng.integers(0, len(network.codes), 7)
+    assert network.errors(x, y) == (plain_scores(network, x).argmax(axis=1) != y).sum()
 
 
 @settings(max_examples=30, deadline=None)
 @given(networks)
-def test_a_file_holds_the_same_network(network: BinaryNetwork) -> None:
-    again = BinaryNetwork.from_bytes(network.to_bytes())
+def test_the_parts_of_a_file_hold_the_same_network(network: BinaryNetwork) -> None:
+    coding, labels = SignCoding(np.zeros(network.shape.sizes[0], np.float32)), Labels(np.arange(len(network.codes)))
+    again = DeployedBinary.from_parts(DeployedBinary(network, whole=False).to_parts(), Preparation(coding, labels)).network
     assert again.shape == network.shape
     np.testing.assert_array_equal(again.flat_weights, network.flat_weights)
     np.testing.assert_array_equal(again.flat_biases, network.flat_biases)
     np.testing.assert_array_equal(again.codes, network.codes)
-
-
-def test_a_64_256_10_network_takes_2_4_kilobytes(tmp_path: Path) -> None:
-    network = BinaryNetwork.random(Architecture((64, 256, 10)), one_per_class(10), seed=0)
-    path = network.save(tmp_path / "new" / "network.anb")
-    assert path.stat().st_size == network.num_bytes
-    assert 64 * 256 / 8 + 256 * 10 / 8 <= network.num_bytes < 2450
-    assert (BinaryNetwork.load(path).flat_weights == network.flat_weights).all()
-
-
-def test_damaged_files_are_refused(tmp_path: Path) -> None:
-    content = bytearray(BinaryNetwork.random(Architecture((9, 2)), one_per_class(2), 0).to_bytes())
-    with pytest.raises(ValueError, match="cut off or damaged"):
-        BinaryNetwork.from_bytes(bytes(content[:-1]))
-    content[-6] ^= 1
-    with pytest.raises(ValueError, match="cut off or damaged"):
-        BinaryNetwork.from_bytes(bytes(content))
-    (tmp_path / "x").write_bytes(b"something else")
-    with pytest.raises(ValueError, match="is no binary network"):
-        BinaryNetwork.load(tmp_path / "x")
 
 
 @settings(max_examples=10, deadline=None)
@@ -86,23 +78,20 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
 def test_the_torch_module_gives_the_same_scores(network: BinaryNetwork) -> None:
     x = np.random.default_rng(2).integers(-127, 128, (5, network.shape.sizes[0])).astype(np.int8)
     found = to_module(network)(torch.from_numpy(x.astype(np.float32)))
-    np.testing.assert_array_equal(found.numpy(), network.scores(x))
+    np.testing.assert_array_equal(found.numpy(), plain_scores(network, x))
 
 
-@pytest.mark.parametrize("kind", [None, RealCoding, ThermometerCoding, SignCoding])
-def test_onnx_runtime_gives_the_same_scores(tmp_path: Path, kind: type | None) -> None:
+@pytest.mark.parametrize("kind", [RealCoding, ThermometerCoding, SignCoding])
+def test_onnx_runtime_gives_the_same_scores(tmp_path: Path, kind: type) -> None:
     rng = np.random.default_rng(3)
-    x = rng.normal(size=(40, 6)).astype(np.float32)
+    x = (rng.normal(size=(40, 6)) * 10.0 ** np.arange(-3, 3)).astype(np.float32)
     if kind is SignCoding:
         x = np.sign(x)
-    coding = None if kind is None else kind.fit(x, 3)
-    width = 6 if coding is None else coding.width
-    network = a_network((width, 5, 7, 3), skips=True, bias=True, seed=2)
-    path = export_onnx(network, tmp_path / "n.onnx", coding)
-    inputs = np.sign(x) if coding is None else x
-    found = onnxruntime.InferenceSession(path).run(None, {"input": inputs})[0]
-    encoded = inputs.astype(np.int8) if coding is None else coding.encode(x)
-    np.testing.assert_array_equal(found, network.scores(encoded))
+    coding = kind.fit(x)
+    network = a_network((coding.width, 5, 7, 3), skips=True, bias=True, seed=2)
+    small = SmallNetwork(Preparation(coding, Labels(np.arange(3))), DeployedBinary(network, coding.whole))
+    found = onnxruntime.InferenceSession(small.export_onnx(tmp_path / "n.onnx")).run(None, {"input": x})[0]
+    np.testing.assert_array_equal(found, plain_scores(network, coding.encode(x)))
 
 
 def test_ties_are_minus_one_and_the_first_class_wins() -> None:
@@ -125,24 +114,12 @@ def test_ties_are_minus_one_and_the_first_class_wins() -> None:
             "something else than",
         ),
         (lambda: BinaryNetwork(Architecture((1, 1)), (), (), single_output()), "weights have shapes"),
-        (lambda: PackedNetwork(a_network((3, 2), False, False, 0)).scores(np.zeros((1, 3))), "give int8 of shape"),
+        (lambda: a_network((3, 2), False, False, 0).packed().scores(np.zeros((1, 3))), "give int8 of shape"),
+        (lambda: a_network((3, 2), False, False, 0).scores(np.full((1, 3), 200)), "whole numbers from -128 to 127"),
+        (lambda: a_network((3, 2), False, False, 0).scores(np.full((1, 3), 0.5)), "whole numbers from -128 to 127"),
         (lambda: a_network((3, 2), False, False, 0).scores(np.zeros((1, 4))), r"give \(samples, 3\)"),
     ],
 )
 def test_bad_networks_are_refused(make: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()  # type: ignore[operator]
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 6), st.integers(1, 5), st.integers(0, 99))
-def test_codings_keep_their_promises(features: int, levels: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x = (rng.normal(size=(20, features)) * 10 ** rng.uniform(-3, 3)).astype(np.float32)
-    real = RealCoding.fit(x)
-    assert np.abs(real.encode(x).astype(int)).sum(axis=1).max() <= 24_000 + features
-    np.testing.assert_allclose(real.encode(x) / real.gain + real.mean, x, atol=0.51 / real.gain + 1e-3 * np.abs(x).max())
-    steps = ThermometerCoding.fit(x, levels)
-    coded = steps.encode(x).reshape(20, features, levels)
-    assert set(np.unique(coded)) <= {-1, 1}
-    assert (np.diff(coded, axis=2) <= 0).all()  # once below a threshold, below all higher ones

@@ -26,7 +26,7 @@ from annealnet.ising import (
     TrainingRule,
     deployed,
 )
-from annealnet.ising.layerwise import train_windows
+from annealnet.ising.search.layerwise import train_windows
 from annealnet.samplers import EnumeratedLayers, LayeredAnnealing, Schedule
 
 WARM = Schedule((0.7,))

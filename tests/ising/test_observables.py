@@ -8,8 +8,8 @@ import torch
 
 from annealnet.energy import DenseEnergy
 from annealnet.ising import IsingNetwork, Phases, Training, deployed
-from annealnet.ising.layerwise import signs_at, targets_at, train_windows, window_of
-from annealnet.ising.observables import (
+from annealnet.ising.search.layerwise import signs_at, targets_at, train_windows, window_of
+from annealnet.ising.search.observables import (
     distinct_minima,
     edwards_anderson,
     observe,

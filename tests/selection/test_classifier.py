@@ -8,12 +8,14 @@ import pytest
 import torch
 from sklearn.utils.estimator_checks import check_estimator
 
+import annealnet
 from annealnet.datasets import digits
+from annealnet.preparation import ScaledCoding
 from annealnet.samplers import AdiabaticSampler, QAOASampler
-from annealnet.selection import NeuronSelectionClassifier, RandomNetwork, load_masked
-from annealnet.selection.draws import normals, signs, words
-from annealnet.selection.edge_popup import EdgePopup, edge_popup
-from annealnet.selection.refining import _change, refine_masks
+from annealnet.selection import NeuronSelectionClassifier, RandomNetwork
+from annealnet.selection.baselines.edge_popup import EdgePopup, edge_popup
+from annealnet.selection.network.draws import normals, signs, words
+from annealnet.selection.search.refining import _change, refine_masks
 
 SCOPES = [
     {"select": "weights", "scope": "global"},
@@ -54,20 +56,17 @@ def test_every_scope_learns_and_is_the_same_after_saving_and_conversion(settings
     if "order" not in settings:  # ten bits hold no good network, however they are set
         assert model.score(data[2], data[3]) > (0.15 if settings["select"] == "neurons" else 0.25)  # chance is 0.1
     assert model.error_ == pytest.approx(1 - model.score(data[0], data[1]))
-    assert model.save(tmp_path / "net.bin") == tmp_path / "net.bin"
-    written = (tmp_path / "net.bin").stat().st_size
-    assert written == model.n_bytes_
-    assert written < 900 + network.mask_bits / 8 + 1
-    back, header = load_masked(tmp_path / "net.bin")
-    assert header["classes"] == list(range(10))
-    assert np.array_equal(back.scores(data[2]), network.scores(data[2]))
-    module = model.to_torch()
+    path, scores = model.save(tmp_path / "net.bin"), model.decision_function(data[2])
+    assert path.stat().st_size == model.num_bytes_ < 900 + network.mask_bits / 8 + 1
+    back = annealnet.load(path)
+    assert np.array_equal(back.predict(data[2]), model.predict(data[2]))
+    assert np.array_equal(back.decision_function(data[2]), scores)
+    module = model.to_module()
     with torch.no_grad():
         answers = module(torch.from_numpy(data[2])).numpy()
-    assert np.allclose(answers, network.scores(data[2]), atol=1e-3)
-    assert module[-1].in_features == len(network.alive()) <= network.network.layer_width(network.network.depth - 1)
-    again = fitted(data, **settings)
-    assert np.array_equal(again.network_.scores(data[2]), network.scores(data[2]))
+    assert np.allclose(answers, scores, atol=1e-3)
+    assert module[-1][-1].in_features == len(network.alive()) <= network.network.layer_width(network.network.depth - 1)
+    assert np.array_equal(fitted(data, **settings).decision_function(data[2]), scores)
 
 
 @pytest.mark.parametrize("settings", [{}, {"image_shape": (1, 8, 8), "width": 3}, {"scope": "layerwise", "depth": 2}])
@@ -77,7 +76,7 @@ def test_onnx_gives_the_same_answers(settings, data, tmp_path):
     model = fitted(data, **settings)
     session = runtime.InferenceSession(model.export_onnx(tmp_path / "net.onnx"))
     answers = session.run(None, {"input": data[2][:50]})[0]
-    assert np.allclose(answers, model.network_.scores(data[2][:50]), atol=1e-3)
+    assert np.allclose(answers, model.decision_function(data[2][:50]), atol=1e-3)
 
 
 def test_wider_networks_hold_better_subnetworks(data):
@@ -91,7 +90,7 @@ def test_annealing_on_the_loss_lowers_it_and_helps(data):
 
     def loss(model) -> float:
         targets = np.where(np.arange(10) == data[1][:, None], 1.0, -1.0)
-        return float(((model.network_.scores(data[0]) - targets) ** 2).sum(axis=1).mean())
+        return float(((model.decision_function(data[0]) - targets) ** 2).sum(axis=1).mean())
 
     assert loss(refined) < 0.7 * loss(plain)
     assert refined.score(data[2], data[3]) > plain.score(data[2], data[3])
@@ -170,14 +169,21 @@ def test_constant_labels_are_refused(data):
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda b: b"x" + b[1:], lambda b: b[:-3], lambda b: b[:4], lambda b: b[:12] + b"#" + b[13:]]
+    "damage",
+    [
+        lambda b: bytes([b[0] ^ 8]) + b[1:],
+        lambda b: b[:-3],
+        lambda b: b[:4],
+        lambda b: b[:12] + b"#" + b[13:],
+        lambda b: b[:-9] + b"####" + b[-5:],
+    ],
 )
 def test_damaged_files_are_refused(damage, data, tmp_path):
     file = tmp_path / "net.bin"
     fitted(data).save(file)
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(ValueError, match=r"net\.bin"):
-        load_masked(file)
+        annealnet.load(file)
 
 
 def test_draws_are_fixed_for_ever():
@@ -191,7 +197,8 @@ def test_draws_are_fixed_for_ever():
 
 def test_edge_popup_learns_and_keeps_its_share(data):
     network = RandomNetwork(0, 64, (48,), 10)
-    small = edge_popup(network, data[0], data[1], 0, EdgePopup(epochs=15))
-    assert (small.scores(data[2]).argmax(axis=1) == data[3]).mean() > 0.8
+    coding = ScaledCoding.fit(data[0], rms=1.0)
+    small = edge_popup(network, coding.encode(data[0]), data[1], 0, EdgePopup(epochs=15))
+    assert (small.scores(coding.encode(data[2])).argmax(axis=1) == data[3]).mean() > 0.8
     assert small.hidden[0].mean() == pytest.approx(0.5, abs=0.01)
     assert small.readout.mean() == pytest.approx(0.5, abs=0.01)

@@ -25,8 +25,8 @@ from annealnet.selection import (
     random_masks,
     walsh_coefficients,
 )
-from annealnet.selection.formulations import kept_count, with_count
-from annealnet.selection.solving import Effort, choose_gain, sample_masks
+from annealnet.selection.formulation.readout import kept_count, with_count
+from annealnet.selection.search.solving import Effort, choose_gain, sample_masks
 from annealnet.testing import conformance
 
 

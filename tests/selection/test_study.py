@@ -12,7 +12,14 @@ from annealnet.datasets import digits
 from annealnet.studies import STUDIES
 from annealnet.studies.demo_rows import ROWS
 from annealnet.studies.mnist import mnist_split
-from annealnet.studies.selection_tables import baseline_scores, grover_rows, locality_rows, selection_scores
+from annealnet.studies.selection_tables import (
+    LocalityRow,
+    baseline_scores,
+    grover_rows,
+    locality_rows,
+    selection_scores,
+)
+from annealnet.studies.whitaker2022 import conclusion
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,6 +62,22 @@ def test_locality_makes_the_machines_work_easier(splits):
         assert 0 < row.adiabatic <= 1
         assert 0.5 < row.quality <= 1 + 1e-9
         assert row.peak_entropy <= 4
+
+
+def test_the_conclusion_is_what_the_rows_say():
+    def row(bits, name, gates, entropy, accuracy):
+        return LocalityRow(bits, name, bits, 0, gates, 0, entropy, 0.0, 0.0, 0.0, accuracy, 0.0)
+
+    rows = {
+        (4, "global"): [row(4, "global", 7, 1.0, 0.1)],
+        (8, "global"): [row(8, "global", 100, 2.0, 0.7), row(8, "global", 300, 2.0, 0.8)],
+        (8, "adjacent, K = 1"): [row(8, "adjacent, K = 1", 50, 0.5, 0.9)],
+    }
+    said = conclusion({"neurons, global": [1.0, 90.0], "neurons, adjacent": [2.0, 95.5], "weights, global": [99.0]}, rows)
+    assert "Of 8 neurons" in said
+    assert "adjacent, K = 1: 25% of the gates, 25% of the peak entropy" in said
+    assert "accuracy of the optimum 90.0 % (global 75.0 %)" in said
+    assert "neurons, global 90.0 %; neurons, adjacent 95.5 %" in said
 
 
 def test_grover_is_counted_against_the_bound(splits):

@@ -1,20 +1,17 @@
 """Binary networks: weights ±1 and sign activations, trained by one energy (Sasdelli & Chin 2021) or in weight space."""
 
-from annealnet.binary.architecture import Architecture, one_per_class, random_codes, single_output
-from annealnet.binary.coding import RealCoding, SignCoding, ThermometerCoding
-from annealnet.binary.native import NativeTraining, Trained
-from annealnet.binary.network import BinaryNetwork
-from annealnet.binary.packed import PackedNetwork
+from annealnet.binary.network.architecture import Architecture, default_scale, one_per_class, random_codes, single_output
+from annealnet.binary.network.packed import PackedNetwork
+from annealnet.binary.network.signs import BinaryNetwork
+from annealnet.binary.search.native import NativeTraining, Trained
 
 __all__ = [
     "Architecture",
     "BinaryNetwork",
     "NativeTraining",
     "PackedNetwork",
-    "RealCoding",
-    "SignCoding",
-    "ThermometerCoding",
     "Trained",
+    "default_scale",
     "one_per_class",
     "random_codes",
     "single_output",

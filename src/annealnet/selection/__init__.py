@@ -4,14 +4,14 @@ A network's weights come from a seed and stay as they are; which of them are the
 state of an energy. A selected network is a file of a seed and packed bits.
 """
 
-from annealnet.selection.adjacent import AdjacentNK, adjacent_readout
-from annealnet.selection.baselines import greedy_backward, greedy_forward, random_masks
-from annealnet.selection.classifier import NeuronSelectionClassifier
-from annealnet.selection.formulations import ReadoutProblem, class_targets, ensemble_energy
-from annealnet.selection.masked import MaskedNetwork, load_masked
-from annealnet.selection.networks import RandomNetwork
-from annealnet.selection.reservoirs import EchoStateReservoir
-from annealnet.selection.walsh import WalshPolynomial, walsh_coefficients
+from annealnet.selection.baselines.greedy import greedy_backward, greedy_forward, random_masks
+from annealnet.selection.estimator import NeuronSelectionClassifier
+from annealnet.selection.formulation.adjacent import AdjacentNK, adjacent_readout
+from annealnet.selection.formulation.readout import ReadoutProblem, class_targets, ensemble_energy
+from annealnet.selection.formulation.walsh import WalshPolynomial, walsh_coefficients
+from annealnet.selection.network.masked import MaskedNetwork
+from annealnet.selection.network.random import RandomNetwork
+from annealnet.selection.network.reservoirs import EchoStateReservoir
 
 __all__ = [
     "AdjacentNK",
@@ -26,7 +26,6 @@ __all__ = [
     "ensemble_energy",
     "greedy_backward",
     "greedy_forward",
-    "load_masked",
     "random_masks",
     "walsh_coefficients",
 ]

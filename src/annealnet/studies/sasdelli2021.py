@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.binary import Architecture, NativeTraining, single_output
-from annealnet.binary.formulations import Lean, Published, TrainingEnergy
-from annealnet.binary.reference import least_errors
+from annealnet.binary.baselines.reference import least_errors
+from annealnet.binary.formulation import Lean, Published, TrainingEnergy
 from annealnet.datasets import read_csv
 from annealnet.report.study import Chart, Series, StudyReport, Table, write_study
 from annealnet.samplers import AnnealingSampler, RecombinationSampler

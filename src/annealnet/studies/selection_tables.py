@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from annealnet.artifact import SmallNetwork
 from annealnet.datasets import Split
 from annealnet.energy import Energy
+from annealnet.preparation import Labels, Preparation, ScaledCoding
 from annealnet.samplers import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.quantum import Landscape, count_resources, durr_hoyer_bound, layered_circuit
 from annealnet.selection import (
@@ -23,8 +25,9 @@ from annealnet.selection import (
     greedy_forward,
     random_masks,
 )
-from annealnet.selection.edge_popup import EdgePopup, edge_popup
-from annealnet.selection.solving import Effort, choose_gain, sample_masks
+from annealnet.selection.baselines.edge_popup import EdgePopup, edge_popup
+from annealnet.selection.deploy import DeployedSelection
+from annealnet.selection.search.solving import Effort, choose_gain, sample_masks
 
 __all__ = ["LocalityRow", "Score", "baseline_scores", "grover_rows", "locality_rows", "selection_scores"]
 
@@ -65,7 +68,7 @@ def selection_scores(method: str, splits: list[Split], **settings: Any) -> Score
         accuracies.append(float(model.score(data.x_test, data.y_test)))
         bits = np.concatenate([mask.ravel() for mask in model.network_.masks])
         kept.append(float(bits.mean()))
-        sizes.append(model.n_bytes_)
+        sizes.append(model.num_bytes_)
     return Score(method, tuple(accuracies), float(np.mean(kept)), float(np.mean(sizes)), float(np.mean(seconds)))
 
 
@@ -81,8 +84,8 @@ class _Readout:
     @classmethod
     def of(cls, data: Split, width: int, seed: int, ridge: float = 0.01) -> _Readout:
         network = RandomNetwork(seed, data.x_train.shape[1], (width,), len(np.unique(data.y_train)))
-        shift, scale = data.x_train.mean(), 1 / data.x_train.std()
-        train, test = (network.features((x - shift) * scale, 0) for x in (data.x_train, data.x_test))
+        coding = ScaledCoding.fit(data.x_train, rms=1.0)
+        train, test = (network.features(coding.encode(x), 0) for x in (data.x_train, data.x_test))
         problem = ReadoutProblem.of(train, class_targets(data.y_train, network.classes), ridge)
         return cls(network, train, test, problem)
 
@@ -133,9 +136,11 @@ def baseline_scores(width: int, splits: list[Split], epochs: int = 100) -> Itera
         return readout.accuracy(weights, readout.test, data.y_test), 1.0, 4.0 * weights.size
 
     def popup(seed: int, data: Split, readout: _Readout) -> tuple[float, float, float]:
-        small = edge_popup(readout.network, data.x_train, data.y_train, seed, EdgePopup(epochs=epochs))
-        accuracy = float((small.scores(data.x_test).argmax(axis=1) == data.y_test).mean())
-        return accuracy, 0.5, float(len(small.to_bytes()))
+        preparation = Preparation(ScaledCoding.fit(data.x_train, rms=1.0), Labels(np.unique(data.y_train)))
+        inputs = preparation.inputs(data.x_train)
+        found = edge_popup(readout.network, inputs, data.y_train, seed, EdgePopup(epochs=epochs))
+        small = SmallNetwork(preparation, DeployedSelection(found))
+        return float((small.predict(data.x_test) == data.y_test).mean()), 0.5, float(small.num_bytes)
 
     yield scored("random weight masks (best of 100)", random)
     yield scored("greedy forward, weight mask", greedy)

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from annealnet.datasets import subset
 from annealnet.ising import (
     Adam,
     DeepStateRule,
@@ -23,11 +22,11 @@ from annealnet.ising import (
     TrainingRule,
     deployed,
 )
-from annealnet.ising.layerwise import train_windows
-from annealnet.ising.observables import Observation, observe
+from annealnet.ising.search.layerwise import train_windows
+from annealnet.ising.search.observables import Observation, observe
 from annealnet.report.study import Chart, Series, Table
 from annealnet.samplers import BestOf, EnumeratedLayers, LayeredAnnealing, LayeredSampler, Schedule
-from annealnet.studies.mnist import read_mnist
+from annealnet.studies.mnist import mnist_few
 from annealnet.studies.zhang_scaling import fitted_exponent, prepared_digits
 
 __all__ = ["depth_parts", "expected_queries", "grover_parts", "protocol_parts", "transition_parts"]
@@ -139,10 +138,9 @@ def grover_parts(say: Say, hidden: tuple[int, ...] = (4, 6, 8, 10, 12)) -> tuple
     say("(d) Grover")
     counts: list[tuple[int, float, float]] = []
     for size in hidden:
-        network, (x, y, test, wanted) = prepared_digits(0, (size,))
+        _, (x, y, test, wanted) = prepared_digits(0, (size,))
         few = y < 2
         small = IsingNetwork.create((64, size), 2, spins_per_class=1, seed=0)
-        small = replace(small, centre=network.centre, scale=network.scale)
         state = Training(DeepStateRule(margin=2.0), epochs=1).run(small, x[few], y[few].astype(np.int64))
         images, labels = test[wanted < 2][:30], wanted[wanted < 2][:30].astype(np.int64)
         found = EnumeratedLayers().sample_layers(state.network.model(images), Schedule((1.0,)))
@@ -175,7 +173,6 @@ def grover_parts(say: Say, hidden: tuple[int, ...] = (4, 6, 8, 10, 12)) -> tuple
 def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
     """(e) 784-120-40, 1 000 training and 1 000 test images of MNIST's test part."""
     say("(e) Laydevant's protocol")
-    x, y = read_mnist(data)
     best = BestOf(LayeredAnnealing(), 10)
     rules: dict[str, tuple[TrainingRule, LayeredSampler | None, Descent, int, int]] = {
         "deep states": (DeepStateRule(4, 60.0), None, Descent(0.02, 0.005), 60, 8),
@@ -186,7 +183,7 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
     for name, (rule, sampler, optimiser, epochs, batch) in rules.items():
         found = []
         for seed in range(100, 100 + splits):  # settings were chosen on splits 0 to 4
-            a, b = subset(x, y, 2000, seed)
+            x, y, test, wanted = mnist_few(data, seed)
             began = time.perf_counter()
             model = IsingNetworkClassifier(
                 hidden=(120,),
@@ -196,10 +193,10 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
                 epochs=epochs,
                 batch_size=batch,
                 random_state=seed,
-            ).fit(a[:1000], b[:1000])
+            ).fit(x, y)
             seconds = time.perf_counter() - began
             anneals = model.history_[-1].anneals * (10 if sampler is not None else 1)
-            found.append((model.score_sampled(a[1000:], b[1000:]), model.score(a[1000:], b[1000:]), seconds, anneals))
+            found.append((model.score_sampled(test, wanted), model.score(test, wanted), seconds, anneals))
         sampled, direct, seconds, anneals = np.array(found).T
         accuracy = [f"{100 * v.mean():.1f} ± {100 * v.std():.1f}" for v in (sampled, direct)]
         rates = (f"{seconds.mean():.1f}", f"{(anneals / seconds).mean():,.0f}", f"{READ_SECONDS * anneals.mean():.1f}")

@@ -1,0 +1,1 @@
+"""What stands beside annealed ±1 networks: gradients, and the proven optimum."""

@@ -1,0 +1,374 @@
+"""Compiled losses of a binary network and their changes: cross-entropy of softmax(scale · t), or errors (scale 0).
+
+Arrays have the classes first and the samples contiguous: scores t ``(C, N)`` int32, and float32 e, which are in proportion
+to exp(scale · t) within each sample. Where exponents are beyond what products of float32 bear, losses are computed from t in
+float64, sample by sample.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = [
+    "chosen_sum",
+    "exponentials",
+    "hard_changes",
+    "hard_groups",
+    "hard_input_change",
+    "hard_steps",
+    "moved",
+    "renew",
+    "sample_change",
+    "soft_changes",
+    "soft_groups",
+    "soft_input_change",
+    "soft_steps",
+    "stepped_changes",
+    "sums",
+    "total_loss",
+    "wrong_answer",
+]
+
+#: Exponents that stay normal float32 numbers, those whose steps are safe beside that floor, and an e that is not.
+_DEEPEST, _SAFE, _TINY = 80.0, 20.0, np.float32(1e-25)
+_LN2 = np.float32(0.6931471805599453)
+#: ln(1+t) on [√½ − 1, √2 − 1], relative error below 2e-7 (minimax, from Cephes' logf).
+_P = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
+      -1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)  # fmt: skip
+
+
+@numba.njit(cache=True)
+def logarithms(values, bits, out):  # type: ignore[no-untyped-def]
+    """out = ln(values) for positive normal float32, vectorised; ``bits`` is the same memory seen as int32."""
+    for s in range(len(values)):
+        # the exponent is split off so that the mantissa lies in [√½, √2)
+        exponent = (bits[s] - 0x3F3504F3) >> 23
+        mantissa_bits = bits[s] - (exponent << 23)
+        out[s] = np.float32(exponent)
+        bits[s] = mantissa_bits
+    for s in range(len(values)):
+        t = values[s] - np.float32(1)
+        p = np.float32(_P[0])
+        for k in range(1, 9):
+            p = p * t + np.float32(_P[k])
+        square = t * t
+        out[s] = out[s] * _LN2 + (t - np.float32(0.5) * square + t * square * p)
+
+
+@numba.njit(cache=True)
+def renew(t, e, s, scale):  # type: ignore[no-untyped-def]
+    """e of sample s anew: exp(scale · (t − the sample's largest)), at least e⁻⁸⁰."""
+    most = t[0, s]
+    for c in range(1, len(t)):
+        most = max(most, t[c, s])
+    for c in range(len(t)):
+        e[c, s] = np.float32(np.exp(max(scale * (t[c, s] - most), -_DEEPEST)))
+
+
+@numba.njit(cache=True)
+def exponentials(t, scale, e):  # type: ignore[no-untyped-def]
+    """The same for all samples, from a table over whole numbers."""
+    classes, samples = t.shape
+    most = t[0].copy()
+    for c in range(1, classes):
+        for s in range(samples):
+            most[s] = max(most[s], t[c, s])
+    below = 0
+    for c in range(classes):
+        for s in range(samples):
+            below = max(below, most[s] - t[c, s])
+    last = min(below, int(_DEEPEST / scale) + 1)
+    table = np.exp(-np.minimum(np.arange(last + 1) * scale, _DEEPEST)).astype(np.float32)
+    for c in range(classes):
+        for s in range(samples):
+            e[c, s] = table[min(most[s] - t[c, s], last)]
+
+
+@numba.njit(cache=True)
+def moved(value):  # type: ignore[no-untyped-def]
+    """An exponential after a step; infinite where it has become so small or large that its sample is to be renewed."""
+    return value if _TINY < value < np.float32(1) / _TINY else np.float32(np.inf)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def sums(t, e, scale, total):  # type: ignore[no-untyped-def]
+    """total_s = Σ_c e_cs; samples whose e have drifted out of range are renewed before.
+
+    Only the proportions of a sample's e matter. Steps move them by products, which may leave float32; a sum between 1e-6 and
+    1e6 says that the largest is near 1, and those at the floor of e⁻⁸⁰ are nothing beside it.
+    """
+    classes, samples = e.shape
+    total[:] = 0
+    for c in range(classes):
+        for s in range(samples):
+            total[s] += e[c, s]
+    for s in range(samples):
+        if not (np.float32(1e-6) < total[s] < np.float32(1e6)):
+            renew(t, e, s, scale)
+            total[s] = 0
+            for c in range(classes):
+                total[s] += e[c, s]
+
+
+@numba.njit(cache=True)
+def wrong_answer(t, s, y):  # type: ignore[no-untyped-def]
+    """1 if sample s is answered wrongly: the first of the largest scores wins."""
+    for c in range(len(t)):
+        if t[c, s] > t[y, s] or (t[c, s] == t[y, s] and c < y):
+            return np.float32(1)
+    return np.float32(0)
+
+
+@numba.njit(cache=True)
+def total_loss(t, y, scale):  # type: ignore[no-untyped-def]
+    """Errors (scale 0), else the cross-entropy of softmax(scale · t), summed over the samples."""
+    found = 0.0
+    for s in range(len(y)):
+        if scale == 0:
+            found += wrong_answer(t, s, y[s])
+        else:
+            most = t[0, s]
+            for c in range(1, len(t)):
+                most = max(most, t[c, s])
+            part = 0.0
+            for c in range(len(t)):
+                part += np.exp(scale * (t[c, s] - most))
+            found += np.log(part) - scale * (t[y[s], s] - most)
+    return found
+
+
+@numba.njit(cache=True)
+def sample_change(t, s, y, steps, scale):  # type: ignore[no-untyped-def]
+    """Change of one sample's loss when its class scores change by ``steps``."""
+    if scale == 0:
+        wrong = np.float32(0)
+        for c in range(len(steps)):
+            lead = t[c, s] + steps[c] - t[y, s] - steps[y]
+            if lead > 0 or (lead == 0 and c < y):
+                wrong = np.float32(1)
+        return wrong - wrong_answer(t, s, y)
+    most, then = t[0, s], t[0, s] + steps[0]
+    for c in range(1, len(steps)):
+        most, then = max(most, t[c, s]), max(then, t[c, s] + steps[c])
+    before, after = 0.0, 0.0
+    for c in range(len(steps)):
+        before += np.exp(scale * (t[c, s] - most))
+        after += np.exp(scale * (t[c, s] + steps[c] - then))
+    return np.float32(np.log(after) - np.log(before) + scale * (then - most - steps[y]))
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def soft_changes(t, e, f, y, v, scale, work, d):  # type: ignore[no-untyped-def]
+    """d_s: change of the cross-entropy if class scores change by −2 f_s v_c."""
+    classes, samples = e.shape
+    if 2 * scale * np.abs(v).max() > _SAFE:
+        for s in range(samples):
+            d[s] = sample_change(t, s, y[s], -2 * np.int32(f[s]) * v, scale)
+        return
+    before, after = work[0], work[1]
+    sums(t, e, scale, before)
+    after[:] = 0
+    for c in range(classes):
+        up, down = np.float32(np.exp(2 * scale * v[c])), np.float32(np.exp(-2 * scale * v[c]))
+        for s in range(samples):
+            after[s] += e[c, s] * (down if f[s] > 0 else up)
+    for s in range(samples):
+        after[s] = after[s] / before[s]
+    logarithms(after, after.view(np.int32), d)
+    for s in range(samples):
+        d[s] += np.float32(2 * scale) * f[s] * v[y[s]]
+
+
+@numba.njit(cache=True)
+def hard_changes(t, f, y, v, d):  # type: ignore[no-untyped-def]
+    """d_s: change of the errors if class scores change by −2 f_s v_c."""
+    for s in range(len(y)):
+        right = t[y[s], s] - 2 * f[s] * v[y[s]]
+        wrong = np.float32(0)
+        for c in range(len(t)):
+            score = t[c, s] - 2 * f[s] * v[c]
+            if score > right or (score == right and c < y[s]):
+                wrong = np.float32(1)
+                break
+        d[s] = wrong - wrong_answer(t, s, y[s])
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def stepped_changes(t, e, y, steps, scale, work, d):  # type: ignore[no-untyped-def]
+    """d_s: change of the loss when class scores change by any whole numbers ``steps`` ``(C, N)``."""
+    classes, samples = steps.shape
+    if scale == 0:
+        change = np.empty(classes, dtype=np.int32)
+        for s in range(samples):
+            for c in range(classes):
+                change[c] = steps[c, s]
+            d[s] = sample_change(t, s, y[s], change, scale)
+        return
+    widest = int(_SAFE / scale)  # larger steps are not for float32
+    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
+    before, after, reach = work[0], work[1], work[3]
+    sums(t, e, scale, before)
+    after[:] = 0
+    reach[:] = 0
+    for c in range(classes):
+        for s in range(samples):
+            step = steps[c, s]
+            reach[s] = max(reach[s], np.float32(abs(step)))
+            after[s] += e[c, s] * table[min(max(step, -widest), widest) + widest]
+    for s in range(samples):
+        after[s] = after[s] / before[s]
+    logarithms(after, after.view(np.int32), d)
+    for s in range(samples):
+        if reach[s] > widest:
+            d[s] = sample_change(t, s, y[s], steps[:, s], scale)
+        else:
+            d[s] -= np.float32(scale * steps[y[s], s])
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def soft_steps(t, e, y, code, scale, work, up, down):  # type: ignore[no-untyped-def]
+    """Changes of the cross-entropy when an output's score rises or falls by 2."""
+    classes, samples = e.shape
+    before, after = work[0], work[1]
+    sums(t, e, scale, before)
+    for way in range(2):
+        size = np.float32(2 - 4 * way)
+        out = up if way == 0 else down
+        if 2 * scale > _SAFE:
+            steps = (2 - 4 * way) * code.astype(np.int32)
+            for s in range(samples):
+                out[s] = sample_change(t, s, y[s], steps, scale)
+            continue
+        after[:] = 0
+        for c in range(classes):
+            factor = np.float32(np.exp(scale * size * code[c]))
+            for s in range(samples):
+                after[s] += e[c, s] * factor
+        for s in range(samples):
+            after[s] = after[s] / before[s]
+        logarithms(after, after.view(np.int32), out)
+        for s in range(samples):
+            out[s] -= np.float32(scale) * size * code[y[s]]
+
+
+@numba.njit(cache=True)
+def hard_steps(t, y, code, up, down):  # type: ignore[no-untyped-def]
+    """Changes of the errors when an output's score rises or falls by 2."""
+    steps = np.empty(len(t), dtype=np.int32)
+    for s in range(len(y)):
+        for c in range(len(t)):
+            steps[c] = 2 * code[c]
+        up[s] = sample_change(t, s, y[s], steps, 0.0)
+        for c in range(len(t)):
+            steps[c] = -2 * code[c]
+        down[s] = sample_change(t, s, y[s], steps, 0.0)
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def chosen_sum(row, weight, up, down):  # type: ignore[no-untyped-def]
+    """Σ_s of ``up`` where −weight · row_s is positive, of ``down`` elsewhere."""
+    found = np.float32(0)
+    for s in range(len(row)):
+        found += up[s] if weight * row[s] < 0 else down[s]
+    return found
+
+
+@numba.njit(cache=True)
+def soft_groups(t, e, y, code, scale, work, groups):  # type: ignore[no-untyped-def]
+    """Each sample's chances of the classes that an output's score raises, lowers, and leaves, and its own class's code.
+
+    They are the rows of ``groups`` ``(4, N)``.
+    """
+    classes, samples = e.shape
+    total = work[0]
+    sums(t, e, scale, total)
+    groups[:] = 0
+    for s in range(samples):
+        groups[3, s] = code[y[s]]
+    for c in range(classes):
+        group = groups[0] if code[c] > 0 else groups[1] if code[c] < 0 else groups[2]
+        for s in range(samples):
+            group[s] += e[c, s]
+    for s in range(samples):
+        share = np.float32(1) / total[s]
+        groups[0, s] *= share
+        groups[1, s] *= share
+        groups[2, s] *= share
+
+
+@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
+def soft_input_change(t, groups, y, code, row, weight, scale, table, work):  # type: ignore[no-untyped-def]
+    """Change of the cross-entropy when a weight that carries whole numbers into an output flips.
+
+    The output's score moves by δ_s = −2 w x_s, and the loss by ln(P₊ e^{scale δ} + P₋ e^{−scale δ} + P₀) − scale δ c_y.
+
+    Args:
+        t, y, code, scale: of the samples and the output.
+        groups: of :func:`soft_groups`.
+        row: x, int8.
+        weight: w.
+        table: e^{scale k} for k = −256 … 256; empty where that is beyond float32.
+        work: four rows to write to.
+    """
+    samples = len(row)
+    found = np.float32(0)
+    if len(table) == 0:
+        steps = np.empty(len(t), dtype=np.int32)
+        for s in range(samples):
+            for c in range(len(t)):
+                steps[c] = -2 * weight * np.int32(row[s]) * code[c]
+            found += sample_change(t, s, y[s], steps, scale)
+        return found
+    after, logs = work[0], work[1]
+    raised, lowered, left, own = groups[0], groups[1], groups[2], groups[3]
+    twice = np.int32(-2) * np.int32(weight)
+    for s in range(samples):
+        after[s] = raised[s] * table[np.uint32(256 + twice * np.int32(row[s]))] + left[s]
+    if (code < 0).any():
+        for s in range(samples):
+            after[s] += lowered[s] * table[np.uint32(256 - twice * np.int32(row[s]))]
+    # products of four are within e^±80, and have one logarithm
+    quarter = samples // 4
+    for s in range(quarter):
+        after[s] *= after[quarter + s] * after[2 * quarter + s] * after[3 * quarter + s]
+    for s in range(samples - 4 * quarter):
+        after[quarter + s] = after[4 * quarter + s]
+    count = samples - 3 * quarter
+    logarithms(after[:count], after.view(np.int32)[:count], logs[:count])
+    for s in range(count):
+        found += logs[s]
+    slope = np.float32(-scale * twice)
+    for s in range(samples):
+        found += slope * row[s] * own[s]
+    return found
+
+
+@numba.njit(cache=True)
+def hard_groups(t, y, code, leads):  # type: ignore[no-untyped-def]
+    """The same for errors: ``leads`` ``(4, N)`` are the highest wrong class of each group, and the right one.
+
+    Scores become t C + (C − 1 − c), so that no two classes tie and the first of the largest wins.
+    """
+    classes, samples = t.shape
+    leads[:3] = -(1 << 60)
+    for c in range(classes):
+        group = 0 if code[c] > 0 else 1 if code[c] < 0 else 2
+        for s in range(samples):
+            key = np.int64(t[c, s]) * classes + classes - 1 - c
+            if c == y[s]:
+                leads[3, s] = key
+            elif key > leads[group, s]:
+                leads[group, s] = key
+
+
+@numba.njit(cache=True)
+def hard_input_change(classes, leads, y, code, row, weight):  # type: ignore[no-untyped-def]
+    """Change of the errors when a weight that carries whole numbers into an output flips."""
+    found = np.int64(0)
+    for s in range(len(row)):
+        step = np.int64(-2) * weight * row[s] * classes
+        before = max(leads[0, s], leads[1, s], leads[2, s]) > leads[3, s]
+        after = max(leads[0, s] + step, leads[1, s] - step, leads[2, s]) > leads[3, s] + step * code[y[s]]
+        found += np.int64(after) - np.int64(before)
+    return np.float32(found)

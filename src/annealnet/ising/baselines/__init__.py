@@ -1,0 +1,1 @@
+"""What stands beside annealer training: backpropagation of the same sign network."""

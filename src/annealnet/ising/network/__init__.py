@@ -1,0 +1,1 @@
+"""What is trained: layers of spins, and which of their couplings exist."""

@@ -1,0 +1,1 @@
+"""What stands beside a selection: greedy search, random masks, trained scores."""

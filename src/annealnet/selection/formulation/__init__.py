@@ -1,0 +1,1 @@
+"""Masks as energies: the readout's squared loss, windows of neighbours, expansions to an order."""

@@ -1,0 +1,1 @@
+"""From energies to masks: gains, layers, refinement on the loss itself."""
