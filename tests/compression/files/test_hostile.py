@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import random
 import resource
 import struct
@@ -252,6 +253,7 @@ def test_ten_thousand_damaged_files_give_value_errors_and_nothing_else(
     rng = random.Random(0)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(logging.getLogger("torch.__trace"), "disabled", True)  # tells of every operation, for nobody
     torch.manual_seed(0)
     layouts = [Grid(8), Grid(8, 2), Grid(8, None, symmetric=False)]
     folders = [save(tmp_path / str(i), dense(), torch.zeros(1, 3), grid) for i, grid in enumerate(layouts)]
