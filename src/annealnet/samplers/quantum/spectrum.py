@@ -30,7 +30,7 @@ def lowest_levels(landscape: Landscape, s: float, levels: int = 2, controls: Con
     Example:
         >>> from annealnet.energy import DenseEnergy
         >>> land = Landscape.of(DenseEnergy(np.zeros((2, 2)), np.array([1.0, 2.0])))
-        >>> lowest_levels(land, 0.0).round(9).tolist()
+        >>> (lowest_levels(land, 0.0).round(9) + 0.0).tolist()
         [-2.0, 0.0]
     """
     size = 1 << landscape.num_qubits
