@@ -304,7 +304,7 @@ def least_over_auxiliaries(model: ConstrainedEnergy) -> np.ndarray:
     bqm, n = model.to_bqm(), model.num_variables
     extra = [v for v in bqm.variables if v not in range(n)]
     assert len(extra) <= 9
-    assert all(isinstance(v, str) and v.startswith("aux") for v in extra)
+    assert extra == [f"aux{k}" for k in range(len(extra))]
     others = states_of(len(extra)) if extra else np.zeros((1, 0), dtype=np.uint8)
     found = []
     for x in states_of(n):

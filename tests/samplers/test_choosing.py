@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, Energy, FactoredEnergy, SparseEnergy
-from annealnet.samplers import AutoSampler, auto
+from annealnet.samplers import AutoSampler, TabuSampler, auto
 from annealnet.samplers.native import Task
 
 
@@ -132,13 +132,22 @@ def test_a_time_limit_holds_for_trials_winner_and_polish_together():
     assert max(told) <= 1.0
 
 
-def test_sweeps_end_the_work_before_a_time_limit_does():
-    """The polish as well: it once went on until the time was over."""
-    both, alone = (
-        AutoSampler().sample_energy(dense(300, 1), num_reads=2, num_sweeps=50, time_limit=limit, seed=0)
-        for limit in (20.0, None)
-    )
-    assert np.array_equal(both.record.sample, alone.record.sample)
+def test_the_polish_keeps_to_the_sweeps_and_to_the_time_that_is_left(monkeypatch):
+    """A fiftieth of the sweeps, also under a time limit; without sweeps the time says when to end."""
+    asked = []
+
+    class Noted(TabuSampler):
+        def sample_energy(self, energy, **parameters):
+            asked.append((parameters["num_sweeps"], parameters["time_limit"]))
+            return super().sample_energy(energy, **parameters)
+
+    monkeypatch.setattr(auto, "TabuSampler", Noted)
+    for sweeps, limit in ((100, None), (7, None), (100, 30.0), (None, 0.3)):
+        AutoSampler().sample_energy(dense(40, 1), num_reads=2, num_sweeps=sweeps, time_limit=limit, seed=0)
+    assert [sweeps for sweeps, _ in asked] == [2, 1, 2, None]
+    assert asked[0][1] is asked[1][1] is None
+    assert 20.0 < asked[2][1] <= 30.0
+    assert 0.003 <= asked[3][1] <= 0.1
 
 
 def test_sweeps_are_counted_for_the_trials_and_the_winner():
