@@ -87,8 +87,8 @@ class Target:
     interpreted: bool
 
 
-def changes(node: ast.AST) -> Iterator[Change]:
-    """What a node may become."""
+def changes(node: ast.AST, field: str) -> Iterator[Change]:
+    """What a node may become that stands at a field of its parent."""
     if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC and not isinstance(node.left, ast.List):
         yield "arithmetic", ast.BinOp(node.left, ARITHMETIC[type(node.op)](), node.right)
     elif isinstance(node, ast.AugAssign):
@@ -98,10 +98,8 @@ def changes(node: ast.AST) -> Iterator[Change]:
     elif isinstance(node, ast.Compare):
         for place, operator in enumerate(node.ops):
             for other in COMPARISONS[type(operator)]:
-                yield (
-                    "comparison",
-                    ast.Compare(node.left, [*node.ops[:place], other(), *node.ops[place + 1 :]], node.comparators),
-                )
+                operators = [*node.ops[:place], other(), *node.ops[place + 1 :]]
+                yield "comparison", ast.Compare(node.left, operators, node.comparators)
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
         yield "boolean" if isinstance(node.op, ast.Not) else "sign", node.operand
     elif isinstance(node, ast.BoolOp):
@@ -111,37 +109,44 @@ def changes(node: ast.AST) -> Iterator[Change]:
             yield "boolean", ast.Constant(not node.value)
         elif isinstance(node.value, (int, float)):
             yield from (("constant", ast.Constant(node.value + step)) for step in (1, -1))
-    elif isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
-        name = node.id if isinstance(node, ast.Name) else node.attr
-        if name in EXTREMES:
-            other = EXTREMES[name]
-            yield (
-                "extreme",
-                ast.Name(other, node.ctx) if isinstance(node, ast.Name) else ast.Attribute(node.value, other, node.ctx),
-            )
-    elif (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript)) or (
-        isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
-    ):
+    elif isinstance(node, ast.Name) and node.id in EXTREMES:
+        yield "extreme", ast.Name(EXTREMES[node.id], node.ctx)
+    elif isinstance(node, ast.Attribute) and node.attr in EXTREMES:
+        yield "extreme", ast.Attribute(node.value, EXTREMES[node.attr], node.ctx)
+    elif isinstance(node, ast.Assign | ast.Expr) and _in_place(node):
         yield "deletion", ast.Pass()
+    if field == "test" and isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)):
+        yield "boolean", ast.UnaryOp(ast.Not(), node)
+
+
+def _in_place(node: ast.Assign | ast.Expr) -> bool:
+    """Whether a statement changes something that is there: an entry, or what a call does."""
+    return isinstance(node.targets[0], ast.Subscript) if isinstance(node, ast.Assign) else isinstance(node.value, ast.Call)
+
+
+#: Fields and statements that hold no fact: types, decorators, defaults, errors and their messages.
+UNSEEN_FIELDS = {"annotation", "returns", "decorator_list", "defaults", "kw_defaults", "bases", "msg", "type_params"}
+UNSEEN_NODES = (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)
 
 
 def children(node: ast.AST) -> Iterator[tuple[str, int | None, ast.AST]]:
-    """The parts of a node that can be wrong: no docstrings, types, decorators, defaults, messages, settings."""
-    skipped: set[str] = {"annotation", "returns", "decorator_list", "defaults", "kw_defaults", "bases", "msg", "type_params"}
+    """The parts of a node that can be wrong, with field and index."""
     if isinstance(node, ast.keyword) and node.arg in SETTINGS:
         return
     for field, value in ast.iter_fields(node):
-        if field in skipped or (field == "value" and isinstance(node, ast.AnnAssign) and _constant(node.target)):
+        if field in UNSEEN_FIELDS:
             continue
         for index, part in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if isinstance(part, ast.AST) and not isinstance(
-                part, (ast.Raise, ast.Assert, ast.JoinedStr, ast.Import, ast.ImportFrom)
-            ):
-                if isinstance(node, ast.ClassDef) and isinstance(part, (ast.AnnAssign, ast.Assign)):
-                    continue  # a field's default is a choice, not a fact
-                if isinstance(part, ast.Assign) and _constant(part.targets[0]):
-                    continue  # and so is a module's constant
+            if isinstance(part, ast.AST) and not isinstance(part, UNSEEN_NODES) and not _chosen(node, part):
                 yield field, index, part
+
+
+def _chosen(parent: ast.AST, node: ast.AST) -> bool:
+    """Whether a statement is a choice and not a fact: a field's default, a module's constant."""
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)):
+        return False
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return isinstance(parent, ast.ClassDef) or (isinstance(parent, ast.Module) and all(map(_constant, targets)))
 
 
 def _constant(target: ast.AST) -> bool:
@@ -157,7 +162,7 @@ def mutants_of(module: str) -> list[Mutant]:
 
     def visit(parent: ast.AST) -> None:
         for field, index, node in children(parent):
-            for kind, instead in changes(node):
+            for kind, instead in changes(node, field):
                 line = getattr(node, "lineno", 0)
                 change = f"{ast.unparse(node)} → {ast.unparse(instead)}"
                 found.append(
@@ -178,11 +183,8 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         if name != self.name:
             return None
-        package = [str(Path(self.path).parent)] if self.path.endswith("__init__.py") else None
-        spec = importlib.machinery.ModuleSpec(name, self, origin=self.path, is_package=package is not None)
+        spec = importlib.machinery.ModuleSpec(name, self, origin=self.path)
         spec.has_location = True
-        if package:
-            spec.submodule_search_locations = package
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
@@ -201,7 +203,7 @@ class _FirstFailure:
 
 
 def _dotted(module: str) -> str:
-    return ".".join(["annealnet", *Path(module).with_suffix("").parts]).removesuffix(".__init__")
+    return ".".join(["annealnet", *Path(module).with_suffix("").parts])
 
 
 def preload(modules: Sequence[str]) -> None:

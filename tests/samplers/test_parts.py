@@ -256,7 +256,7 @@ def test_bits_of_codes():
 
 def test_beyond_enumeration_the_answer_is_the_best_found_and_the_bound_what_was_proven():
     ring = SparseEnergy(range(40), [(i + 1) % 40 for i in range(40)], np.full(40, 2.0), -np.ones(40))
-    answer = ExactSampler().sample_energy(ring, num_reads=3, time_limit=20.0, seed=0)
+    answer = ExactSampler().sample_energy(ring, num_reads=3, time_limit=5.0, seed=0)
     assert answer.first.energy == -20.0
     assert len(answer) == 3
     assert (np.diff(answer.record.energy) >= 0).all()

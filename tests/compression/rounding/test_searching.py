@@ -21,6 +21,7 @@ from annealnet.compression.rounding import (
     annealed,
     gram_rounding,
     layer_lattices,
+    settled_lattices,
 )
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.annealed import graduation
@@ -310,3 +311,18 @@ def test_stretches_and_rounds_have_limits():
         with pytest.raises(ValueError, match=word):
             AnnealedRounding(**arguments)
     AnnealedRounding(rounds=0, stretches=(1.0,))
+
+
+@pytest.mark.parametrize("grid", [Grid(3), Grid(3, group=2, symmetric=False)])
+def test_settled_lattices_stand_where_the_layer_was_rounded_to(grid):
+    rng = torch.Generator().manual_seed(0)
+    weight = torch.randn(6, 4, generator=rng)
+    grams = torch.stack([(x := torch.randn(9, 4, generator=rng)).T @ x for _ in range(3)])
+    rounded = NearestRounding(grid.group, grid.symmetric)(weight, grid.bits)
+    found = settled_lattices(weight, rounded, grams)
+    assert len(found) == 3
+    for number, (codes, lattice) in enumerate(found):
+        own = slice(2 * number, 2 * number + 2)
+        np.testing.assert_allclose(lattice.values(codes), dequantize(rounded)[own].numpy(), atol=1e-6)
+        assert np.array_equal(lattice.weights, weight[own].numpy())
+        assert np.array_equal(lattice.gram, grams[number].numpy())
