@@ -280,58 +280,70 @@ def without_equivalents(mutants: list[Mutant], allowed: list[dict[str, str]]) ->
     return kept, len(mutants) - len(kept)
 
 
-def time_limit(target: Target) -> float:
-    """Seconds that a mutant's tests may take: several times what they take on the module as it is.
+class Limits:
+    """Seconds that a mutant's tests may take: several times what they take on the module as it is, found out once."""
 
-    Raises:
-        ValueError: when they fail on the module as it is.
-    """
-    outcome, seconds = run(target, None, 600.0)
-    if outcome != "survived":
-        raise ValueError(f"{', '.join(target.tests)}: {outcome} without any mutant of {target.module}: mend the tests first")
-    return 10.0 + 4 * seconds
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[str, ...], bool], float] = {}
+
+    def of(self, target: Target) -> float:
+        """The limit of a target.
+
+        Raises:
+            ValueError: when its tests fail without any mutant.
+        """
+        key = target.tests, target.interpreted
+        if key not in self._known:
+            outcome, seconds = run(target, None, 600.0)
+            if outcome != "survived":
+                raise ValueError(f"{', '.join(target.tests)}: {outcome} with {target.module} as it is: mend the tests first")
+            self._known[key] = 10.0 + 4 * seconds
+        return self._known[key]
+
+
+def drawn(
+    targets: list[Target], equivalents: list[dict[str, str]], asked: argparse.Namespace
+) -> list[tuple[Target, Mutant]]:
+    """The mutants of some modules that are to be tried."""
+    pool: list[tuple[Target, Mutant]] = []
+    skipped = 0
+    for target in targets:
+        allowed = [entry for entry in equivalents if entry["module"] == target.module]
+        mutants, equivalent = without_equivalents(mutants_of(target.module), allowed)
+        pool += [(target, mutant) for mutant in mutants if asked.kind in (None, mutant.kind)]
+        skipped += equivalent
+    whole = len(pool)
+    if asked.sample is not None and asked.sample < whole:
+        pool = random.Random(asked.seed).sample(pool, asked.sample)
+    print(f"{targets[0].room}: {len(pool)} of {whole} mutants, {skipped} more are equivalent", flush=True)
+    return pool
 
 
 def generated(targets: list[Target], equivalents: list[dict[str, str]], asked: argparse.Namespace) -> int:
-    """Runs generated mutants of each room and prints what survived and how many were killed."""
-    survived = 0
-    for room in dict.fromkeys(target.room for target in targets):
-        pool: list[tuple[Target, Mutant]] = []
-        skipped = 0
-        for target in (target for target in targets if target.room == room):
-            allowed = [entry for entry in equivalents if entry["module"] == target.module]
-            mutants, equivalent = without_equivalents(mutants_of(target.module), allowed)
-            pool += [(target, mutant) for mutant in mutants if asked.kind in (None, mutant.kind)]
-            skipped += equivalent
-        whole = len(pool)
-        if asked.sample is not None and asked.sample < whole:
-            chosen = random.Random(asked.seed).sample(range(whole), asked.sample)
-            pool = [pool[place] for place in sorted(chosen)]
-        print(f"{room}: {len(pool)} of {whole} mutants, {skipped} more are equivalent", flush=True)
-        tried, killed = Counter[str](), Counter[str]()
-        limits: dict[Target, float] = {}
-        for target, mutant in pool:
-            if target not in limits:
-                limits[target] = time_limit(target)
-            outcome, seconds = run(target, mutant.compiled, limits[target], asked.verbose)
-            tried[mutant.kind] += 1
-            killed[mutant.kind] += outcome != "survived"
-            if asked.verbose or outcome == "survived":
-                print(
-                    f"  {outcome} {target.module}:{mutant.line} [{mutant.kind}] {mutant.change}  ({seconds:.1f} s)",
-                    flush=True,
-                )
-        for kind in sorted(tried):
-            print(f"  {kind:12} {killed[kind]:4} of {tried[kind]:4} killed")
-        total, dead = tried.total(), killed.total()
-        print(f"{room}: {dead} of {total} killed, {dead / max(1, total):.1%}", flush=True)
-        survived += total - dead
-    return int(survived > 0)
+    """Runs the mutants of one room and prints which survived and how many were killed; how many survived."""
+    tried, killed, limits = Counter[str](), Counter[str](), Limits()
+    end = time.perf_counter() + (asked.seconds or float("inf"))
+    for target, mutant in drawn(targets, equivalents, asked):
+        limit = limits.of(target)
+        if time.perf_counter() > end:
+            print("  … out of time", flush=True)
+            break
+        outcome, seconds = run(target, mutant.compiled, limit, asked.verbose)
+        tried[mutant.kind] += 1
+        killed[mutant.kind] += outcome != "survived"
+        if asked.verbose or outcome == "survived":
+            place = f"{target.module}:{mutant.line}"
+            print(f"  {outcome} {place} [{mutant.kind}] {mutant.change}  ({seconds:.1f} s)", flush=True)
+    for kind in sorted(tried):
+        print(f"  {kind:12} {killed[kind]:4} of {tried[kind]:4} killed")
+    total, dead = tried.total(), killed.total()
+    print(f"{targets[0].room}: {dead} of {total} killed, {dead / max(1, total):.1%}", flush=True)
+    return total - dead
 
 
 def named(targets: list[Target], entries: list[dict[str, str]], shown: bool) -> int:
-    """Runs the mutants that have a name; each must be killed."""
-    by_module = {target.module: target for target in targets}
+    """Runs the mutants that have a name; how many survived."""
+    by_module, limits = {target.module: target for target in targets}, Limits()
     survived = 0
     for entry in entries:
         if entry["module"] not in by_module:
@@ -339,10 +351,10 @@ def named(targets: list[Target], entries: list[dict[str, str]], shown: bool) -> 
         target = by_module[entry["module"]]
         code = partial(replaced, entry["module"], entry["old"], entry["new"])
         code()  # a passage that is gone is an error here, not a kill
-        outcome, seconds = run(target, code, time_limit(target), shown)
+        outcome, seconds = run(target, code, limits.of(target), shown)
         survived += outcome == "survived"
         print(f"{outcome}: {entry['name']} ({entry['module']}, {seconds:.1f} s)", flush=True)
-    return int(survived > 0)
+    return survived
 
 
 def main() -> int:
@@ -353,6 +365,7 @@ def main() -> int:
     parser.add_argument("--kind", help="only mutants of this kind: arithmetic, comparison, sign, constant, …")
     parser.add_argument("--sample", type=int, help="so many mutants of each room, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, help="start no further mutant of a room after so many seconds")
     parser.add_argument(
         "--named", action="store_true", help="the mutants that mutants.toml names, instead of generated ones"
     )
@@ -367,8 +380,9 @@ def main() -> int:
     ]
     preload([target.module for target in targets])
     if asked.named:
-        return named(targets, book["named"], asked.verbose)
-    return generated(targets, book.get("equivalent", []), asked)
+        return int(named(targets, book["named"], asked.verbose) > 0)
+    rooms = [[target for target in targets if target.room == room] for room in book["rooms"]]
+    return int(sum(generated(room, book.get("equivalent", []), asked) for room in rooms if room) > 0)
 
 
 if __name__ == "__main__":
