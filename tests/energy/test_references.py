@@ -396,12 +396,13 @@ def test_archives_hold_a_matrix_or_triples(tmp_path):
         ("triples", {"row": [0, 1], "col": [1, 1], "value": [2.0, 5.0]}, 7.0),
         ("rest", {"row": [0], "col": [1], "value": [2.0], "linear": [1.0, 1.0, 1.0], "offset": -1.0}, 4.0),
         ("upper", {"row": [2], "col": [0], "value": [2.0]}, 2.0),
+        ("lower", {"row": [0, 0], "col": [1, 2], "value": [2.0, 1.0]}, 3.0),
         ("none", {"row": np.zeros(0, dtype=int), "col": np.zeros(0, dtype=int), "value": np.zeros(0)}, 0.0),
     ):
         np.savez(tmp_path / f"{name}.npz", **arrays)
         energy, labels = read_energy(tmp_path / f"{name}.npz")
         assert labels == list(range(energy.num_variables))
-        assert energy.num_variables == {"rest": 3, "upper": 3, "none": 0}.get(name, 2)
+        assert energy.num_variables == {"rest": 3, "upper": 3, "lower": 3, "none": 0}.get(name, 2)
         assert float(energy.energy(np.ones(energy.num_variables))) == at_ones
     np.savez(tmp_path / "other.npz", matrix=q)
     with pytest.raises(ValueError, match="holds matrix"):

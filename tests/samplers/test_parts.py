@@ -182,10 +182,19 @@ def test_temperatures_are_the_given_ones_or_follow_the_fields():
             checked_beta_range(bad, compiled)
     nothing = compile_energy(DenseEnergy(np.zeros((3, 3))))
     assert default_beta_range(nothing) == (1.0, 20.0)
+    pair = compile_energy(DenseEnergy(np.zeros((2, 2)), np.array([3.0, 4.0])))
+    assert default_beta_range(pair) == pytest.approx((12.5**-0.5, 20 / 3.5))  # the median cost after a descent
     uneven = compile_energy(DenseEnergy(np.zeros((100, 100)), np.array([100.0] + [1.0] * 99)))
     hot, cold = default_beta_range(uneven)
     assert hot == pytest.approx(4 / 100)  # a quarter of the largest is more than the root mean square, √100.99
     assert cold == pytest.approx(20 / 1.0)
+
+
+def test_small_energies_are_annealed_more_often():
+    for n, reads in ((1, 40), (64, 40), (65, 10)):
+        energy = SparseEnergy([], [], [], np.ones(n))
+        assert len(AnnealingSampler().sample_energy(energy, num_sweeps=1, seed=0)) == reads
+    assert len(AnnealingSampler().sample_energy(sparse(5, 0), num_reads=3, num_sweeps=1, seed=0)) == 3
 
 
 # Enumeration.
@@ -306,6 +315,40 @@ def test_every_fourth_round_crosses_different_reads():
             found.rounds = 3 if mixing else 2
             found._round()
         assert (chain.energy(found.population).min() == best) == mixing
+
+
+def test_a_reheat_starts_from_a_height_and_ends_at_the_last_temperature():
+    found = search(sparse(20, 2), 40, 1000)
+    given_betas, sweep = [], found.replicas.sweep
+    found.replicas.sweep = lambda betas: (given_betas.append(betas.copy()), sweep(betas))
+    for _ in range(18):  # a refresh at 512 sweeps lies within the last one
+        given_betas.clear()
+        found._round()
+        betas = np.concatenate(given_betas, axis=1)
+        assert betas.shape == (40, 30)
+        starts = np.maximum(found.cold / np.geomspace(3.0, 24.0, 9), found.hot)
+        assert np.isclose(betas[:, :1], starts[None]).any(axis=1).all()
+        assert betas[:, -1] == pytest.approx(found.cold)
+        assert np.allclose(np.diff(np.log(betas), axis=1), np.log(betas[:, 1:2] / betas[:, :1]))
+    assert [part.shape[1] for part in given_betas] == [2, 28]
+    assert len(np.unique(betas[:, 0].round(9))) > 3
+
+
+def test_heights_that_gained_are_drawn_more_often():
+    energy = sparse(60, 3)
+    found = search(energy, 8, 10**6)
+    replicas, hot = found.replicas, {}
+    for _ in range(3):
+        before = found.gains.copy()
+        population = found.population.copy()
+        found._round()
+        gained = energy.energy(population) - energy.energy(found.population)
+        if gained.sum() > 1e-3 and found.rounds % 4:
+            grown = found.gains - np.maximum(0.95 * before, 0)
+            assert grown.sum() == pytest.approx(1.0, abs=1e-3)  # shares of what was gained
+            hot[found.rounds] = grown
+    assert hot
+    assert replicas.sweeps == 90
 
 
 def test_the_best_state_of_each_read_is_kept():

@@ -210,6 +210,33 @@ def test_heat_leaves_a_poor_descent_and_dead_inputs_alone():
     assert len({tuple(row) for row in codes}) <= 20
 
 
+@pytest.mark.parametrize("start", [3, -3])
+@pytest.mark.parametrize(("partners", "heat", "share"), [([[1], [2], [0]], 0.15, 0.7), ([[2], [2], [0]], 1.0, 0.5)])
+def test_pairs_and_single_steps_each_lead_through_a_valley_alone(start, partners, heat, share):
+    """Both ways along a narrow valley: by pairs that only the first input draws, or by single steps alone."""
+    gram = np.array([[1.0, 0.97, 0.0], [0.97, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=np.float32)
+    ones = np.ones((40, 1), dtype=np.float32)
+    weights = np.tile(np.array([[0.1, 0.1, 0.0]], dtype=np.float32), (40, 1))
+    lattice = Lattice(gram, weights, ones, 0 * ones, np.zeros(3, dtype=np.int64), Grid(3))
+    codes = np.tile(np.array([[start, -start, 0]], dtype=np.int16), (40, 1))
+    still = codes.copy()
+    heats, shares = np.full(40, heat, dtype=np.float32), np.geomspace(1, 0.3, 60).astype(np.float32)
+    anneal_rows(*common(lattice), still, np.array(partners, dtype=np.int32), heats, shares[:0], np.uint64(2), 0)
+    anneal_rows(*common(lattice), codes, np.array(partners, dtype=np.int32), heats, shares, np.uint64(2), 0)
+    best = min(energy(lattice, np.array([a, b, 0])) for a, b in itertools.product(range(-3, 4), repeat=2))
+    assert np.mean([energy(lattice, row) < best + 0.05 for row in still]) < 0.1
+    assert np.mean([energy(lattice, row) < best + 0.05 for row in codes]) > share
+
+
+def test_dead_inputs_stay_out_of_pairs():
+    gram = np.diag([1.0, 0.0, 1.0]).astype(np.float32)
+    ones = np.ones((1, 1), dtype=np.float32)
+    lattice = Lattice(gram, np.zeros((1, 3), dtype=np.float32), ones, 0 * ones, np.zeros(3, dtype=np.int64), Grid(3))
+    codes = np.array([[3, 1, -3]], dtype=np.int16)
+    descend_pairs(*common(lattice), codes, 20)
+    assert codes[0, 1] == 1
+
+
 @settings(max_examples=40)
 @given(st.sampled_from(GRIDS), st.integers(2, 4), st.integers(0, 999))
 def test_no_pair_of_steps_helps_after_a_descent_by_pairs(grid, n, seed):

@@ -17,6 +17,7 @@ from annealnet.compression.rounding import (
     GptqRounding,
     Lattice,
     NearestRounding,
+    adaround,
     anneal_codes,
     annealed,
     gram_rounding,
@@ -72,6 +73,22 @@ def test_adaround_weighs_rows_alike_and_hardens():
     with pytest.raises(ValueError, match="steps=0"):
         adaround_codes(lattice, 0)
     assert adaround_codes(lattice, 1).shape == lattice.weights.shape
+
+
+def test_the_soft_step_and_what_hardens_it():
+    v = torch.tensor([-9.0, -2.0, 0.0, 1.0, 9.0])
+    wanted = [min(1.0, max(0.0, 1.2 / (1 + np.exp(-float(x))) - 0.1)) for x in v]
+    assert adaround._soft_step(v).tolist() == pytest.approx(wanted, abs=1e-6)
+    h = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0])
+    for share, beta in ((0.2 + 0.8 / 18, 19), (0.6, 11), (1.0, 2)):
+        wanted = sum(1 - abs(2 * float(x) - 1) ** beta for x in h)
+        assert float(adaround._undecided(h, share)) == pytest.approx(wanted, abs=1e-4)
+    assert float(adaround._undecided(h, 0.2)) == float(adaround._undecided(h, 0.1)) == 0.0
+    # away from the middle it pulls to the nearer end, and gradients stay finite in the middle itself
+    pulled = torch.tensor([0.3, 0.5, 0.8], requires_grad=True)
+    adaround._undecided(pulled, 0.9).backward()
+    assert pulled.grad[0] > 0 > pulled.grad[2]
+    assert torch.isfinite(pulled.grad).all()
 
 
 def test_adaround_with_one_step_stays_near_the_nearest_points():
