@@ -38,12 +38,13 @@ SOURCE = ROOT / "src" / "annealnet"
 
 @dataclass(frozen=True)
 class Target:
-    """A module and what must notice its mutants."""
+    """A module and what must notice its mutants: the tests of some files, ``only`` those that pytest's -k picks by it."""
 
     room: str
     module: str
     tests: tuple[str, ...]
-    interpreted: bool
+    only: str = ""
+    interpreted: bool = False
 
 
 class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -122,7 +123,7 @@ def _tested(target: Target, code: Callable[[], CodeType] | None, shown: bool) ->
         sys.meta_path.insert(0, _Changed(target.module, code()))
     os.chdir(ROOT)
     options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore"]
-    return int(pytest.main([*options, *target.tests], plugins=[_FirstFailure()]))
+    return int(pytest.main([*options, "-k", target.only, *target.tests], plugins=[_FirstFailure()]))
 
 
 def replaced(module: str, old: str, new: str) -> CodeType:
@@ -156,7 +157,7 @@ class Limits:
     """Seconds that a mutant's tests may take: several times what they take on the module as it is, found out once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[tuple[str, ...], bool], float] = {}
+        self._known: dict[tuple[tuple[str, ...], str, bool], float] = {}
 
     def of(self, target: Target) -> float:
         """The limit of a target.
@@ -164,7 +165,7 @@ class Limits:
         Raises:
             ValueError: when its tests fail without any mutant.
         """
-        key = target.tests, target.interpreted
+        key = target.tests, target.only, target.interpreted
         if key not in self._known:
             outcome, seconds = run(target, None, 600.0)
             if outcome != "survived":
@@ -245,7 +246,7 @@ def main() -> int:
     asked = parser.parse_args()
     book = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
     targets = [
-        Target(room, module, tuple(found["tests"]), found.get("interpreted", False))
+        Target(room, module, tuple(found["tests"]), found.get("only", ""), found.get("interpreted", False))
         for room, modules in book["rooms"].items()
         for module, found in modules.items()
         if asked.room in (None, room) and asked.module in module

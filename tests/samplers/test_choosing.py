@@ -19,7 +19,7 @@ def dense(n: int, seed: int) -> DenseEnergy:
 
 def sparse(n: int, seed: int, degree: int = 2) -> SparseEnergy:
     rng = np.random.default_rng(seed)
-    return SparseEnergy(*rng.integers(n, size=(2, degree * n)), rng.normal(size=degree * n), rng.normal(size=n))
+    return SparseEnergy(*rng.integers(n, size=(2, degree * n)), rng.normal(size=degree * n), rng.normal(size=n), 900.0)
 
 
 def squares(n: int) -> FactoredEnergy:
