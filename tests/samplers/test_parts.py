@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, LinearBudget, SparseEnergy
+from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, FactoredEnergy, LinearBudget, SparseEnergy
 from annealnet.samplers import AnnealingSampler, BlockSampler, ExactSampler, RecombinationSampler, exact, recombination
 from annealnet.samplers.annealing import checked_beta_range, default_beta_range
 from annealnet.samplers.blocks import _blocks, conditioned
@@ -184,6 +184,9 @@ def test_temperatures_are_the_given_ones_or_follow_the_fields():
     assert default_beta_range(nothing) == (1.0, 20.0)
     pair = compile_energy(DenseEnergy(np.zeros((2, 2)), np.array([3.0, 4.0])))
     assert default_beta_range(pair) == pytest.approx((12.5**-0.5, 20 / 3.5))  # the median cost after a descent
+    square = compile_energy(FactoredEnergy(np.full((1, 50), 3.0), np.array([2.0]), np.array([-75.0])))
+    # a level of ±10.6 about 0 makes fields of 2 · 2 · 3 · 10.6; a term of its own is worth 2 · 3²
+    assert default_beta_range(square) == pytest.approx((1 / (12 * 1.5 * 50**0.5), 20 / 18), rel=1e-3)
     uneven = compile_energy(DenseEnergy(np.zeros((100, 100)), np.array([100.0] + [1.0] * 99)))
     hot, cold = default_beta_range(uneven)
     assert hot == pytest.approx(4 / 100)  # a quarter of the largest is more than the root mean square, √100.99
