@@ -82,7 +82,7 @@ def _dotted(module: str) -> str:
 def preload(modules: Sequence[str]) -> None:
     """Loads what all mutants share, the libraries, and forgets annealnet itself."""
     sys.path.insert(0, str(ROOT / "src"))
-    for name in ("pytest", "hypothesis", "annealnet", *map(_dotted, modules)):
+    for name in ("pytest", "hypothesis", "numba", "torch", "annealnet", *map(_dotted, modules)):
         importlib.import_module(name)
     for name in [name for name in sys.modules if name.split(".")[0] == "annealnet"]:
         del sys.modules[name]
