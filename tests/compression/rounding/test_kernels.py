@@ -228,6 +228,16 @@ def test_pairs_and_single_steps_each_lead_through_a_valley_alone(start, partners
     assert np.mean([energy(lattice, row) < best + 0.05 for row in codes]) > share
 
 
+def test_what_single_steps_gain_is_left_to_them():
+    """A pair moves where the partner pays for it: one whose step costs something does not come along."""
+    gram = np.diag([1.0, 0.5]).astype(np.float32)
+    ones = np.ones((1, 1), dtype=np.float32)
+    lattice = Lattice(gram, np.zeros((1, 2), dtype=np.float32), ones, 0 * ones, np.zeros(2, dtype=np.int64), Grid(3))
+    codes = np.array([[3, 0]], dtype=np.int16)
+    descend_pairs(*common(lattice), codes, 20)
+    assert codes.tolist() == [[3, 0]]
+
+
 def test_dead_inputs_stay_out_of_pairs():
     gram = np.diag([1.0, 0.0, 1.0]).astype(np.float32)
     ones = np.ones((1, 1), dtype=np.float32)
@@ -334,6 +344,10 @@ def test_dead_inputs_do_not_move():
     graduated_module._settle(gram, 0, 1, np.float32(0.5), np.float32(3), (ones, 0 * ones, means, ones), moves)
     assert moves.tolist() == [[0.0]]
     assert means.tolist() == [[0.25]]
+    pair, moves = np.ones((2, 1), dtype=np.float32), 7 * np.ones((2, 1), dtype=np.float32)
+    tile = (pair, 0 * pair, 0.25 * pair, pair)
+    graduated_module._settle(np.zeros((2, 2), dtype=np.float32), 1, 2, np.float32(0.5), np.float32(3), tile, moves)
+    assert moves.tolist() == [[0.0], [7.0]]  # of column 1, the first of its block
 
 
 @pytest.mark.parametrize("grid", GRIDS)
