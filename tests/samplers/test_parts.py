@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from types import SimpleNamespace
 
 import dimod
 import numpy as np
@@ -12,7 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, FactoredEnergy, LinearBudget, SparseEnergy
-from annealnet.samplers import AnnealingSampler, BlockSampler, ExactSampler, RecombinationSampler, exact, recombination
+from annealnet.samplers import (
+    AnnealingSampler,
+    BlockSampler,
+    ExactSampler,
+    RecombinationSampler,
+    exact,
+    recombination,
+    schedule,
+)
 from annealnet.samplers.annealing import checked_beta_range, default_beta_range
 from annealnet.samplers.blocks import _blocks, conditioned
 from annealnet.samplers.compiled import compile_energy
@@ -38,66 +47,91 @@ def sparse(n: int, seed: int, degree: int = 2) -> SparseEnergy:
 # Clocks and schedules.
 
 
-def test_a_clock_says_what_share_is_gone():
-    now = time.perf_counter()
-    half = Clock(1000.0, now - 500.0)
-    assert half.elapsed == pytest.approx(500.0, abs=5.0)
-    assert half.share == pytest.approx(0.5, abs=0.01)
-    assert not half.passed
-    assert half.chunk_seconds == 0.1
-    assert Clock(2.0).chunk_seconds == 0.02
-    assert Clock(1000.0, now - 1001.0).passed
-    endless = Clock(None, now - 1e6)
-    assert (endless.share, endless.passed, endless.chunk_seconds) == (0.0, False, 0.1)
+@pytest.fixture
+def now(monkeypatch) -> list[float]:
+    """A time that only moves when a test moves it."""
+    told = [0.0]
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(perf_counter=lambda: told[0]))
+    return told
+
+
+def test_a_clock_says_what_share_is_gone(now):
+    clock, short, endless = Clock(1000.0, 0.0), Clock(2.0, 0.0), Clock(None, 0.0)
+    assert (clock.share, clock.passed, clock.chunk_seconds) == (0.0, False, 0.1)
+    assert short.chunk_seconds == 0.02
+    now[0] = 500.0
+    assert (clock.elapsed, clock.share, clock.passed) == (500.0, 0.5, False)
+    now[0] = 1000.0
+    assert (clock.share, clock.passed) == (1.0, True)
+    assert (endless.elapsed, endless.share, endless.passed, endless.chunk_seconds) == (1000.0, 0.0, False, 0.1)
     for limit in (0.0, -1.0, np.inf, np.nan):
         with pytest.raises(ValueError, match="time_limit"):
             Clock(limit)
 
 
 @pytest.mark.parametrize("sweeps", [1, 2, 511, 512, 513, 1600])
-def test_a_schedule_is_geometric_and_comes_in_pieces_that_end_at_refreshes(sweeps):
+def test_a_schedule_is_geometric_and_comes_in_pieces_that_end_at_refreshes(now, sweeps):
     told: list[float] = []
     pieces = list(beta_chunks(0.5, 8.0, sweeps, Clock(None), told.append))
     assert np.concatenate(pieces) == pytest.approx(np.geomspace(0.5, 8.0, sweeps))
     done = np.cumsum([len(piece) for piece in pieces])
     assert told == pytest.approx(list(done / sweeps))
     assert told[-1] == 1.0
-    assert len(pieces[0]) == 1
-    for first, last in zip([0, *done[:-1]], done, strict=True):
-        assert first // REFRESH == (last - 1) // REFRESH
-    assert all(len(after) <= 4 * len(before) for before, after in itertools.pairwise(pieces))
+    # sweeps that take no time: pieces grow fourfold, and none reaches across a refresh
+    size, left, wanted = 1, sweeps, []
+    while left:
+        size = min(size, left, REFRESH - (sweeps - left) % REFRESH)
+        wanted.append(size)
+        left, size = left - size, 4 * size
+    assert [len(piece) for piece in pieces] == wanted
 
 
-def test_slow_sweeps_come_in_smaller_pieces():
-    lengths = []
-    for piece in beta_chunks(0.5, 8.0, 60, Clock(None)):
-        lengths.append(len(piece))
-        time.sleep(0.06 * len(piece))
-        if len(lengths) > 6:
-            break
-    assert max(lengths[1:]) <= 2  # a tenth of a second each
+def lengths(now: list[float], seconds: float, sweeps: int | None, limit: float | None) -> list[int]:
+    """Of the pieces, where a sweep takes so many seconds."""
+    began, found = now[0], []
+    for piece in beta_chunks(0.5, 8.0, sweeps, Clock(limit, began)):
+        found.append(len(piece))
+        now[0] += seconds * len(piece)
+    return found
 
 
-def test_without_sweeps_the_schedule_follows_the_clock():
+def test_pieces_of_a_schedule_last_a_tenth_of_a_second_or_a_hundredth_of_the_limit(now):
+    sweep = 1 / 32  # 3.2 sweeps fit into a tenth of a second
+    assert lengths(now, sweep, 20, None) == [1, 3, 3, 3, 3, 3, 3, 1]
+    assert lengths(now, sweep, 20, 100.0) == [1, 3, 3, 3, 3, 3, 3, 1]
+    assert lengths(now, sweep, 10, 2.0) == [1] * 10
+    assert lengths(now, sweep, 10, 1 / 4) == [1] * 8  # cut off
+    assert lengths(now, 1 / 1024, 1000, 10.0) == [1, 4, 16, 64, 102, 102, 102, 102, 19, 76, 102, 102, 102, 102, 4]
+    assert lengths(now, 1.0, 5, None) == [1] * 5
+
+
+def test_without_sweeps_the_schedule_follows_the_clock(now):
     told: list[float] = []
-    clock = Clock(0.2)
-    pieces = list(beta_chunks(0.5, 8.0, None, clock, told.append))
-    betas = np.concatenate(pieces)
-    assert clock.passed
-    assert betas[0] == 0.5
-    assert (np.diff(betas) >= -1e-12).all()
-    assert 4.0 < betas[-1] <= 8.0 + 1e-9
-    assert told == sorted(told)
-    assert max(told) <= 1.0
-    late = list(beta_chunks(0.5, 8.0, 100, Clock(1.0, time.perf_counter() - 2.0)))
-    assert late == []
-    cut = 0
-    for piece in beta_chunks(0.5, 8.0, 500, Clock(0.02)):
-        cut += len(piece)
-        time.sleep(0.002 * len(piece))
-    assert 0 < cut < 500
+    clock, betas = Clock(1.0, 0.0), []
+    for piece in beta_chunks(0.5, 8.0, None, clock, told.append):
+        betas += piece.tolist()
+        now[0] += len(piece) / 32
+    # a sweep has the temperature of the share that will be gone when it ends, as far as it was known before
+    assert betas == pytest.approx([0.5, 0.5, *(0.5 * 16 ** (k / 32) for k in range(2, 32))])
+    assert told == pytest.approx([k / 32 for k in range(1, 33)])
+    now[0] = 0.0
+    large = [
+        piece
+        for piece in beta_chunks(0.5, 8.0, None, Clock(64.0, 0.0))
+        if now.__setitem__(0, now[0] + len(piece) / 32) is None
+    ]
+    assert [len(piece) for piece in large[:3]] == [1, 3, 3]
+    assert large[2] == pytest.approx(0.5 * 16 ** np.linspace(np.log(large[1][-1] / 0.5) / np.log(16), 7 / 32 / 64, 3))
+    assert list(beta_chunks(0.5, 8.0, 100, Clock(1.0, now[0] - 2.0))) == []
     with pytest.raises(ValueError, match="give one of them"):
         next(beta_chunks(0.5, 8.0, None, Clock(None)))
+
+
+def test_progress_stays_within_one_however_late_it_is(now):
+    told: list[float] = []
+    for _ in beta_chunks(0.5, 8.0, None, Clock(1.0, 0.0), told.append):
+        now[0] += 0.7
+    assert told == pytest.approx([0.7, 1.0])
 
 
 # Requests.
