@@ -10,7 +10,7 @@ help:
 	@echo "make install   create .venv and install annealnet with all extras, versions from constraints.txt"
 	@echo "make demo      train a small network on embedded digits, compress it 10x, show the report"
 	@echo "make test      formatting, lint, types, import layers, tests, doctests, the README's commands"
-	@echo "make mutants   change the code in a hundred places and see whether the tests notice (half an hour)"
+	@echo "make mutants   change the code in 180 places and see whether the tests notice (a quarter of an hour)"
 	@echo "make bench     measure against the peers, side by side"
 	@echo "make docs      build the documentation into docs/_build/html"
 

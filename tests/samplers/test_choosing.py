@@ -126,6 +126,7 @@ def test_random_states_lie_where_most_states_do():
 
 def test_a_time_limit_holds_for_trials_winner_and_polish_together():
     told: list[float] = []
+    AutoSampler().sample_energy(dense(60, 1), num_reads=2, num_sweeps=10, seed=0)  # kernels are loaded
     answer = AutoSampler().sample_energy(dense(60, 1), num_reads=2, time_limit=0.4, seed=0, progress=told.append)
     assert len(answer.info["trials"]) == 2
     assert told

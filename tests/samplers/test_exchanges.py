@@ -166,5 +166,5 @@ def test_ladders_have_limits():
             TemperingSampler().sample_energy(energy, **arguments)
     assert len(TemperingSampler().sample_energy(energy, num_replicas=2, num_sweeps=4, seed=0).info["betas"]) == 2
     assert len(TemperingSampler().sample_energy(energy, num_sweeps=4, seed=0).info["exchanges"]) == 15
-    timed = TemperingSampler().sample_energy(energy, time_limit=0.05, seed=0)
-    assert timed.info["num_sweeps"] > 4
+    timed = TemperingSampler().sample_energy(energy, time_limit=0.3, seed=0)
+    assert timed.info["num_sweeps"] >= 4
