@@ -4,12 +4,13 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types layers tests doctests bench docs clean
+.PHONY: help install demo test lint types layers tests doctests mutants bench docs clean
 
 help:
 	@echo "make install   create .venv and install annealnet with all extras, versions from constraints.txt"
 	@echo "make demo      train a small network on embedded digits, compress it 10x, show the report"
 	@echo "make test      formatting, lint, types, import layers, tests, doctests, the README's commands"
+	@echo "make mutants   change the code in 180 places and see whether the tests notice (a quarter of an hour)"
 	@echo "make bench     measure against the peers, side by side"
 	@echo "make docs      build the documentation into docs/_build/html"
 
@@ -38,12 +39,18 @@ types: $(STAMP)
 layers: $(STAMP)
 	$(BIN)/lint-imports
 
-# tests/test_readme.py runs what the README prints
+# tests/test_readme.py runs what the README prints. Each of the two processes takes whole folders (kernels are compiled once),
+# and the one that ends first takes over what is left of the other's.
 tests: $(STAMP)
-	$(BIN)/python -m pytest -n 2 tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 doctests: $(STAMP)
-	$(BIN)/python -m pytest --doctest-modules src
+	$(BIN)/python -m pytest -n 2 --dist worksteal --doctest-modules src
+
+# see docs/development.md
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants.py --named
+	$(BIN)/python tests/mutants.py --sample 60
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks

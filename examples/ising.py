@@ -14,9 +14,9 @@ split = an.datasets.digits(seed=0)
 x, test = split.x_train.reshape(-1, 64), split.x_test.reshape(-1, 64)
 
 model = an.IsingNetworkClassifier(
-    hidden=(256,),  # spins between the 64 input fields and the 10 × 4 output spins
+    hidden=(96,),  # spins between the 64 input fields and the 10 × 4 output spins
     rule=DeepStateRule(reads=4, margin=60.0),  # every wrong state that is not 60 above the right one is pushed up
-    epochs=60,
+    epochs=12,
     random_state=0,
     checkpoint=Path("runs/ising"),  # interrupt it, start it again: it goes on, to the same network
     progress=lambda record: print(f"epoch {record.epoch}: {record.wrong:.1%} of the images had wrong deep states"),

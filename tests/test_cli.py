@@ -1,5 +1,6 @@
 """The commands as a user types them: answers on the output stream, one line and exit code 2 for bad input."""
 
+import importlib
 import json
 import sys
 
@@ -30,12 +31,31 @@ def weights(tmp_path):
     return place
 
 
+SMALL = """from torch import nn
+
+def network():
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10))
+"""
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """A factory of a user's own, its weights, and a network of it."""
+    (tmp_path / "small_model.py").write_text(SMALL)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.manual_seed(0)
+    network = importlib.import_module("small_model").network()
+    save_file(network.state_dict(), tmp_path / "small.safetensors")
+    yield ("--model", "small_model:network", "--weights", tmp_path / "small.safetensors"), network
+    del sys.modules["small_model"]
+
+
 COMPRESS = ("compress", "--model", "annealnet.architectures:digits_cnn", "--data", "digits", "--samples", "64")
 
 
-def test_compress_writes_what_it_says_and_goes_on_after_an_interruption(monkeypatch, capsys, tmp_path, weights):
+def test_compress_writes_what_it_says_and_goes_on_after_an_interruption(monkeypatch, capsys, tmp_path, small):
     out = tmp_path / "out"
-    call = (*COMPRESS, "--weights", weights, "--size-ratio", "8", "--out", out, "--json")
+    call = ("compress", *small[0], "--data", "digits", "--samples", "32", "--size-ratio", "4", "--out", out, "--json")
     code, text, _ = run(monkeypatch, capsys, *call)
     assert code == 0
     assert json.loads(text)
@@ -86,12 +106,15 @@ def test_weights_that_hold_nan_or_do_not_fit(monkeypatch, capsys, tmp_path, weig
 QUANTIZE = ("quantize", "--model", "annealnet.architectures:digits_cnn", "--data", "digits", "--samples", "32")
 
 
-def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, weights):
+def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, small):
     out = tmp_path / "out"
     call = (
-        *QUANTIZE,
-        "--weights",
-        weights,
+        "quantize",
+        *small[0],
+        "--data",
+        "digits",
+        "--samples",
+        "32",
         "--bits",
         "2",
         "--group",
@@ -114,8 +137,7 @@ def test_quantize_writes_what_it_says(monkeypatch, capsys, tmp_path, weights):
     (out / "model.safetensors").unlink()  # as if the run had been stopped before it wrote them
     assert run(monkeypatch, capsys, *call)[0] == 0
     assert (out / "model.safetensors").read_bytes() == first
-    small = an.load(out, digits_cnn())
-    assert torch.isfinite(small(torch.zeros(1, 1, 8, 8))).all()
+    assert torch.isfinite(an.load(out, small[1])(torch.zeros(1, 1, 8, 8))).all()
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _contest(task: Task, num_sweeps: int | None) -> dimod.SampleSet:
         left = None if limit is None else max(0.01 * limit, limit - task.clock.elapsed)
         answer = TabuSampler().sample_energy(
             task.energy, num_reads=len(states), initial_states=states, seed=task.seed, time_limit=left,
-            num_sweeps=None if left else max(1, (whole or 1000) // 50),
+            num_sweeps=None if whole is None else max(1, whole // 50),
         )  # fmt: skip
         states = _lowest([(states, task.plain.energy(states)), (answer.record.sample, answer.record.energy)], task.reads)
     name = type(winner).__name__

@@ -83,7 +83,7 @@ def beta_chunks(
         seconds = max(1e-9, (time.perf_counter() - began) / len(chunk))
         done += len(chunk)
         if progress is not None:
-            progress(clock.share if fixed is None else done / len(fixed))
+            progress(min(1.0, clock.share) if fixed is None else done / len(fixed))
         size = int(np.clip(clock.chunk_seconds / seconds, 1, 4 * len(chunk)))
         if clock.limit is not None:
             size = int(np.clip((clock.limit - clock.elapsed) / seconds, 1, size))

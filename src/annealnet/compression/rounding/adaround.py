@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from annealnet.compression.rounding.lattice import Lattice
 
@@ -51,21 +52,29 @@ def adaround_codes(lattice: Lattice, steps: int = 3000) -> np.ndarray:
     nearest = np.maximum(lattice.errors(lattice.nearest()), 1e-30)
     gram, weights, widths = map(torch.from_numpy, (lattice.gram, lattice.weights, width.astype(np.float32)))
     base = torch.from_numpy(lattice.values((lattice.grid.low + lattice.grid.step * below).astype(np.int16)))
-    soft = (torch.from_numpy(share.astype(np.float32)) - _SHIFT) / _STRETCH
-    v = torch.log(soft / (1 - soft)).requires_grad_()
+    v = torch.logit((torch.from_numpy(share.astype(np.float32)) - _SHIFT) / _STRETCH).requires_grad_()
     # every row's error in units of its own at nearest rounding, so that one λ and one rate serve all
     unit = torch.from_numpy((weights.shape[1] / nearest).astype(np.float32))[:, None]
     optimiser = torch.optim.Adam([v], lr=_RATE)
     for step in range(steps):
-        h = torch.clamp(_STRETCH * torch.sigmoid(v) + _SHIFT, 0, 1)
+        h = _soft_step(v)
         gap = base + widths * h - weights
         loss = (unit * gap * (gap @ gram)).sum()
-        done = (step / steps - _WARM) / (1 - _WARM)
-        if done > 0:
-            beta = 20 + (2 - 20) * done
-            loss = loss + _REGULARISER * (1 - (2 * h - 1).abs().clamp_min(1e-6) ** beta).sum()
+        loss = loss + _REGULARISER * _undecided(h, step / steps)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     up = (v.detach().numpy() > 0).astype(np.int64)
     return np.asarray(lattice.grid.low + lattice.grid.step * (below.astype(np.int64) + up)).astype(np.int16)
+
+
+def _soft_step(v: Tensor) -> Tensor:
+    """h(V), eq. 23."""
+    return torch.clamp(_STRETCH * torch.sigmoid(v) + _SHIFT, 0, 1)
+
+
+def _undecided(h: Tensor, share: float) -> Tensor:
+    """Σ (1 − |2h − 1|^β), eq. 24, at a share of the steps: nothing while warm, then β falls from 20 to 2."""
+    done = max(0.0, (share - _WARM) / (1 - _WARM))
+    beta = 20 - 18 * done
+    return (1 - (2 * h - 1).abs().clamp_min(1e-6) ** beta).sum() if done else torch.zeros(())

@@ -80,7 +80,7 @@ class Annealing:
         affordable = int(0.75 * left / _FIELD_COST)
         fields = min(self.fields, max(1, affordable // self.field_sweeps))
         field_sweeps = min(self.field_sweeps, affordable // max(1, fields))
-        if field_sweeps < min(_SHORTEST_FIELD, self.field_sweeps):
+        if fields == 0 or field_sweeps < min(_SHORTEST_FIELD, self.field_sweeps):
             fields, field_sweeps = 0, self.field_sweeps
         left -= _FIELD_COST * fields * field_sweeps
         pairs = self.pairs if _PAIR_COST * self.pairs <= left else 0

@@ -56,8 +56,8 @@ def _symmetric(weights: np.ndarray, moments: np.ndarray, q: int, factors: np.nda
     for _ in range(2):  # the codes' own least-squares scale, then the codes anew
         best = _first_best(weights, moments, tried, q)
         product, square = projections(weights, moments, best, q)
-        useful = (square > 0) & (product > 0)
-        fitted = np.where(useful, product / np.where(square > 0, square, 1), best)
+        useful = product > 0  # then some code is not 0, and the squares are positive as well
+        fitted = np.where(useful, product / np.where(useful, square, 1), best)
         tried = storable(np.stack([best, fitted], axis=1))
     return _first_best(weights, moments, tried, q)
 
@@ -69,8 +69,7 @@ def _first_best(weights: np.ndarray, moments: np.ndarray, tried: np.ndarray, q: 
 
 def _asymmetric(weights: np.ndarray, moments: np.ndarray, grid: Grid, factors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """From the range of the weights, 0 within it, clipped by each factor."""
-    least = np.minimum(weights.min(axis=1, initial=0.0), 0)
-    most = np.maximum(weights.max(axis=1, initial=0.0), 0)
+    least, most = weights.min(axis=1, initial=0.0), weights.max(axis=1, initial=0.0)
     best = np.full(len(weights), np.inf)
     scale, zero = np.ones(len(weights), dtype=np.float32), np.zeros(len(weights), dtype=np.float32)
     for factor in factors:
