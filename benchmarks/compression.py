@@ -17,7 +17,8 @@ from annealnet.architectures import resnet20
 from annealnet.compression import Budget
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning
-from annealnet.compression.network.calibration import Calibration, fingerprint
+from annealnet.compression.network.calibration import Calibration
+from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.weights import load_weights
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
@@ -72,11 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> str:
     for seed in range(options.seeds):
         x, y = subset(split.x_train, split.y_train, options.samples, seed)
         calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
-        run = fingerprint(network, calibration, tuning, options.rounding)
+        run = run_fingerprint(network, calibration, tuning, options.rounding)
         found, _ = compare(
             network, calibration, test, budgets, seed, methods=options.methods.split(","), fine_tuning=tuning,
             rounding=ROUNDINGS[options.rounding],
-            training=training, steps=Checkpoint(options.out / "outcomes.jsonl", run),
+            training=training, steps=Checkpoint(options.out / "outcomes", run),
             say=lambda text: print(text, file=sys.stderr, flush=True),
         )  # fmt: skip
         outcomes += found

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["checkpoint_folder", "replacing"]
 
 
 @contextmanager
@@ -33,3 +33,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
         draft.replace(target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def checkpoint_folder(folder: str | Path | None) -> Path | None:
+    """The folder of a checkpoint, made when it is missing; None is none.
+
+    Raises:
+        ValueError: when it is a file, or cannot be made.
+
+    Example:
+        >>> checkpoint_folder(None) is None
+        True
+    """
+    if folder is None:
+        return None
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"checkpoint={str(folder)!r} cannot be a folder ({error}): name a folder that can be written"
+        ) from error
+    return place

@@ -19,7 +19,7 @@ from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
-from annealnet.samplers import AnnealingSampler
+from annealnet.samplers import AnnealingSampler, RetryComposite, TabuSampler
 
 FAST = DataAware(reads=4, sweeps=100)
 
@@ -125,6 +125,10 @@ def test_a_sampler_of_the_users_own_gets_the_plain_qubo():
         network, [x], budget, sampler=PlainSampler(), formulation=FAST, candidates=1, prune=False, widths=(4, 8)
     )
     assert small.report.small.bytes <= 700
+    settings = small.report.settings
+    assert settings["sampler"] == small.report.certificate.sampler == "PlainSampler"
+    assert settings["reads"] >= settings["feasible_reads"] + settings["mended_reads"] > 0
+    assert settings["rounded_by"] == "AnnealedRounding"
 
 
 def test_fine_tuning_stays_on_the_grid_and_within_the_bytes(tmp_path):
@@ -148,7 +152,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path):
         if text.startswith("plan 1"):
             raise Interrupted
 
-    arguments = {"formulation": FAST, "candidates": 3, "checkpoint": tmp_path / "run.jsonl"}
+    arguments = {"formulation": FAST, "candidates": 3, "checkpoint": tmp_path / "run"}
     whole = an.compress(small_network(), batches(), an.Budget(size_ratio=4), formulation=FAST, candidates=3)
     with pytest.raises(Interrupted):
         an.compress(small_network(), batches(), an.Budget(size_ratio=4), progress=stop_at_first_plan, **arguments)
@@ -159,14 +163,32 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path):
     assert not any(text.startswith("sensitivity") for text in heard)  # measured before the interruption
 
 
-def test_a_torn_checkpoint_line_is_done_again(tmp_path):
-    place = tmp_path / "run.jsonl"
-    Checkpoint(place, "a").step("one", lambda: 1)
-    place.write_text(place.read_text() + '\n{"run": "a", "st')
-    steps = Checkpoint(place, "a")
-    assert steps.step("one", lambda: 2) == 1
-    assert steps.step("two", lambda: 3) == 3
-    assert Checkpoint(place, "a").step("two", lambda: 4) == 3
+def test_a_checkpoint_is_not_taken_by_another_network_or_sampler(tmp_path):
+    """The same weights with Tanh took ReLU's steps, and one sampler another's plans."""
+    arguments = {"formulation": FAST, "candidates": 2, "checkpoint": tmp_path / "run"}
+    an.compress(small_network(), batches(), an.Budget(size_ratio=4), **arguments)
+
+    def steps_done(network: nn.Module, **more) -> bool:
+        heard: list[str] = []
+        an.compress(network, batches(), an.Budget(size_ratio=4), progress=heard.append, **arguments, **more)
+        return any(text.startswith("sensitivity") for text in heard)
+
+    tanh = small_network()
+    tanh[4] = nn.Tanh()
+    assert not steps_done(small_network())
+    assert steps_done(tanh)
+    assert steps_done(small_network(), sampler=RetryComposite(AnnealingSampler()))
+    assert steps_done(small_network(), sampler=RetryComposite(TabuSampler()))
+
+
+def test_a_file_as_checkpoint_is_refused_before_work(tmp_path):
+    (tmp_path / "run.jsonl").write_text("")
+    heard: list[str] = []
+    with pytest.raises(ValueError, match=r"checkpoint=.*run\.jsonl.*folder"):
+        an.compress(
+            small_network(), batches(), an.Budget(size_ratio=4), checkpoint=tmp_path / "run.jsonl", progress=heard.append
+        )
+    assert not any(text.startswith("sensitivity") for text in heard)
 
 
 # ---- bad input is refused before work starts ---------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_widths_by_name_and_seeds_repeat():
     assert torch.equal(first.model(x), second.model(x))
 
 
-def test_an_interrupted_run_goes_on_at_the_next_layer(tmp_path):
+def test_an_interrupted_run_goes_on_at_the_next_layer(tmp_path, monkeypatch):
     net, x = network(), samples()
     whole = an.quantize(net, [x], 3)
     seen: list[str] = []
@@ -92,15 +92,14 @@ def test_an_interrupted_run_goes_on_at_the_next_layer(tmp_path):
 
     calls = []
 
-    class Counted(AnnealedRounding):
-        def __call__(self, weight, bits, gram=None):
-            calls.append(weight.shape)
-            return super().__call__(weight, bits, gram)
+    rounded = AnnealedRounding.__call__
 
-        def __repr__(self) -> str:
-            return repr(AnnealedRounding())
+    def counted(self, weight, bits, gram=None):
+        calls.append(weight.shape)
+        return rounded(self, weight, bits, gram)
 
-    resumed = an.quantize(net, [x], 3, rounding=Counted(), checkpoint=tmp_path / "kept")
+    monkeypatch.setattr(AnnealedRounding, "__call__", counted)
+    resumed = an.quantize(net, [x], 3, checkpoint=tmp_path / "kept")
     assert calls == [(5, 128)]
     assert torch.equal(resumed.model(x), whole.model(x))
     assert resumed.report.certificate.energy == pytest.approx(whole.report.certificate.energy)
@@ -109,6 +108,32 @@ def test_an_interrupted_run_goes_on_at_the_next_layer(tmp_path):
     for path in (tmp_path / "kept").iterdir():
         path.write_bytes(path.read_bytes()[:50])  # cut off
     assert torch.equal(an.quantize(net, [x], 4, checkpoint=tmp_path / "kept").model(x), other.model(x))
+
+
+def test_a_checkpoint_is_not_taken_by_a_network_of_other_operations(tmp_path):
+    """The same weights with Tanh took ReLU's layers."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)]
+    relu, tanh = nn.Sequential(*layers), nn.Sequential(layers[0], nn.Tanh(), layers[2])
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    alone = an.quantize(tanh, [x], 3)
+    an.quantize(relu, [x], 3, checkpoint=tmp_path)
+    assert torch.equal(an.quantize(tanh, [x], 3, checkpoint=tmp_path).model(x), alone.model(x))
+
+
+def test_the_certificate_names_the_rounding_that_ran():
+    net, x = network(), samples(16)
+    for rounding in (NearestRounding(), GptqRounding(), AnnealedRounding(effort=Annealing(fields=0, sweeps=2), rounds=0)):
+        small = an.quantize(net, [x], 3, rounding=rounding)
+        assert small.report.certificate.sampler == type(rounding).__name__
+    torch_rows = AnnealedRounding(effort=Annealing(fields=0, sweeps=2, pairs=0), rounds=0, device="cpu")
+    assert an.quantize(net, [x], 3, rounding=torch_rows).report.certificate.sampler == "AnnealedRounding on cpu"
+
+
+def test_a_file_as_checkpoint_is_refused_before_work(tmp_path):
+    (tmp_path / "kept").write_text("")
+    with pytest.raises(ValueError, match=r"checkpoint=.*kept.*folder"):
+        an.quantize(network(), [samples(8)], 3, checkpoint=tmp_path / "kept")
 
 
 def test_constant_dead_and_single_samples():

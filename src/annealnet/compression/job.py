@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import dimod
-import numpy as np
 from torch import nn
 
 from annealnet.compression.building.checkpoint import Checkpoint
@@ -21,12 +20,12 @@ from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import Calibration, check_samples, fingerprint, read_batches
+from annealnet.compression.network.calibration import Calibration, check_samples, read_batches
+from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.precision import in_float32, precision_in_words
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
-from annealnet.compression.rounding import Rounding
-from annealnet.energy import Certificate
+from annealnet.compression.rounding import Rounding, rounder_name
 
 __all__ = ["compress", "finish", "plan_and_build"]
 
@@ -63,7 +62,9 @@ def compress(
         data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x`` (a DataLoader will do), a Dataset, or one tensor; a
             few hundred to a few thousand samples.
         budget: how small it must become. Met, never exceeded.
-        sampler: any dimod sampler; None is the native annealer, which keeps the budget exactly.
+        sampler: any dimod sampler; None is the native annealer, which keeps the budget exactly. Samplers that know no
+            constraints are asked at several prices of the budget, and their reads are mended to it; the report's settings
+            say how many reads were within the budget as they came.
         task: what «as good as the dense network» means: :class:`Classification`, :class:`Regression`, or any callable
             ``(dense, small) -> number`` that is 0 for equal answers (and can be differentiated, for fine-tuning). None looks
             at answers and labels (:func:`~annealnet.compression.measuring.choosing.choose`); the report says what it took.
@@ -76,7 +77,7 @@ def compress(
         ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.
         fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
         training_data: batches to fine-tune on.
-        checkpoint: a file in which finished steps are kept; the same call goes on from it after an interruption.
+        checkpoint: a folder in which finished steps are kept; the same call goes on from it after an interruption.
         seed: of everything stochastic; the same seed gives the same network.
         progress: told in words what is being done.
 
@@ -110,19 +111,17 @@ def compress(
         problem.task.check(problem.answers.logits[:2], training.y, "training_data")
         problem.task.check_differentiable(problem.answers.logits)
     settings = (
-        budget, repr(problem.task), tuple(widths), layer_widths, prune, repr(problem.rounding), ridge, repr(chosen),
-        candidates, seed,
+        budget, problem.task, tuple(widths), layer_widths, prune, problem.rounding, ridge, chosen, candidates, seed,
     )  # fmt: skip
-    steps = Checkpoint(
-        None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings, type(sampler).__name__)
-    )
+    steps = Checkpoint(checkpoint, run_fingerprint(model, calibration, "compress", settings, sampler))
     built, proposed, losses, seconds = plan_and_build(problem, chosen, sampler, candidates, seed, steps)
     if fine_tuning is not None:
         say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
         grids = fine_tune(built.model, built.grids, problem.dense, problem.task, training.x, training.y, fine_tuning, seed)
         built = replace(built, grids=grids)
     said = {
-        "formulation": chosen.name, "sampler": type(sampler).__name__ if sampler is not None else "AnnealingSampler",
+        "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads,
+        "rounding": repr(problem.rounding), "rounded_by": rounder_name(problem.rounding),
         "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
         "fine_tuning": None if fine_tuning is None else str(fine_tuning), "task": str(problem.chosen),
         "computed_in": precision,
@@ -151,7 +150,8 @@ def plan_and_build(
         problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # now or in the interrupted run
     if problem.progress is not None:
         problem.progress(f"annealing the {formulation.name} energy over {problem.space.num_variables} bits")
-    proposed = _candidates(steps.step("candidates", lambda: _document(formulation.propose(problem, sampler, count, seed))))
+    found = steps.step("candidates", lambda: formulation.propose(problem, sampler, count, seed).to_document())
+    proposed = Candidates.from_document(found)
     best: Built | None = None
     losses = []
     for number, state in enumerate(proposed.states):
@@ -170,19 +170,6 @@ def plan_and_build(
     if problem.progress is not None:
         problem.progress("rounding the weights of the best plan")
     return finished(problem, best), proposed, losses, time.perf_counter() - began
-
-
-def _document(found: Candidates) -> dict[str, Any]:
-    return {
-        "states": ["".join(map(str, state)) for state in found.states],
-        "energies": found.energies.tolist(),
-        "certificate": found.certificate.to_document(),
-    }
-
-
-def _candidates(document: dict[str, Any]) -> Candidates:
-    states = np.array([[int(bit) for bit in state] for state in document["states"]], dtype=np.uint8)
-    return Candidates(states, np.array(document["energies"]), Certificate.from_document(document["certificate"]))
 
 
 def finish(

@@ -14,7 +14,8 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import check_network, fingerprint, read_batches
+from annealnet.compression.network.calibration import check_network, read_batches
+from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
@@ -22,7 +23,7 @@ from annealnet.compression.network.precision import in_float32, precision_in_wor
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge, compensate
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
-from annealnet.compression.rounding import AnnealedRounding, Rounding
+from annealnet.compression.rounding import AnnealedRounding, Rounding, rounder_name
 from annealnet.compression.rounding.grids import Grid
 
 __all__ = ["quantize"]
@@ -104,8 +105,8 @@ def quantize(
         say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(calibration.x)} samples")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    settings = (tuple(sorted(widths.items())), repr(chosen), ridge, seed)
-    kept = SettledLayers(None if checkpoint is None else Path(checkpoint), fingerprint(model, calibration, settings))
+    run = run_fingerprint(model, calibration, "quantize", sorted(widths.items()), chosen, ridge, seed)
+    kept = SettledLayers(checkpoint, run, rounder_name(chosen))
     small = fold_batch_norms(dense, graph)
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
     x, y = calibration.x, calibration.y
@@ -113,8 +114,8 @@ def quantize(
     before, after = measure_both(dense, small, x, y, costs, taken.task)
     layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name)) for layer in graph.layers)
     said = {
-        "rounding": repr(chosen), "seed": seed, "samples": len(x), "ridge": ridge, "group": group, "symmetric": symmetric,
-        "task": str(taken), "computed_in": precision,
+        "rounding": repr(chosen), "rounded_by": rounder_name(chosen), "seed": seed, "samples": len(x), "ridge": ridge,
+        "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision,
     }  # fmt: skip
     report = Report(
         before,

@@ -14,6 +14,8 @@ from annealnet.energy.constraints import (
 from annealnet.energy.encodings import IntegerEncoding
 from annealnet.energy.files import read_energy
 from annealnet.energy.forms import DenseEnergy, Energy, FactoredEnergy, SparseEnergy, SumEnergy, from_bqm
+from annealnet.energy.pricing import coefficient_range, priced_energy
+from annealnet.energy.repair import Repair
 from annealnet.energy.shared_gram import SharedGramEnergy
 
 __all__ = [
@@ -29,11 +31,14 @@ __all__ = [
     "LinearBudget",
     "OneHot",
     "ProductBudget",
+    "Repair",
     "SharedGramEnergy",
     "SparseEnergy",
     "SumEnergy",
     "Term",
+    "coefficient_range",
     "from_bqm",
     "lower_bound",
+    "priced_energy",
     "read_energy",
 ]

@@ -19,6 +19,7 @@ from annealnet.samplers.layered import LayeredAnnealing, LayeredModel, LayeredRe
 from annealnet.samplers.layered_composites import BestOf, NoisyLayers
 from annealnet.samplers.layered_dimod import DimodLayers
 from annealnet.samplers.layered_exact import EnumeratedLayers, QuantumLayers
+from annealnet.samplers.naming import sampler_name
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.quantum import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.recombination import RecombinationSampler
@@ -67,6 +68,7 @@ __all__ = [
     "qpu",
     "sample_energy",
     "sampler_fingerprint",
+    "sampler_name",
     "solve_blocks",
 ]
 

@@ -77,6 +77,8 @@ class AnnealingSampler(NativeSampler):
         -1.0
     """
 
+    keeps_constraints = True
+
     def __init__(self) -> None:
         super().__init__(
             ("num_reads", "num_sweeps", "beta_range", "seed", "initial_states", "time_limit", "progress"),

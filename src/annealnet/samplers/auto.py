@@ -52,6 +52,8 @@ class AutoSampler(NativeSampler):
         (-1.0, 'ExactSampler', True)
     """
 
+    keeps_constraints = True
+
     def __init__(self) -> None:
         super().__init__(
             ("num_reads", "num_sweeps", "seed", "initial_states", "time_limit", "progress"),

@@ -163,6 +163,11 @@ class DistributedSampler(NativeSampler, dimod.Composite):
         self.properties["child_properties"] = dict(child.properties or {})
         self.workers, self.reads_per_piece = workers, reads_per_piece
 
+    @property
+    def keeps_constraints(self) -> bool:  # type: ignore[override]
+        """As the child."""
+        return bool(getattr(self.child, "keeps_constraints", False))
+
     def fingerprint_state(self) -> dict[str, Any]:
         """What the answers depend on, see :mod:`.fingerprint`: not on the workers."""
         return {"child": self.child, "reads_per_piece": self.reads_per_piece}

@@ -39,6 +39,8 @@ class ExactSampler(NativeSampler):
         (-1.5, True)
     """
 
+    keeps_constraints = True
+
     def __init__(self) -> None:
         super().__init__(
             ("num_reads", "seed", "time_limit"),

@@ -25,7 +25,10 @@ class NativeSampler(dimod.Sampler):
     Attributes:
         parameters: names that :meth:`sample` takes, as dimod asks.
         properties: a description.
+        keeps_constraints: whether ``sample_energy`` keeps the constraints of an energy exactly; others take its plain QUBO.
     """
+
+    keeps_constraints: bool = False
 
     # dimod declares both as abstract properties; every instance has its own
     parameters: Any = None

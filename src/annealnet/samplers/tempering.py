@@ -33,6 +33,8 @@ class TemperingSampler(NativeSampler):
         -1.5
     """
 
+    keeps_constraints = True
+
     def __init__(self) -> None:
         super().__init__(
             ("num_reads", "num_sweeps", "num_replicas", "beta_range", "seed", "time_limit", "progress"),

@@ -90,7 +90,7 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
         task=request.task, fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
         training_data=[(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))],
         rounding=AnnealedRounding(seed=request.seed, workers=request.workers),
-        checkpoint=request.out / "checkpoint.jsonl", seed=request.seed, progress=say,
+        checkpoint=request.out / "checkpoint", seed=request.seed, progress=say,
     )  # fmt: skip
     return _delivered(small, dense, request.network, test, request.out, request.task, say)
 

@@ -143,7 +143,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
             say("the same through the public call, with files")
             small = compress(
                 network, [(train.x, train.y)], budget, rounding=ROUNDING, fine_tuning=TUNING, seed=seed,
-                checkpoint=out / "checkpoint.jsonl", progress=lambda text: say(f"  {text}"),
+                checkpoint=out / "checkpoint", progress=lambda text: say(f"  {text}"),
             )  # fmt: skip
             first = (small, network, test)
     assert first is not None

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from annealnet.files import checkpoint_folder
+
 __all__ = ["Checkpoint"]
+
+_FILE = "steps.jsonl"
 
 
 class Checkpoint:
-    """A file of finished steps, one JSON line each; lines of another run (other weights, data, settings) are ignored.
+    """A folder of finished steps: ``steps.jsonl``, one JSON line each, with its hash.
+
+    Lines of another run (another network, other data, settings) are left alone, and so are lines that were cut off or
+    damaged: their steps are done again.
 
     Args:
-        path: the file; its folder is made. None keeps the steps in memory only.
+        folder: made when it is missing. None keeps the steps in memory only.
         run: fingerprint of the run.
+
+    Raises:
+        ValueError: when the folder is a file, or cannot be made.
 
     Example:
         >>> import tempfile
-        >>> place = Path(tempfile.mkdtemp()) / "run.jsonl"
+        >>> place = Path(tempfile.mkdtemp()) / "run"
         >>> Checkpoint(place, "a").step("probe", lambda: 41)
         41
         >>> Checkpoint(place, "a").step("probe", lambda: 1 / 0)    # finished already
@@ -29,16 +40,14 @@ class Checkpoint:
         42
     """
 
-    def __init__(self, path: Path | None, run: str) -> None:
-        self._path = path
+    def __init__(self, folder: str | Path | None, run: str) -> None:
+        place = checkpoint_folder(folder)
+        self._path = None if place is None else place / _FILE
         self._run = run
         self._done: dict[str, Any] = {}
-        if path is not None and path.exists():
-            for line in path.read_text().splitlines():
-                try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    continue  # the line that was being written when the run was interrupted
+        if self._path is not None and self._path.exists():
+            for line in self._path.read_bytes().split(b"\n"):
+                entry = _entry(line)
                 if entry.get("run") == run:
                     self._done[entry["step"]] = entry["value"]
 
@@ -56,9 +65,23 @@ class Checkpoint:
     def _append(self, entry: dict[str, Any]) -> None:
         if self._path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a") as file:
             # a line cut off by an interruption stays on a line of its own
-            file.write("\n" + json.dumps(entry))
+            file.write("\n" + json.dumps({**entry, "sha256": _hash(entry)}))
             file.flush()
             os.fsync(file.fileno())
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """A line's entry; empty where it is not as it was written."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    if not isinstance(entry, dict) or entry.pop("sha256", None) != _hash(entry):
+        return {}
+    return entry
+
+
+def _hash(entry: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dimod
 import numpy as np
 
+from annealnet.compression.formulations.priced import priced_plans
 from annealnet.energy import Certificate, ConstrainedEnergy, lower_bound
-from annealnet.samplers import AutoSampler, sample_energy
+from annealnet.samplers import AutoSampler, sample_energy, sampler_name
 
 __all__ = ["Candidates", "anneal_plans", "best_distinct"]
 
@@ -21,46 +23,51 @@ class Candidates:
     Attributes:
         states: uint8 ``(candidates, num_variables)`` in the bits of the problem's plan space, each within the budget.
         energies: float64 ``(candidates,)``.
-        certificate: how good the first one is as an answer to its energy.
+        certificate: how good the first one is as an answer to its energy, and which sampler found it.
+        reads: of the sampler: ``reads`` in all, ``feasible_reads`` as they came, ``mended_reads`` by the repair.
     """
 
     states: np.ndarray
     energies: np.ndarray
     certificate: Certificate
+    reads: Mapping[str, int]
+
+    def to_document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "states": ["".join(map(str, state)) for state in self.states],
+            "energies": self.energies.tolist(),
+            "certificate": self.certificate.to_document(),
+            "reads": dict(self.reads),
+        }
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Candidates:
+        """Reads what :meth:`to_document` gave."""
+        states = np.array([[int(bit) for bit in state] for state in document["states"]], dtype=np.uint8)
+        certificate = Certificate.from_document(document["certificate"])
+        return cls(states, np.array(document["energies"]), certificate, document["reads"])
 
 
-def best_distinct(energy: ConstrainedEnergy, answer: dimod.SampleSet, count: int) -> Candidates:
-    """The ``count`` lowest distinct feasible states of an answer.
+def best_distinct(
+    energy: ConstrainedEnergy, states: np.ndarray, count: int, certificate: Certificate, reads: Mapping[str, int]
+) -> Candidates:
+    """The ``count`` lowest distinct feasible states.
 
-    Raises:
-        ValueError: when no state of the answer keeps the constraints.
+    Args:
+        energy: over the bits of a plan space.
+        states: ``(k, n)``, one of them feasible.
+        count: most candidates kept.
+        certificate: of the sampler; its energy is replaced by the lowest state's, and nothing is proven of another.
+        reads: what is known of the sampler's reads.
     """
-    order = np.argsort([int(v) for v in answer.variables])
-    states = np.unique(answer.record.sample[:, order].astype(np.uint8), axis=0)
-    states = states[[bool(energy.is_feasible(x)) for x in states]]
-    if not len(states):
-        raise ValueError(
-            "sampler returned no plan within the budget: take more reads, or the native sampler (sampler=None), "
-            "which keeps the budget exactly"
-        )
-    energies = np.asarray(energy.energy(states), dtype=float)
+    distinct = np.unique(np.asarray(states, dtype=np.uint8), axis=0)
+    distinct = distinct[energy.feasible(distinct)]
+    energies = np.asarray(energy.energy(distinct), dtype=float)
     best = np.argsort(energies, kind="stable")[:count]
-    return Candidates(states[best], energies[best], _certificate(energy, answer.info, float(energies[best[0]])))
-
-
-def _certificate(energy: ConstrainedEnergy, info: dict[str, Any], found: float) -> Certificate:
-    told = info.get("certificate")
-    if told is not None and abs(float(told["energy"]) - found) <= 1e-9 * max(1.0, abs(found)):
-        return Certificate(**{name: told[name] for name in told if name != "gap"})
-    return Certificate(
-        energy=found,
-        lower_bound=lower_bound(energy.energy_part),
-        proven=False,
-        sampler="external",
-        seed=None,
-        reads=0,
-        seconds=0.0,
-    )
+    found = float(energies[best[0]])
+    proven = certificate.proven and abs(certificate.energy - found) <= 1e-9 * max(1.0, abs(found))
+    return Candidates(distinct[best], energies[best], replace(certificate, energy=found, proven=proven), reads)
 
 
 def anneal_plans(
@@ -74,21 +81,56 @@ def anneal_plans(
 ) -> Candidates:
     """Samples a constrained energy and keeps the best distinct feasible states.
 
+    Samplers of ours that keep constraints get the energy as it is. Any other is asked at several prices of the budgets, and
+    its reads are mended: :func:`~annealnet.compression.formulations.priced.priced_plans`.
+
     Args:
         energy: over the bits of a plan space.
         sampler: any dimod sampler, or None for the native annealer.
         count: most candidates kept.
         seed: of the anneals.
-        reads: independent anneals.
-        sweeps: sweeps per anneal, for samplers that take energies as they are.
-        starts: feasible states ``(k, num_variables)`` that such anneals begin from, in turn.
+        reads: independent anneals; of each call, where prices are looked for.
+        sweeps: sweeps per anneal, for samplers that take them.
+        starts: feasible states ``(k, num_variables)`` that native anneals begin from, in turn.
 
     Raises:
-        ValueError: when the sampler returns no state within the budget.
+        ValueError: when the sampler returns nothing that is or can be brought within the budget.
     """
     chosen = AutoSampler() if sampler is None else sampler
+    if not (getattr(chosen, "keeps_constraints", False) and hasattr(chosen, "sample_energy")):
+        return _priced(energy, chosen, count, seed, reads, sweeps, starts)
     asked: dict[str, Any] = {"num_reads": reads, "seed": seed}
-    if hasattr(chosen, "sample_energy"):
-        ours = {"num_sweeps": sweeps, "initial_states": starts[np.arange(reads) % len(starts)]}
-        asked |= {name: value for name, value in ours.items() if name in chosen.parameters}
-    return best_distinct(energy, sample_energy(chosen, energy, **asked), count)
+    ours = {"num_sweeps": sweeps, "initial_states": starts[np.arange(reads) % len(starts)]}
+    asked |= {name: value for name, value in ours.items() if name in chosen.parameters}
+    answer = sample_energy(chosen, energy, **asked)
+    order = np.argsort([int(v) for v in answer.variables])
+    states = answer.record.sample[:, order]
+    good = energy.feasible(states)
+    told = {"reads": len(states), "feasible_reads": int(good.sum()), "mended_reads": 0}
+    if not good.any():
+        raise ValueError(
+            f"sampler={sampler_name(chosen)} gave {len(states)} reads, none within the budget: "
+            "take more reads, or sampler=None, which keeps the budget exactly"
+        )
+    return best_distinct(energy, states, count, _certificate(energy, chosen, answer.info, seed, len(states)), told)
+
+
+def _certificate(
+    energy: ConstrainedEnergy, sampler: dimod.Sampler, info: Mapping[str, Any], seed: int, reads: int
+) -> Certificate:
+    """The sampler's own, or what is known without one; under the name of the sampler with all that it wraps."""
+    name = sampler_name(sampler) + (f": {info['chosen']}" if "chosen" in info else "")
+    if "certificate" in info:
+        return replace(Certificate.from_document(info["certificate"]), sampler=name)
+    return Certificate(0.0, lower_bound(energy.energy_part), False, name, seed, reads, 0.0)
+
+
+def _priced(
+    energy: ConstrainedEnergy, sampler: dimod.Sampler, count: int, seed: int, reads: int, sweeps: int, starts: np.ndarray
+) -> Candidates:
+    start = starts[int(np.argmin(energy.energy(starts)))]
+    found = priced_plans(energy, sampler, reads, seed, {"num_sweeps": sweeps}, start)
+    certificate = Certificate(
+        0.0, lower_bound(energy.energy_part), False, sampler_name(sampler), seed, found.reads["reads"], found.seconds
+    )
+    return best_distinct(energy, found.states, count, certificate, found.reads)

@@ -17,7 +17,7 @@ from annealnet.compression.formulations.hamiltonian import B_MAX, FilterBlock, F
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.network.kinds import weight_of
 from annealnet.energy import Certificate
-from annealnet.samplers import sample_energy
+from annealnet.samplers import sample_energy, sampler_name
 
 __all__ = ["Published", "blocks_of", "plan_of"]
 
@@ -130,8 +130,9 @@ class Published:
         h, units = self.hamiltonian(problem)
         energy = h.energy()
         optimum, least, seconds = h.optimum()
-        found = [optimum]
+        found, name = [optimum], "BlockPrefixSolver"
         if sampler is not None:
+            name = f"BlockPrefixSolver, {sampler_name(sampler)}"
             answer = sample_energy(sampler, energy, num_reads=max(count, 32), seed=seed)
             order = np.argsort([int(v) for v in answer.variables])
             found += list(answer.record.sample[:, order])
@@ -143,10 +144,9 @@ class Published:
                 energies.append(float(energy.energy(np.asarray(x))))
         unique, first = np.unique(np.array(states, dtype=np.uint8), axis=0, return_index=True)
         best = np.argsort(np.array(energies)[first], kind="stable")[:count]
-        certificate = Certificate(
-            energy=least, lower_bound=least, proven=True, sampler="BlockPrefixSolver", seed=seed, reads=1, seconds=seconds
-        )
-        return Candidates(unique[best], np.array(energies)[first][best], certificate)
+        certificate = Certificate(least, least, True, name, seed, len(found), seconds)
+        reads = {"reads": len(found), "feasible_reads": len(states), "mended_reads": 0}
+        return Candidates(unique[best], np.array(energies)[first][best], certificate, reads)
 
 
 def plan_of(

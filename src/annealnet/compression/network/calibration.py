@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from annealnet.compression.network.precision import in_float32
 
-__all__ = ["Calibration", "answers_of", "check_network", "check_samples", "copies", "fingerprint", "read_batches"]
+__all__ = ["Calibration", "answers_of", "check_network", "check_samples", "copies", "read_batches"]
 
 #: Samples that go through a network at once.
 BATCH = 512
@@ -229,23 +228,3 @@ def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def fingerprint(model: nn.Module, data: Calibration, *settings: object) -> str:
-    """Identifies a run: weights, data and settings; equal only if all are.
-
-    Example:
-        >>> data = Calibration(torch.zeros(1, 2), None)
-        >>> net = nn.Linear(2, 2)
-        >>> fingerprint(net, data, 1) == fingerprint(net, data, 1) != fingerprint(net, data, 2)
-        True
-    """
-    digest = hashlib.sha256()
-    for name, value in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
-    digest.update(np.ascontiguousarray(data.x.numpy()).tobytes())
-    if data.y is not None:
-        digest.update(data.y.numpy().tobytes())
-    digest.update(repr(settings).encode())
-    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from annealnet.compression.network.kinds import bias_of, weight_of
 from annealnet.compression.rounding import lower_bounds, settled_lattices
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.energy import Certificate
-from annealnet.files import replacing
+from annealnet.files import checkpoint_folder, replacing
 
 __all__ = ["Rounded", "SettledLayers"]
 
@@ -43,22 +44,26 @@ class SettledLayers:
     """Grid values, biases and errors of finished layers.
 
     Args:
-        folder: one file per layer; made when the first layer is finished. None keeps nothing.
-        run: fingerprint of weights, data and settings; layers of another run are not taken.
+        folder: one file per layer; made when it is missing. None keeps nothing.
+        run: fingerprint of the run; layers of another run are not taken, nor those whose file was cut off or damaged.
+        rounding: who rounds, for the certificate.
+
+    Raises:
+        ValueError: when the folder is a file, or cannot be made.
 
     Example:
         >>> import tempfile
         >>> layer = nn.Linear(2, 1)
         >>> grid = Quantized(torch.ones(1, 2, dtype=torch.int8), torch.tensor([0.5]), bits=2)
-        >>> kept = SettledLayers(Path(tempfile.mkdtemp()), "a")
+        >>> kept = SettledLayers(Path(tempfile.mkdtemp()), "a", "NearestRounding")
         >>> kept.keep("fc", layer, grid, Rounded(grid, torch.ones(1, 2), torch.eye(2)[None]))
-        >>> again = SettledLayers(kept.folder, "a")
+        >>> again = SettledLayers(kept.folder, "a", "NearestRounding")
         >>> again.fetch("fc", layer).codes.tolist(), layer.weight.tolist(), again.error
         ([[1, 1]], [[0.5, 0.5]], 0.5)
     """
 
-    def __init__(self, folder: Path | None, run: str) -> None:
-        self.folder, self._run = folder, run
+    def __init__(self, folder: str | Path | None, run: str, rounding: str) -> None:
+        self.folder, self._run, self._rounding = checkpoint_folder(folder), run, rounding
         self._began = time.perf_counter()
         self.error = 0.0
         self.bound = 0.0
@@ -92,20 +97,14 @@ class SettledLayers:
             "run": self._run, "bits": str(grid.bits), "group": str(grid.group or ""),
             "error": repr(error), "bound": repr(bound),
         }  # fmt: skip
+        told["sha256"] = _hash(tensors, told)
         with replacing(self._place(name)) as draft:
             save_file(tensors, str(draft), metadata=told)
 
     @torch.no_grad()
     def fetch(self, name: str, module: nn.Module) -> Quantized | None:
         """A layer that was finished before: puts it into the module and returns its grid values; None if there is none."""
-        if self.folder is None or not self._place(name).is_file():
-            return None
-        try:
-            with safe_open(str(self._place(name)), framework="pt") as file:
-                told = file.metadata() or {}
-                found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        except (SafetensorError, OSError):
-            return None  # cut off while it was written
+        found, told = self._read(name)
         if told.get("run") != self._run:
             return None
         grid = Quantized(
@@ -127,9 +126,29 @@ class SettledLayers:
         """Sum of all layers' errors, and a lower bound on it (on the inputs and scales the layers were rounded with)."""
         proven = self.error - self.bound <= 1e-9 * max(1e-30, self.error)
         seconds = time.perf_counter() - self._began
-        return Certificate(self.error, self.bound, proven, "AnnealedRounding", seed, 1, seconds)
+        return Certificate(self.error, self.bound, proven, self._rounding, seed, 1, seconds)
+
+    def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Tensors and what is told of them; nothing where there is no file, or it is not as it was written."""
+        if self.folder is None or not self._place(name).is_file():
+            return {}, {}
+        try:
+            with safe_open(str(self._place(name)), framework="pt") as file:
+                told = dict(file.metadata() or {})
+                found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+        except (SafetensorError, OSError, ValueError):
+            return {}, {}
+        return (found, told) if told.pop("sha256", None) == _hash(found, told) else ({}, {})
 
     def _place(self, name: str) -> Path:
         assert self.folder is not None
         # layer names may hold anything; the file's name must not
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _hash(tensors: dict[str, Tensor], told: dict[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ from annealnet.compression.rounding.gram_rounding import (
 )
 from annealnet.compression.rounding.lattice import Lattice, RowEnergy, lower_bounds, row_energy
 from annealnet.compression.rounding.nearest import NearestRounding
-from annealnet.compression.rounding.protocol import Rounding
+from annealnet.compression.rounding.protocol import Rounding, rounder_name
 from annealnet.compression.rounding.torch_rows import TorchRows, torch_anneal_codes
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "anneal_codes",
     "layer_lattices",
     "lower_bounds",
+    "rounder_name",
     "row_energy",
     "settled_lattices",
     "torch_anneal_codes",

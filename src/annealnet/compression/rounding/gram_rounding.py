@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -200,7 +201,7 @@ class AnnealedRounding(GramRounding):
         """See :class:`GramRounding`; rows in pieces, over the workers where there are any."""
         factor = gptq_factor(lattice) if self.effort.start == "gptq" else None
         rows = len(lattice.weights)
-        size = _PIECE if self._place() is None else rows
+        size = _PIECE if self.place is None else rows
         pieces = [
             _Rows(lattice.rows(slice(first, first + size)), factor, number, first, rows) for first in range(0, rows, size)
         ]
@@ -209,14 +210,20 @@ class AnnealedRounding(GramRounding):
         codes = np.concatenate([piece for piece, _ in found])
         return codes, replace(lattice, scale=np.concatenate([scale for _, scale in found]))
 
-    def _place(self) -> str | None:
+    def fingerprint_state(self) -> dict[str, Any]:
+        """What the answers depend on: not on the workers, but on the device that runs."""
+        settings = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "workers"}
+        return {**settings, "device": self.place}
+
+    @property
+    def place(self) -> str | None:
         """The torch device in use; None where rows are annealed by compiled code."""
         if self.device is None and self.workers is None and torch.cuda.is_available():
             return "cuda"
         return self.device
 
     def _codes(self, lattice: Lattice, effort: Annealing, seed: int, codes: np.ndarray, first: int) -> np.ndarray:
-        place = self._place()
+        place = self.place
         if place is None:
             return anneal_codes(lattice, effort, seed, codes, first)
         return torch_anneal_codes(lattice, effort, seed, codes, place)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from annealnet.compression.rounding.grids import Quantized
 
-__all__ = ["Rounding"]
+__all__ = ["Rounding", "rounder_name"]
 
 
 class Rounding(Protocol):
@@ -38,3 +38,15 @@ class Rounding(Protocol):
     def quick(self) -> Rounding:
         """The same with less effort, for probes and for candidates that are only compared; itself where there is no less."""
         ...
+
+
+def rounder_name(rounding: Rounding) -> str:
+    """What certificates and reports call a rounding: its class, and the torch device where it runs on one.
+
+    Example:
+        >>> from annealnet.compression.rounding import AnnealedRounding, NearestRounding
+        >>> rounder_name(NearestRounding()), rounder_name(AnnealedRounding(device="cpu"))
+        ('NearestRounding', 'AnnealedRounding on cpu')
+    """
+    place = getattr(rounding, "place", None)
+    return type(rounding).__name__ + ("" if place is None else f" on {place}")
