@@ -76,7 +76,7 @@ def damaged(report: CompressionReport, change) -> str:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(version=99), "version 99, expected 1"),
+        (lambda c: c.update(version=99), "version 99, expected 2"),
         (lambda c: c.pop("version"), "version None"),
         (lambda c: c.pop("layers"), "'layers'"),
         (lambda c: c["layers"][0].pop("bits"), "bits"),

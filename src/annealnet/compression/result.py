@@ -129,6 +129,7 @@ def measure(
         batch_size: samples at once.
 
     Example:
+        >>> import torch
         >>> _, loss, accuracy = measure(nn.Identity(), torch.eye(3), torch.arange(3))
         >>> accuracy
         1.0
