@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from annealnet.files import replacing
 
-__all__ = ["OPSET", "captured", "export_module_onnx", "onnx_session", "optional", "write_model"]
+__all__ = ["OPSET", "captured", "check_onnx", "export_module_onnx", "onnx_session", "optional", "write_model"]
 
 #: The first opset with 4-bit integers.
 OPSET = 21
@@ -33,6 +33,19 @@ def optional(module: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise ImportError(f"{module} is needed for ONNX files: pip install 'annealnet[onnx]'") from error
+
+
+def check_onnx() -> None:
+    """Looks for everything that writing and timing ONNX models takes, for jobs that do so at their end.
+
+    Raises:
+        ValueError: when something is not there, with the command that installs it.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            optional(module)
+        except ImportError as error:
+            raise ValueError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import annealnet as an
-from annealnet.compression.files.onnx_export import onnx_session
 from annealnet.compression.rounding import AnnealedRounding, Annealing, GptqRounding, NearestRounding
 from annealnet.compression.rounding.grids import dequantize
+from annealnet.exporting import onnx_session
 
 LAYOUTS = [(None, True), (8, True), (None, False), (7, False)]
 

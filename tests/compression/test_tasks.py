@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression import CompressedNetwork, DataAware, FineTuning
-from annealnet.compression.files.onnx_export import onnx_session
 from annealnet.compression.rounding import GptqRounding, NearestRounding
+from annealnet.exporting import onnx_session
 
 FAST = DataAware(reads=2, sweeps=50)
 TUNING = FineTuning(epochs=10, batch_size=16, learning_rate=2e-3)

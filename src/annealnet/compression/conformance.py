@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.files.onnx_export import export_onnx, onnx_session
+from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
 from annealnet.compression.network.graph import trace
@@ -27,6 +27,7 @@ from annealnet.compression.network.structure import Layer, NetworkGraph
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Quantized
+from annealnet.exporting import onnx_session
 from annealnet.testing import Failed, Finding, NotApplicable
 
 __all__ = ["KIND_CHECKS", "kind_conformance"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -15,7 +15,7 @@ from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
 from annealnet.compression.files.storage import dense_bytes
-from annealnet.compression.formulations import DataAware, Formulation, Problem, Published
+from annealnet.compression.formulations import FORMULATIONS, Problem
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
@@ -24,11 +24,9 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
 
-__all__ = ["FORMULATIONS", "METHODS", "Outcome", "compare", "for_budget", "summarise"]
+__all__ = ["METHODS", "Outcome", "compare", "for_budget", "summarise"]
 
 Say = Callable[[str], None]
-#: Our formulations by the name they have in tables.
-FORMULATIONS: Mapping[str, Formulation] = {"data_aware": DataAware(), "published": Published()}
 #: Plans of ours that are built and re-ranked; baselines have as many on their short lists.
 CANDIDATES = 4
 #: Every method of a comparison, ours first.

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from annealnet.compression import Budget, FineTuning, compress, quantize
-from annealnet.compression.files.onnx_export import check_onnx, export_dense_onnx, onnx_latency
-from annealnet.compression.formulations import Formulation
+from annealnet.compression.files.onnx_export import onnx_latency
+from annealnet.compression.formulations import FORMULATIONS, Formulation
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding
 from annealnet.datasets import open_data, subset
+from annealnet.exporting import check_onnx, export_module_onnx
 from annealnet.report import CompressionReport, write_html
 from annealnet.samplers import AutoSampler, DistributedSampler, Workers
-from annealnet.studies.comparison import FORMULATIONS
 from annealnet.studies.recording import record
 
 __all__ = ["QuantizeRequest", "Request", "compress_files", "onnx_pair", "quantize_files"]
@@ -161,7 +161,7 @@ def _delivered(
 
 def onnx_pair(out: Path, small: CompressedNetwork, dense: nn.Module, batch: int = 64) -> tuple[Latency, Latency]:
     """Writes both networks as ONNX and times a batch: (median, low, high) milliseconds of the dense and the small one."""
-    dense_path = export_dense_onnx(in_float32(dense).eval(), out / "dense.onnx", small.example)
+    dense_path = export_module_onnx(in_float32(dense), small.example, out / "dense.onnx")
     small_path = small.export_onnx(out / "model.onnx")
     before, after = onnx_latency(dense_path, batch), onnx_latency(small_path, batch)
     return (before.median, before.low, before.high), (after.median, after.low, after.high)

@@ -16,11 +16,11 @@ from torch import nn
 import annealnet.report as reports
 from annealnet.architectures import digits_cnn
 from annealnet.compression import Budget, FineTuning, compress, load
-from annealnet.compression.files.onnx_export import check_onnx
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import CompressedNetwork, measure
 from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits
+from annealnet.exporting import check_onnx
 from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
 from annealnet.studies.compressing import onnx_pair
 from annealnet.studies.demo_rows import DemoRow, demo_rows

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from annealnet.architectures import digits_cnn
 from annealnet.compression.files.onnx_activations import quantize_activations
-from annealnet.compression.files.onnx_export import export_dense_onnx, export_onnx, onnx_latency, onnx_session
+from annealnet.compression.files.onnx_export import export_onnx, onnx_latency
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import load_compressed, put_on_grid, save_compressed
 from annealnet.compression.network.graph import trace
@@ -20,6 +20,7 @@ from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Grid, Quantized, dequantize
+from annealnet.exporting import export_module_onnx, onnx_session
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -137,7 +138,7 @@ def test_integer_activations_stay_close_and_reach_integer_kernels(tmp_path: Path
 
 def test_dense_export_and_latency(tmp_path: Path) -> None:
     network = digits_cnn(4).eval()
-    path = export_dense_onnx(network, tmp_path / "deep" / "dense.onnx", torch.zeros(1, 1, 8, 8))
+    path = export_module_onnx(network, torch.zeros(1, 1, 8, 8), tmp_path / "deep" / "dense.onnx")
     x = torch.randn(3, 1, 8, 8)
     (found,) = onnx_session(path).run(None, {"input": x.numpy()})
     np.testing.assert_allclose(found, network(x).detach().numpy(), atol=1e-5)
@@ -161,7 +162,7 @@ def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
             return x.sum() if x.sum() > 0 else x
 
     with pytest.raises(ValueError, match="cannot be exported to ONNX"):
-        export_dense_onnx(Fixed(), tmp_path / "net.onnx", torch.zeros(1, 4))
+        export_module_onnx(Fixed(), torch.zeros(1, 4), tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize(("group", "symmetric"), [(None, True), (4, True), (None, False), (4, False)])

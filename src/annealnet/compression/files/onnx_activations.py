@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.compression.files.onnx_export import optional, write_model
+from annealnet.exporting import optional, write_model
 
 __all__ = ["quantize_activations"]
 

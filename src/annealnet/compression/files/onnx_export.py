@@ -7,13 +7,8 @@ rounded anew: the ONNX model multiplies the very weights that the torch model mu
 
 from __future__ import annotations
 
-import copy
-import logging
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,62 +18,11 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.kinds import LayerKind, layer_kind
 from annealnet.compression.rounding.grids import Quantized, dequantize
-from annealnet.files import replacing
+from annealnet.exporting import captured, onnx_session, optional, write_model
 
-__all__ = [
-    "Latency",
-    "check_onnx",
-    "export_dense_onnx",
-    "export_onnx",
-    "onnx_latency",
-    "onnx_session",
-    "optional",
-    "write_model",
-]
+__all__ = ["Latency", "export_onnx", "onnx_latency"]
 
-#: The first opset with 4-bit integers.
-OPSET = 21
 _INT4_BITS = 4
-
-
-def optional(module: str) -> Any:
-    """Imports a module of the ``onnx`` extra, which is not installed with annealnet itself.
-
-    Raises:
-        ImportError: when it is not there, with the command that installs it.
-    """
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{module} is needed for ONNX files: pip install 'annealnet[onnx]'") from error
-
-
-def check_onnx() -> None:
-    """Looks for everything that writing and timing ONNX models takes, for jobs that do so at their end.
-
-    Raises:
-        ValueError: when something is not there, with the command that installs it.
-    """
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            optional(module)
-        except ImportError as error:
-            raise ValueError(str(error)) from error
-
-
-def export_dense_onnx(model: nn.Module, path: str | Path, example: Tensor) -> Path:
-    """Writes a network as a float32 ONNX model with input ``input``, output ``output`` and a dynamic batch.
-
-    Args:
-        model: any module that ``torch.export`` can capture; it is exported in evaluation mode and not
-            changed.
-        path: the file to write.
-        example: a batch of inputs ``(samples, ...)``.
-
-    Raises:
-        ValueError: when the network cannot be captured.
-    """
-    return write_model(_captured(model, example), Path(path))
 
 
 def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor) -> Path:
@@ -109,7 +53,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
         >>> bool(np.allclose(answer, net(x).detach().numpy(), atol=1e-5))
         True
     """
-    exported = _captured(model, example)
+    exported = captured(model, example)
     graph = exported.graph
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
@@ -120,66 +64,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
             _put_codes(graph, initialisers[found], grid, transposed)
             dequantised[found] = grid
     optional("onnx.checker").check_model(exported)
-    return write_model(exported, Path(path))
-
-
-# ---- capturing -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter reports missing optional packages on every call."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _captured(model: nn.Module, example: Tensor) -> Any:
-    for module in ("onnx", "onnxscript"):
-        optional(module)
-    twin = copy.deepcopy(model).eval()
-    # a batch of one would be taken for a constant
-    batch = torch.cat([example[:1], example[:1]]).detach()
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                twin,
-                (batch,),
-                dynamo=True,
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=["input"],
-                output_names=["output"],
-                opset_version=OPSET,
-                verbose=False,
-            )
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"model={type(model).__name__} cannot be exported to ONNX with a dynamic batch ({reason}): its forward "
-            "must not depend on values or fix the number of samples"
-        ) from error
-    assert program is not None
-    exported = program.model_proto
-    # the exporter notes for every node where in the source it came from: bytes, and paths of this machine
-    for entry in (exported, exported.graph, *exported.graph.node, *exported.graph.initializer):
-        entry.ClearField("metadata_props")
-    for node in exported.graph.node:
-        node.ClearField("doc_string")
-    exported.graph.ClearField("value_info")
-    return exported
-
-
-def write_model(model: Any, path: Path) -> Path:
-    """Writes an ONNX model to a temporary name, then to ``path``."""
-    with replacing(path) as draft:
-        optional("onnx").save_model(model, str(draft))
-    return path
+    return write_model(exported, path)
 
 
 # ---- codes in place of floats ----------------------------------------------------------------------------
@@ -294,24 +179,6 @@ class Latency(NamedTuple):
     median: float
     low: float
     high: float
-
-
-def onnx_session(path: str | Path, threads: int = 1) -> Any:
-    """An ONNX Runtime session on the CPU.
-
-    Where only weights are quantised they are dequantised once, when the session is made, not in every run.
-
-    Args:
-        path: an ONNX file.
-        threads: for the operators' inner loops.
-    """
-    onnx, onnxruntime = optional("onnx"), optional("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    if not any(node.op_type == "QuantizeLinear" for node in onnx.load(str(path)).graph.node):
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: int = 50) -> Latency:
