@@ -153,7 +153,7 @@ def test_what_cannot_be_mended_is_refused_with_numbers():
     [(None, "AutoSampler: AnnealingSampler"), (AnnealingSampler(), "AnnealingSampler"),
      (RetryComposite(AnnealingSampler()), "RetryComposite(AnnealingSampler)"),
      (BifurcationSampler(), "BifurcationSampler"),
-     (DistributedSampler(AnnealingSampler(), Workers("threads", 1)), "DistributedSampler(AnnealingSampler)")],
+     (DistributedSampler(AnnealingSampler(), Workers("threading", 1)), "DistributedSampler(AnnealingSampler)")],
 )  # fmt: skip
 def test_certificates_name_the_sampler_with_all_it_wraps(given, name):
     problem = small_problem(1)
