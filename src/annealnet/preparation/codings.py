@@ -199,7 +199,10 @@ class ScaledCoding:
 
     @classmethod
     def from_parts(cls, parts: Parts) -> ScaledCoding:
-        return cls(*_scales(parts), parts.number("limit"))
+        limit = parts.number("limit")
+        if not 0 < limit < 1e30:
+            raise parts.wrong(f"limit={limit!r} is no bound of inputs")
+        return cls(*_scales(parts), limit)
 
 
 @dataclass(frozen=True, eq=False)
