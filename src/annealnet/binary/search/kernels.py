@@ -242,15 +242,16 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
 
 
 @numba.njit(cache=True)
-def _take_output(t, e, row, weight, code, scale):  # type: ignore[no-untyped-def]
-    """Class scores, and their exponentials, after a weight of an output has flipped."""
+def _take_output(t, e, row, weight, code, scale, table):  # type: ignore[no-untyped-def]
+    """Class scores, and their exponentials, after a weight of an output has flipped; ``table`` as in the losses."""
     for c in range(len(t)):
         if code[c] != 0:
             for s in range(len(row)):
                 step = np.int32(-2) * weight * code[c] * row[s]
                 t[c, s] += step
                 if scale > 0:
-                    e[c, s] = moved(e[c, s] * np.float32(np.exp(scale * step)))
+                    factor = table[np.uint32(256 + step)] if len(table) > 0 else np.float32(np.exp(scale * step))
+                    e[c, s] = moved(e[c, s] * factor)
 
 
 @numba.njit(cache=True)
@@ -290,7 +291,7 @@ def _visit_output(flat, x, y, scale, w, f, t, e, o, beta, work, leads, table, ra
         if yes:
             w[start + i] = -weight
             signs_known, inputs_known = False, False
-            _take_output(t, e, row, weight, code, scale)
+            _take_output(t, e, row, weight, code, scale, table)
     return random
 
 
