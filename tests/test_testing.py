@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from annealnet.binary import Architecture, one_per_class
-from annealnet.binary.formulations import FORMULATIONS
+from annealnet.binary.formulation import FORMULATIONS
 from annealnet.compression.formulations import FilterBlock, Hamiltonian
-from annealnet.compression.formulations.published import FilterLayer
+from annealnet.compression.formulations.hamiltonian import FilterLayer
 from annealnet.energy import (
     AffineCount,
     Cardinality,

@@ -93,10 +93,10 @@ def test_random_plans_end_on_the_tightest_budget_and_beyond(prune):
     net = nn.Sequential(*layers, nn.Linear(16, 3)).eval()
     x = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     loose = prepare(net, Calibration(x, None), an.Budget(size_ratio=1), prune=prune, rounding=NearestRounding())
-    least = loose.space.bytes(*loose.space.smallest())
+    least = loose.space.num_bytes(*loose.space.smallest())
     tight = loose.under(Limits(least, None))
     ((keep, bits),) = random_plan(tight, 0)
-    assert loose.space.bytes(keep, bits) <= least
+    assert loose.space.num_bytes(keep, bits) <= least
     assert random_plan(loose.under(Limits(least - 100, None)), 0) == []
     kept = {tuple(random_plan(loose, seed)[0][1].values()) for seed in range(5)}
     assert len(kept) == 5
@@ -159,7 +159,9 @@ def test_integer_programmes_find_the_optimum_of_their_energies(kind):
     everything = np.ones(found.graph.num_units, dtype=bool)
     for trial in range(5):
         energies = {choice: float(rng.random()) for choice in found.space.choices}
-        low, high = (found.space.bytes(everything, {n: end(w) for n, w in found.space.widths.items()}) for end in (min, max))
+        low, high = (
+            found.space.num_bytes(everything, {n: end(w) for n, w in found.space.widths.items()}) for end in (min, max)
+        )
         tight = found.under(Limits(int(low + (0.1 + 0.2 * trial) * (high - low)), None))
         names = list(found.space.widths)
         costs = [

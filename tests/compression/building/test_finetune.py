@@ -9,6 +9,7 @@ from torch import nn
 
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.files.storage import put_on_grid
+from annealnet.compression.measuring.task import Classification
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored, stored_bias
@@ -42,7 +43,7 @@ def test_weights_stay_on_the_grid_they_had_and_come_closer(bits: int, group: int
     dense, net, x = network(), network(), samples()
     grids = rounded(net, bits, NearestRounding(group, symmetric))
     before = divergence(net, dense, x)
-    found = fine_tune(net, grids, dense, x, None, FineTuning(epochs=40, batch_size=32, learning_rate=3e-3))
+    found = fine_tune(net, grids, dense, Classification(), x, None, FineTuning(epochs=40, batch_size=32, learning_rate=3e-3))
     assert divergence(net, dense, x) < before
     for name, grid in found.items():
         assert grid.grid == grids[name].grid
@@ -55,7 +56,7 @@ def test_weights_stay_on_the_grid_they_had_and_come_closer(bits: int, group: int
 def test_a_step_of_nothing_keeps_every_code_and_scale() -> None:
     dense, net, x = network(), network(), samples()
     grids = rounded(net, 3, NearestRounding(4, False))
-    found = fine_tune(net, grids, dense, x, None, FineTuning(epochs=1, learning_rate=1e-12))
+    found = fine_tune(net, grids, dense, Classification(), x, None, FineTuning(epochs=1, learning_rate=1e-12))
     for name, grid in found.items():
         assert torch.equal(grid.codes, grids[name].codes)
         torch.testing.assert_close(grid.scale, grids[name].scale, rtol=1e-3, atol=0)
@@ -70,7 +71,7 @@ def test_biases_beyond_float16_and_tiny_scales_survive() -> None:
     net = network()
     net.load_state_dict(dense.state_dict())
     grids = rounded(net, 4, NearestRounding())
-    found = fine_tune(net, grids, dense, samples(), None, FineTuning(epochs=1, learning_rate=1e-12))
+    found = fine_tune(net, grids, dense, Classification(), samples(), None, FineTuning(epochs=1, learning_rate=1e-12))
     assert bool(torch.isfinite(net(samples())).all())
     torch.testing.assert_close(net[2].bias, dense[2].bias, rtol=2**-10, atol=0)
     torch.testing.assert_close(found["0"].scale, grids["0"].scale, rtol=2**-9, atol=0)

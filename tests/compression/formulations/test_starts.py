@@ -25,7 +25,7 @@ def space(first=(2, 4, 8), middle=(2, 4, 8), last=(2, 4, 8)) -> PlanSpace:
 
 
 def ends(plans: PlanSpace) -> tuple[int, int]:
-    low, high = (plans.bytes(ALL, {name: end(widths) for name, widths in plans.widths.items()}) for end in (min, max))
+    low, high = (plans.num_bytes(ALL, {name: end(widths) for name, widths in plans.widths.items()}) for end in (min, max))
     return low, high
 
 
@@ -81,7 +81,7 @@ def test_greed_is_within_one_step_of_the_enumerated_optimum():
 @given(st.integers(0, 1000), st.floats(0, 1), st.booleans())
 def test_starts_are_within_the_budget(seed, share, removable):
     plans = PlanSpace(GRAPH, space().widths, 100, removable)
-    least, most = plans.bytes(*plans.smallest()), ends(plans)[1]
+    least, most = plans.num_bytes(*plans.smallest()), ends(plans)[1]
     limits = Limits(int(least + share * (most - least)), None)
     scores = np.random.default_rng(seed).random(GRAPH.num_units)
     starts = feasible_starts(plans, scores, convex(plans, seed), limits)
