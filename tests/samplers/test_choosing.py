@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, Energy, FactoredEnergy, SparseEnergy
-from annealnet.samplers import AutoSampler, TabuSampler, auto
+from annealnet.samplers import NATIVE, AutoSampler, TabuSampler, auto
 from annealnet.samplers.native import Task
 
 
@@ -36,6 +36,15 @@ def test_the_winner_of_the_trials_has_the_least_energy(seed):
     assert "least energy" in answer.info["reason"]
     assert "polished" in answer.info["reason"]
     assert answer.first.energy <= min(trials.values()) + 1e-9
+
+
+def test_the_winner_goes_on_with_all_its_sweeps():
+    energy = dense(300, 0)
+    answer = AutoSampler().sample_energy(energy, num_reads=1, num_sweeps=60, seed=5)
+    winner = NATIVE[{"AnnealingSampler": "annealing", "TemperingSampler": "tempering"}[answer.info["chosen"]]]()
+    alone = winner.sample_energy(energy, num_sweeps=60, seed=5 + len(answer.info["trials"]))
+    assert alone.first.energy < min(answer.info["trials"].values())
+    assert answer.first.energy <= alone.first.energy
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -217,7 +217,7 @@ def test_temperatures_are_the_given_ones_or_follow_the_fields():
             checked_beta_range(bad, compiled)
     nothing = compile_energy(DenseEnergy(np.zeros((3, 3))))
     assert default_beta_range(nothing) == (1.0, 20.0)
-    pair = compile_energy(DenseEnergy(np.zeros((2, 2)), np.array([3.0, 4.0])))
+    pair = compile_energy(DenseEnergy(np.zeros((3, 3)), np.array([3.0, 4.0, 0.0])))
     assert default_beta_range(pair) == pytest.approx((12.5**-0.5, 20 / 3.5))  # the median cost after a descent
     square = compile_energy(FactoredEnergy(np.full((1, 50), 3.0), np.array([2.0]), np.array([-75.0])))
     # a level of ±10.6 about 0 makes fields of 2 · 2 · 3 · 10.6; a term of its own is worth 2 · 3²
