@@ -288,8 +288,8 @@ def test_limits_of_constraints():
         (lambda: Term(-1, (0,)), "cost=-1"),
         (lambda: ProductBudget(counts, (Term(1, (1,)),), 0), "count 1"),
         (lambda: ProductBudget(counts, (), -1), "limit=-1"),
-        (lambda: ConstrainedEnergy(energy, [OneHot([0, 3])]), "outside"),
-        (lambda: ConstrainedEnergy(energy, [OneHot([-1, 1])]), "outside"),
+        (lambda: ConstrainedEnergy(energy, [OneHot([0, 3])]), "constraints name"),
+        (lambda: ConstrainedEnergy(energy, [OneHot([-1, 1])]), "constraints name"),
         (lambda: ConstrainedEnergy(energy, [LinearBudget(np.ones(2), 1)]), "2 coefficients"),
         (lambda: ConstrainedEnergy(energy, [OneHot([0, 1]), OneHot([2]), OneHot([1, 2])]), "variable 1 is in two"),
     ):

@@ -38,13 +38,14 @@ def test_the_winner_of_the_trials_has_the_least_energy(seed):
     assert answer.first.energy <= min(trials.values()) + 1e-9
 
 
-def test_the_winner_goes_on_with_all_its_sweeps():
+def test_the_winner_goes_on_with_all_its_sweeps(monkeypatch):
+    monkeypatch.setattr(auto, "_TABU", 10)  # no polish
     energy = dense(300, 0)
     answer = AutoSampler().sample_energy(energy, num_reads=1, num_sweeps=60, seed=5)
     winner = NATIVE[{"AnnealingSampler": "annealing", "TemperingSampler": "tempering"}[answer.info["chosen"]]]()
     alone = winner.sample_energy(energy, num_sweeps=60, seed=5 + len(answer.info["trials"]))
     assert alone.first.energy < min(answer.info["trials"].values())
-    assert answer.first.energy <= alone.first.energy
+    assert answer.first.energy == pytest.approx(alone.first.energy)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -148,7 +149,8 @@ def test_the_polish_keeps_to_the_sweeps_and_to_the_time_that_is_left(monkeypatch
 
     class Noted(TabuSampler):
         def sample_energy(self, energy, **parameters):
-            asked.append((parameters["num_sweeps"], parameters["time_limit"]))
+            if "initial_states" in parameters:
+                asked.append((parameters["num_sweeps"], parameters["time_limit"]))
             return super().sample_energy(energy, **parameters)
 
     monkeypatch.setattr(auto, "TabuSampler", Noted)
