@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, Energy, FactoredEnergy, SparseEnergy
-from annealnet.samplers import AutoSampler, TabuSampler, auto
+from annealnet.samplers import NATIVE, AutoSampler, TabuSampler, auto
 from annealnet.samplers.native import Task
 
 
@@ -36,6 +36,16 @@ def test_the_winner_of_the_trials_has_the_least_energy(seed):
     assert "least energy" in answer.info["reason"]
     assert "polished" in answer.info["reason"]
     assert answer.first.energy <= min(trials.values()) + 1e-9
+
+
+def test_the_winner_goes_on_with_all_its_sweeps(monkeypatch):
+    monkeypatch.setattr(auto, "_TABU", 10)  # no polish
+    energy = dense(300, 0)
+    answer = AutoSampler().sample_energy(energy, num_reads=1, num_sweeps=60, seed=5)
+    winner = NATIVE[{"AnnealingSampler": "annealing", "TemperingSampler": "tempering"}[answer.info["chosen"]]]()
+    alone = winner.sample_energy(energy, num_sweeps=60, seed=5 + len(answer.info["trials"]))
+    assert alone.first.energy < min(answer.info["trials"].values())
+    assert answer.first.energy == pytest.approx(alone.first.energy)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -139,7 +149,7 @@ def test_the_polish_keeps_to_the_sweeps_and_to_the_time_that_is_left(monkeypatch
 
     class Noted(TabuSampler):
         def sample_energy(self, energy, **parameters):
-            if "time_limit" in parameters:  # not the call that loads kernels before the trials
+            if "initial_states" in parameters:
                 asked.append((parameters["num_sweeps"], parameters["time_limit"]))
             return super().sample_energy(energy, **parameters)
 

@@ -159,6 +159,23 @@ def test_sweeps_are_counted_in_whole_intervals_and_told(sweeps):
     assert answer.first.energy == pytest.approx(float(energy.energy(states_of(3)).min()))
 
 
+def test_cold_states_are_looked_at_and_temperatures_adapt_now_and_then(monkeypatch):
+    """Every sixteenth exchange and at the end; every 32nd during the first two fifths."""
+    seen: list[tuple[str, int]] = []
+    for name in ("_look", "_adapt"):
+        own = getattr(tempering._Ladders, name)
+
+        def noted(self, name=name, own=own):
+            seen.append((name, self.replicas.sweeps))
+            own(self)
+
+        monkeypatch.setattr(tempering._Ladders, name, noted)
+    energy = SparseEnergy([0, 1], [1, 2], [1.0, -2.0], np.array([0.1, -0.2, 0.3]))
+    TemperingSampler().sample_energy(energy, num_reads=1, num_replicas=3, num_sweeps=500, seed=0)
+    assert [sweeps for name, sweeps in seen if name == "_look"] == [64, 128, 192, 256, 320, 384, 448, 500]
+    assert [sweeps for name, sweeps in seen if name == "_adapt"] == [128]
+
+
 def test_ladders_have_limits():
     energy = SparseEnergy([0], [1], [1.0], np.zeros(2))
     for arguments, word in (({"num_replicas": 1}, "num_replicas=1"), ({"beta_range": (0.0, 1.0)}, "beta_range")):

@@ -25,6 +25,7 @@ from annealnet.samplers import (
 from annealnet.samplers.annealing import checked_beta_range, default_beta_range
 from annealnet.samplers.blocks import _blocks, conditioned
 from annealnet.samplers.compiled import compile_energy
+from annealnet.samplers.kernels import crossing
 from annealnet.samplers.native import Task, check_whole
 from annealnet.samplers.replicas import place
 from annealnet.samplers.schedule import REFRESH, Clock, beta_chunks
@@ -164,7 +165,7 @@ def test_a_request_knows_its_seed_starts_and_limits():
     assert drawn[:, :3].mean(axis=0) == pytest.approx([2 / 3] * 3, abs=0.08)
     given_states = np.ones((7, 5))
     assert task.starts(given_states).dtype == np.int8
-    for bad in (np.ones((6, 5)), np.ones((7, 4)), np.full((7, 5), 2), np.full((7, 5), -1)):
+    for bad in (np.ones((6, 5)), np.ones((7, 4)), np.diag(np.full(7, 2))[:, :5], np.full((7, 5), -1)):
         with pytest.raises(ValueError, match=r"initial_states.*\(7, 5\)"):
             task.starts(bad)
     assert Task.of(energy, 1, None, None, None).seed >= 0
@@ -216,7 +217,7 @@ def test_temperatures_are_the_given_ones_or_follow_the_fields():
             checked_beta_range(bad, compiled)
     nothing = compile_energy(DenseEnergy(np.zeros((3, 3))))
     assert default_beta_range(nothing) == (1.0, 20.0)
-    pair = compile_energy(DenseEnergy(np.zeros((2, 2)), np.array([3.0, 4.0])))
+    pair = compile_energy(DenseEnergy(np.zeros((3, 3)), np.array([3.0, 4.0, 0.0])))
     assert default_beta_range(pair) == pytest.approx((12.5**-0.5, 20 / 3.5))  # the median cost after a descent
     square = compile_energy(FactoredEnergy(np.full((1, 50), 3.0), np.array([2.0]), np.array([-75.0])))
     # a level of ±10.6 about 0 makes fields of 2 · 2 · 3 · 10.6; a term of its own is worth 2 · 3²
@@ -280,7 +281,7 @@ def test_as_many_states_as_there_are(n):
     certificate = answer.info["certificate"]
     assert certificate["proven"]
     assert certificate["energy"] == certificate["lower_bound"] == pytest.approx(float(energy.energy(states_of(n)).min()))
-    assert answer.info["method"] == "enumeration"
+    assert (answer.info["method"], certificate["reads"], certificate["seed"]) == ("enumeration", 1, None)
 
 
 def test_enumeration_has_limits():
@@ -386,6 +387,30 @@ def test_heights_that_gained_are_drawn_more_often():
             hot[found.rounds] = grown
     assert hot
     assert replicas.sweeps == 90
+
+
+def test_reads_are_turned_over_where_that_makes_them_more_alike(monkeypatch):
+    """Without fields a state and its opposite are the same: reads that are crossed differ in at most half of the bits."""
+    n = 60
+    ring = dimod.BinaryQuadraticModel({}, {(i, (i + 1) % n): -1.0 for i in range(n)}, 0.0, "SPIN")
+    linear, (rows, cols, values), offset = ring.binary.to_numpy_vectors(variable_order=range(n))
+    found = search(SparseEnergy(rows, cols, values, linear, offset), 4, 1000)
+    apart, cross = [], crossing.cross
+
+    def noted(*arrays):
+        apart.append((arrays[-2] != arrays[-1]).mean(axis=1))
+        return cross(*arrays)
+
+    monkeypatch.setattr(crossing, "cross", noted)
+    found.hot = found.cold = 1e6  # only walls move
+    half = (np.arange(n) < n // 2).astype(np.int8)
+    found.population = np.stack([half, 1 - half, half, 1 - half])
+    found.replicas.replace(found.population)
+    for _ in range(8):
+        found._round()
+    assert found.symmetric
+    assert len(apart) == 10  # every fourth round crosses twice
+    assert np.max(apart) <= 0.5
 
 
 def test_the_best_state_of_each_read_is_kept():
