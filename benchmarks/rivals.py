@@ -15,37 +15,23 @@ from statistics import mean, stdev
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from annealnet import quantize
 from annealnet.datasets import Split, digits, split
+from annealnet.studies.linear_rival import linear_rival, rounded_columns
 from benchmarks.parts import one_core, parser_of, run_parts
 
 __all__ = ["main"]
 
+#: Strengths of ridge regression, and numbers of random neurons, that are tried.
+STRENGTHS = tuple(10.0**k for k in range(-3, 4))
+WIDTHS = (256, 512, 768, 1024, 1088, 1280, 1536, 2048)
 HEAD = "| network | bits per weight | bytes | test accuracy, % |\n|---|---|---|---|"
 
 
 def _shown(values: list[float]) -> str:
     return f"{100 * mean(values):.2f} ± {100 * (stdev(values) if len(values) > 1 else 0):.2f}"
-
-
-def _rounded(weights: np.ndarray, bits: int, x: np.ndarray) -> tuple[np.ndarray, int]:
-    """Every column to its own symmetric grid, to nearest; of twenty scales the one with the least error ‖x (z − w)‖.
-
-    Returns the weights and their bytes: packed codes and one float16 scale a column.
-    """
-    top = 2 ** (bits - 1) - 1
-    largest = np.abs(weights).max(axis=0)
-    best, least = np.zeros_like(weights), np.full(weights.shape[1], np.inf)
-    for share in np.linspace(0.1, 1.0, 20):
-        scale = np.where(largest > 0, share * largest / top, 1.0).astype(np.float16).astype(np.float64)
-        values = np.clip(np.rint(weights / scale), -top, top) * scale
-        error = ((x @ (values - weights)) ** 2).sum(axis=0)
-        best[:, error < least] = values[:, error < least]
-        least = np.minimum(error, least)
-    return best, -(-weights.size * bits // 8) + 2 * weights.shape[1]
 
 
 def _accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -59,24 +45,11 @@ def _inner(part: Split, seed: int) -> Split:
 
 def part_linear(options: argparse.Namespace) -> Iterator[str]:
     """Logistic regression, its weights rounded to nearest; bytes with one float16 intercept a class."""
-    found: dict[int, list[float]] = {}
-    sizes: dict[int, int] = {}
-    for seed in range(options.seeds):
-        part = digits(seed=seed, test_share=0.2).flat
-        tried = _inner(part, seed)
-        grid = [10.0**k for k in range(-3, 3)]
-        scores = [LogisticRegression(C=c, max_iter=2000).fit(tried.x_train, tried.y_train) for c in grid]
-        best = grid[int(np.argmax([model.score(tried.x_test, tried.y_test) for model in scores]))]
-        model = LogisticRegression(C=best, max_iter=2000).fit(part.x_train, part.y_train)
-        for bits in (8, 4, 3, 2):
-            weights, size = _rounded(model.coef_.T, bits, part.x_train)
-            intercept = model.intercept_.astype(np.float16).astype(np.float64)
-            found.setdefault(bits, []).append(_accuracy(part.x_test @ weights + intercept, part.y_test))
-            sizes[bits] = size + 2 * len(intercept)
     yield f"Digits, 80/20, {options.seeds} seeds; logistic regression, C chosen on a fifth of the training part:\n"
     yield HEAD
-    for bits, values in found.items():
-        yield f"| 64-10, linear | {bits} | {sizes[bits]} | {_shown(values)} |"
+    for bits in (8, 4, 3, 2):
+        found = [linear_rival(digits(seed=seed, test_share=0.2).flat, bits, seed) for seed in range(options.seeds)]
+        yield f"| 64-10, linear | {bits} | {found[0].num_bytes} | {_shown([rival.accuracy for rival in found])} |"
 
 
 def _trained(hidden: int, x: Tensor, y: Tensor, seed: int) -> nn.Sequential:
@@ -114,36 +87,57 @@ def part_relu(options: argparse.Namespace) -> Iterator[str]:
 
 
 def part_ridge(options: argparse.Namespace) -> Iterator[str]:
-    """Ridge regression on 4 096 random rectified neurons, rounded to nearest: the rival of one-bit masks."""
-    found: dict[int, list[float]] = {}
-    sizes: dict[int, int] = {}
+    """Ridge regression on random rectified neurons, rounded to nearest: the rival of one-bit masks."""
+    whole: dict[int, list[tuple[float, int]]] = {bits: [] for bits in (8, 4, 3, 2)}
+    small: list[tuple[float, int]] = []
+    chosen: list[str] = []
     for seed in range(options.seeds):
         part = digits(seed).flat
-        rng = np.random.default_rng(seed)
-        hidden = rng.choice([-1.0, 1.0], size=(part.x_train.shape[1], 4096))
         tried = _inner(part, seed)
-        strengths = [10.0**k for k in range(-3, 4)]
-        fits = [_ridge(np.maximum(tried.x_train @ hidden, 0), tried.y_train, strength) for strength in strengths]
-        checked = [_accuracy(np.maximum(tried.x_test @ hidden, 0) @ fit, tried.y_test) for fit in fits]
-        features = np.maximum(part.x_train @ hidden, 0)
-        weights = _ridge(features, part.y_train, strengths[int(np.argmax(checked))])
-        for bits in (8, 4, 3, 2):
-            values, sizes[bits] = _rounded(weights, bits, features)
-            scores = np.maximum(part.x_test @ hidden, 0) @ values
-            found.setdefault(bits, []).append(_accuracy(scores, part.y_test))
-    yield f"Digits, 75/25, {options.seeds} seeds; ridge regression on 4 096 random neurons (a seed), its strength chosen on"
-    yield "a fifth of the training part:\n"
+        for bits, found in whole.items():
+            _, strength = max(_checked(tried, seed, 4096, bits, strength) for strength in STRENGTHS)
+            found.append(_readout(part, seed, 4096, bits, strength))
+        _, strength, width, bits = max(
+            (*_checked(tried, seed, width, bits, strength), width, bits)
+            for width in WIDTHS for bits in (2, 3, 4, 8) for strength in STRENGTHS
+            if 10 * width * bits / 8 + 20 <= options.mask_bytes
+        )  # fmt: skip
+        small.append(_readout(part, seed, width, bits, strength))
+        chosen.append(f"{width} at {bits} bit")
+    yield f"Digits, 75/25, {options.seeds} seeds; ridge regression on random neurons (a seed). Its strength is chosen on a"
+    yield f"fifth of the training part, in the last row neurons and bits within {options.mask_bytes:,} bytes as well:"
+    yield f"{', '.join(chosen)}\n"
     yield HEAD
-    for bits, values in found.items():
-        yield f"| 64-4096-10, ridge readout | {bits} | {sizes[bits]:,} | {_shown(values)} |"
+    for bits, values in whole.items():
+        yield f"| 64-4096-10, ridge readout | {bits} | {values[0][1]:,} | {_shown([accuracy for accuracy, _ in values])} |"
+    least, most = min(size for _, size in small), max(size for _, size in small)
+    sizes = f"{least:,} … {most:,}"
+    yield f"| fewer neurons, ridge readout | chosen | {sizes} | {_shown([accuracy for accuracy, _ in small])} |"
+
+
+def _checked(part: Split, seed: int, width: int, bits: int, strength: float) -> tuple[float, float]:
+    """Accuracy on the part to choose on, and the strength."""
+    return _readout(part, seed, width, bits, strength)[0], strength
+
+
+def _readout(part: Split, seed: int, width: int, bits: int, strength: float) -> tuple[float, int]:
+    """Accuracy of a rounded ridge readout of random neurons, and its bytes."""
+    hidden = np.random.default_rng(seed).choice([-1.0, 1.0], size=(part.x_train.shape[1], width))
+    features = np.maximum(part.x_train @ hidden, 0)
+    weights, size = rounded_columns(_ridge(features, part.y_train, strength), bits, features)
+    return _accuracy(np.maximum(part.x_test @ hidden, 0) @ weights, part.y_test), size
 
 
 def _ridge(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarray:
     """Weights ``(features, 10)`` of least squares on ±1 targets; the strength in units of the mean square of a feature."""
     targets = np.where(labels[:, None] == np.arange(10), 1.0, -1.0)
-    gram = features @ features.T  # fewer samples than neurons: the dual form
-    ridge = strength * np.trace(gram) / len(gram)
-    return np.asarray(features.T @ np.linalg.solve(gram + ridge * np.eye(len(gram)), targets))
+    if features.shape[1] > len(features):  # the dual form is the smaller one
+        gram = features @ features.T
+        ridge = strength * np.trace(gram) / len(gram)
+        return np.asarray(features.T @ np.linalg.solve(gram + ridge * np.eye(len(gram)), targets))
+    gram = features.T @ features
+    ridge = strength * np.trace(gram) / len(features)
+    return np.asarray(np.linalg.solve(gram + ridge * np.eye(len(gram)), features.T @ targets))
 
 
 PARTS = {"linear": part_linear, "relu": part_relu, "ridge": part_ridge}
@@ -151,7 +145,11 @@ PARTS = {"linear": part_linear, "relu": part_relu, "ridge": part_ridge}
 
 def main(arguments: list[str] | None = None) -> str:
     """Runs the parts asked for and returns their tables."""
-    return run_parts(PARTS, one_core(parser_of(__doc__, PARTS, 5), arguments))
+    parser = parser_of(__doc__, PARTS, 5)
+    parser.add_argument(
+        "--mask-bytes", type=int, default=5_692, help="bytes of the mask that the ridge readout stands beside"
+    )
+    return run_parts(PARTS, one_core(parser, arguments))
 
 
 if __name__ == "__main__":

@@ -83,14 +83,9 @@ class DemoSummary:
             f"{small:.2%} ± {small_spread:.2%}, {self.report.size_ratio:.1f}x smaller. {self.seconds:.0f} s in all."
         )
         if self.jobs:
-            table = Table(
-                "job", "network", "held-out digits", "baseline", "its accuracy", "bytes", "seconds", title="Other jobs"
-            )
+            table = Table("job", "network", "held-out digits", "bytes", "seconds", title="Other jobs")
             for row in self.jobs:
-                table.add_row(
-                    row.job, row.network, f"{row.accuracy:.2%}", row.baseline, f"{row.baseline_accuracy:.2%}",
-                    f"{row.bytes}", f"{row.seconds:.1f}",
-                )  # fmt: skip
+                table.add_row(row.job, row.network, f"{row.accuracy:.2%}", f"{row.bytes}", f"{row.seconds:.1f}")
             console.print(table)
         console.print(f"Page: {self.folder / 'report.html'}   network: {self.folder / 'network'}")
 

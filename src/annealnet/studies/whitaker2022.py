@@ -259,11 +259,8 @@ def _mnist(folder: Path, seeds: int, say: Say) -> Table:
 
 
 def demo_row(seed: int) -> DemoRow:
-    """A weight mask on 1 024 random neurons, beside ridge regression on the same features."""
-    splits = [digits(seed).flat]
-    ours = selection_scores("weights", splits, width=1024, num_sweeps=100)
-    ridge = next(score for score in baseline_scores(1024, splits, epochs=0) if score.method.startswith("ridge"))
+    """A weight mask on 1 024 random neurons."""
+    ours = selection_scores("weights", [digits(seed).flat], width=1024, num_sweeps=100)
     return DemoRow(
-        "select weights, train none", "64-1024-10, random ±, masked", ours.accuracies[0], "ridge regression, same features",
-        ridge.accuracies[0], round(ours.bytes), ours.seconds + ridge.seconds,
-    )  # fmt: skip
+        "select weights, train none", "64-1024-10, random ±, masked", ours.accuracies[0], round(ours.bytes), ours.seconds
+    )
