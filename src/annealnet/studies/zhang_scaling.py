@@ -142,7 +142,7 @@ def scaling_parts(data: Path | None, seeds: int, say: Callable[[str], None]) -> 
     methods: dict[str, tuple[str, Callable[[EffortRow], float]]] = {
         "annealer, sampled": ("annealer", lambda r: r.sampled_error),
         "annealer, deployed": ("annealer", lambda r: r.error),
-        "backpropagation": ("backpropagation", lambda r: r.error),
+        "backpropagation (sign network)": ("backpropagation", lambda r: r.error),
     }
     tables: list[Table] = []
     charts: list[Chart] = []
