@@ -258,3 +258,15 @@ def test_a_gram_matrix_must_be_symmetric():
     gram[280, 3] += 1.0
     with pytest.raises(ValueError, match="gram is not symmetric"):
         SharedGramEnergy(gram, signs, linear)
+    nearly, one = np.diag([1.0, 2.0]), np.ones((1, 2))
+    nearly[0, 1] = 1e-5  # a hundred-thousandth of the largest entry would be 2e-5
+    assert SharedGramEnergy(nearly, one, one).shape == (1, 2)
+    nearly[0, 1] = 3e-5
+    with pytest.raises(ValueError, match="gram is not symmetric"):
+        SharedGramEnergy(nearly, one, one)
+    for place in range(4):
+        parts: list = [np.eye(2), np.ones((1, 2)), np.ones((1, 2)), 0.0]
+        parts[place] = np.array(parts[place])
+        parts[place].ravel()[0] = np.nan  # one number is enough
+        with pytest.raises(ValueError, match="NaN"):
+            SharedGramEnergy(*parts)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from annealnet.energy import (
     AffineCount,
+    Cardinality,
     ConstrainedEnergy,
     DenseEnergy,
     LinearBudget,
@@ -139,3 +140,112 @@ def test_excess_is_told_as_a_share_of_the_limit():
     state = np.array([0, 0, 0, 0, 0, 1, 0, 1])
     cost = int(model.constraints[-1].cost(state[None])[0])
     assert Repair(model).excess(state) == [0.0, pytest.approx((cost - 40) / 40)]
+
+
+@pytest.mark.parametrize(("linear", "scaled"), [([0.5, -0.25], [1, -0.5]), ([1.0, -4.0], [0.25, -1]), ([0, 0], [0, 0])])
+def test_the_largest_coefficient_becomes_one(linear, scaled):
+    model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array(linear)), [])
+    assert priced_energy(model, [], np.zeros(2)).linear.tolist() == scaled
+
+
+def test_a_cardinality_that_holds_by_itself_gets_a_thousandth_of_the_largest_coefficient():
+    energy = DenseEnergy(np.zeros((3, 3)), np.array([-1.0, 1.0, 10.0]))
+    states = STATES[:8, -3:]
+    priced = priced_energy(ConstrainedEnergy(energy, [OneHot([0, 1])]), [], np.array([1, 0, 0])).energy(states)
+    breaks = (states[:, :2].sum(axis=1) - 1.0) ** 2
+    assert priced * 10 == pytest.approx(energy.energy(states) + 0.01 * breaks - 0.01, abs=1e-6)
+
+
+@given(st.integers(0, 10_000))
+def test_products_of_two_counts_are_exact_though_they_share_bits(seed):
+    """Counts over any bits, the same ones too: E + price · C / limit, up to unit and constant."""
+    rng = np.random.default_rng(seed)
+    counts = []
+    for _ in range(3):
+        held = rng.choice(N, int(rng.integers(1, 5)), replace=False)
+        factors = rng.integers(-2, 4, len(held))
+        counts.append(AffineCount(int(rng.integers(0, 3) - factors[factors < 0].sum()), tuple(held), tuple(factors)))
+    terms = [Term(int(rng.integers(1, 6)), places) for places in ((0, 1), (1, 2), (2, 0), (1,))]
+    budget = ProductBudget(tuple(counts), tuple(terms[: int(rng.integers(1, 5))]), int(rng.integers(0, 30)))
+    energy = DenseEnergy(np.triu(rng.integers(-3, 4, (N, N)), 1).astype(float), rng.integers(-3, 4, N).astype(float))
+    price = float(rng.uniform(0.5, 20.0))
+    priced = priced_energy(ConstrainedEnergy(energy, [budget]), [price], rng.integers(0, 2, N))
+    wanted = energy.energy(STATES) + price / max(1, budget.limit) * budget.cost(STATES)
+    bqm = priced.to_bqm()
+    largest = max(abs(v) for v in [*bqm.linear.values(), *bqm.quadratic.values()])
+    found, rise = priced.energy(STATES) - priced.energy(STATES)[0], wanted - wanted[0]
+    if np.abs(rise).max() > 0:
+        assert largest == pytest.approx(1.0)
+        unit = float(found @ rise) / float(rise @ rise)
+        assert unit > 0
+        assert found == pytest.approx(unit * rise, abs=1e-4 * float(np.abs(found).max()))
+
+
+def steps_of(model: ConstrainedEnergy, x: np.ndarray) -> list[np.ndarray]:
+    """States after one flip of a bit that no cardinality holds, or one swap within a cardinality."""
+    sets = [c.variables for c in model.constraints if isinstance(c, Cardinality)]
+    flips = [(i,) for i in range(len(x)) if not any(i in members for members in sets)]
+    flips += [(i, j) for members in sets for i in members for j in members if x[i] == 1 and x[j] == 0]
+    moved = []
+    for bits in flips:
+        y = x.copy()
+        y[list(bits)] ^= 1
+        moved.append(y)
+    return moved
+
+
+def greedy(model: ConstrainedEnergy, x: np.ndarray) -> np.ndarray | None:
+    """Step by step: the least energy per share of a budget saved, and no budget broken that holds."""
+
+    def shares(state: np.ndarray) -> list[float]:
+        return [max(0.0, float(b.coefficients @ state - b.limit) / max(1, b.limit)) for b in budgets]
+
+    budgets = [c for c in model.constraints if isinstance(c, LinearBudget)]
+    while sum(now := shares(x)) > 0:
+        usable = []
+        for y in steps_of(model, x):
+            then = shares(y)
+            saved = sum(now) - sum(then)
+            if saved > 0 and all(b == 0 or a > 0 for a, b in zip(now, then, strict=True)):
+                usable.append(((model.energy(y) - model.energy(x)) / saved, y))
+        if not usable:
+            return None
+        x = min(usable, key=lambda pair: pair[0])[1]
+    return x
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_a_repair_takes_the_move_that_costs_least_per_share_saved(seed):
+    rng = np.random.default_rng(seed)
+    energy = DenseEnergy(np.triu(rng.normal(size=(N, N)), 1), rng.normal(size=N))
+    budgets = [LinearBudget(rng.integers(0, 6, N), int(rng.integers(0, 12))) for _ in range(2)]
+    model = ConstrainedEnergy(energy, [Cardinality([5, 2, 6], 1), *budgets])
+    x = rng.integers(0, 2, N)
+    x[[5, 2, 6]] = rng.permutation([1, 0, 0])
+    wanted, found = greedy(model, x), Repair(model).mended(x)
+    assert (found is None) == (wanted is None)
+    if wanted is not None:
+        assert found is not None
+        assert found.tolist() == wanted.tolist()
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_sets_with_too_few_or_too_many_bits_are_mended_by_their_cheapest_flips(seed):
+    rng = np.random.default_rng(seed)
+    energy = DenseEnergy(np.triu(rng.normal(size=(N, N)), 1), rng.normal(size=N))
+    members, count = [6, 1, 3, 4], int(rng.integers(0, 5))
+    x = rng.integers(0, 2, N)
+    found = Repair(ConstrainedEnergy(energy, [Cardinality(members, count)])).mended(x)
+    while (lit := int(x[members].sum())) != count:
+        wrong = [i for i in members if x[i] == int(lit > count)]
+        x = min((x ^ (np.arange(N) == i) for i in wrong), key=lambda y: float(energy.energy(y)))
+    assert found is not None
+    assert found.tolist() == x.tolist()
+
+
+def test_going_downhill_takes_the_best_move_first():
+    """Each of two bits alone gains, both together do not: the one that gains more is turned on."""
+    energy = DenseEnergy(np.array([[0.0, 9.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), np.array([-1.0, -2.0, 1.0]))
+    assert Repair(ConstrainedEnergy(energy, [])).improved(np.array([0, 0, 1])).tolist() == [0, 1, 0]

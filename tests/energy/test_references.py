@@ -326,6 +326,7 @@ PENALISED = [
     [ProductBudget(COUNTS[:1], (Term(2, (0,)),), 4)],
     [ProductBudget(COUNTS[:2], (Term(1, (0, 1)),), 3)],
     [ProductBudget(COUNTS[1:], (Term(1, (0, 1)), Term(1, (1,))), 3)],
+    [ProductBudget((AffineCount(3, (0,), (-1,)), AffineCount(1, (1, 2), (1, 1))), (Term(1, (0, 1)),), 6)],
 ]
 
 

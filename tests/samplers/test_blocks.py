@@ -85,6 +85,12 @@ def test_copies_lie_side_by_side():
     assert len(chains) == len(set(chains))
 
 
+def test_bits_without_couplings_have_a_qubit_of_their_own():
+    bqm = dimod.BinaryQuadraticModel({"a": 1.0, "b": 0.0, "c": -1.0}, {"ab": 1.0}, 0.0, "SPIN")
+    answer = TiledSampler(chip(), max_tiles=2).sample(bqm, num_reads=4)
+    assert answer.first.sample == {"a": -1, "b": 1, "c": 1}
+
+
 def test_many_models_of_one_shape_in_few_calls():
     models = [dense(6, seed) for seed in range(7)]
     answers = TiledSampler(chip(), max_tiles=3).sample_batch(models, num_reads=50)

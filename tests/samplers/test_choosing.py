@@ -169,3 +169,29 @@ def test_sweeps_are_counted_for_the_trials_and_the_winner():
     assert np.array_equal(answer.record.sample, again.record.sample)
     other = AutoSampler().sample_energy(dense(300, 3), num_reads=1, num_sweeps=7, seed=2)
     assert sum(answer.info["trials"].values()) < sum(other.info["trials"].values())
+
+
+def test_pieces_are_looked_for_up_to_64_neighbours_a_bit():
+    """A ring where every bit has so many neighbours on either side."""
+    n = 300
+    for either_side, asked in ((32, True), (33, False)):
+        rows = np.tile(np.arange(n), either_side)
+        cols = (rows + np.repeat(np.arange(1, either_side + 1), n)) % n
+        ring = SparseEnergy(rows, cols, np.resize([1.0, -1.0, -1.0], len(rows)), np.zeros(n))
+        trials = AutoSampler().sample_energy(ring, num_reads=1, num_sweeps=7, seed=0).info["trials"]
+        assert ("RecombinationSampler" in trials) == asked
+
+
+def test_kernels_are_loaded_for_the_layout_of_the_energy(monkeypatch):
+    seen = []
+
+    class Noted(TabuSampler):
+        def sample_energy(self, energy, **parameters):
+            seen.append(type(energy))
+            return super().sample_energy(energy, **parameters)
+
+    monkeypatch.setattr(auto, "TabuSampler", Noted)
+    for energy, form in ((dense(40, 0), DenseEnergy), (sparse(150, 0), SparseEnergy)):
+        seen.clear()
+        AutoSampler().sample_energy(energy, num_reads=1, num_sweeps=7, time_limit=30.0, seed=0)
+        assert seen == [form, type(energy)]  # the tiny one, then the polish

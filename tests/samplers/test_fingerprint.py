@@ -245,6 +245,22 @@ def test_no_attribute_makes_two_different_samplers_equal(i, j, hidden):
     assert (sampler_fingerprint(one) == sampler_fingerprint(two)) == (i == j)
 
 
+@pytest.mark.parametrize("name", ["public", "private"])
+def test_all_values_differ(name):
+    found = [sampler_fingerprint(Holding(**{name: value})) for value in VALUES]
+    assert len(set(found)) == len(found)
+
+
+def test_what_was_typed_in_is_its_code_and_what_can_be_imported_is_its_name():
+    def factor(by, module):
+        function = counted(by)
+        function.__module__, function.__qualname__ = module, "factor"
+        return describe(function)
+
+    assert factor(1, "__main__") != factor(2, "__main__")
+    assert factor(1, "numpy") == factor(2, "numpy") == {"function": "numpy.factor"}
+
+
 def test_values_made_twice_are_equal():
     def again():
         return [

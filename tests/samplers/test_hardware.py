@@ -13,6 +13,7 @@ from dwave.system.testing import MockDWaveSampler
 from annealnet import cli
 from annealnet.energy import DenseEnergy
 from annealnet.samplers import AnnealingSampler, CacheComposite, EmbeddedSampler, RetryComposite, fit, hybrid, qpu
+from annealnet.samplers.composites import split_reads
 from annealnet.samplers.hardware import find_embedding, precision, topology_graph
 
 
@@ -275,3 +276,26 @@ def test_the_command_answers_will_it_fit(monkeypatch, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
         cli.main()
     assert end.value.code == 2
+
+
+def test_one_attempt_and_one_read_a_call_are_the_least():
+    child = Flaky()
+    assert len(RetryComposite(child, attempts=1, reads_per_call=1).sample(ring(4), num_reads=2, seed=0)) == 2
+    assert child.reads == [1, 1]
+    for asked in ({"attempts": 0}, {"reads_per_call": 0}):
+        with pytest.raises(ValueError, match="at least 1"):
+            RetryComposite(child, **asked)
+
+
+@pytest.mark.parametrize("given", [np.eye(3, 4, dtype=np.int8), np.eye(3, 4, dtype=np.int8).tolist()], ids=["array", "list"])
+def test_pieces_of_reads_take_their_rows_of_plain_states(given):
+    pieces = split_reads({"num_reads": 3, "initial_states": given}, 2)
+    assert [np.asarray(piece["initial_states"]).tolist() for piece in pieces] == [
+        [[1, 0, 0, 0], [0, 1, 0, 0]], [[0, 0, 1, 0]],
+    ]  # fmt: skip
+    others = split_reads({"num_reads": 4, "initial_states": given}, 2)  # not one for each read
+    assert all(piece["initial_states"] is given for piece in others)
+    row = np.array([1, 0, 1], dtype=np.int8)  # one state alone, though it has as many bits as there are reads
+    assert all(
+        np.array_equal(piece["initial_states"], row) for piece in split_reads({"num_reads": 3, "initial_states": row}, 2)
+    )

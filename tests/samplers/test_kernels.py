@@ -75,6 +75,7 @@ def test_lanes_have_streams_of_their_own():
         words = lane_streams(np.uint64(5), 3)
         assert words.shape == (3, 4, LANES)
         assert len(np.unique(words)) == words.size
+        assert (words % 2 == 1).all()
         stream = seeded(np.uint64(5), LANES + 2)
         for word in range(4):
             stream = np.uint64(next_state(stream))
@@ -255,6 +256,12 @@ def test_states_beyond_their_budgets_are_repaired_or_given_up():
         energy, 2, np.array([[0, 0, 0, 1, 0, 0], [1, 0, 0, 0, 0, 0]]), (LinearBudget(np.array([9, 0, 0, 0, 0, 0]), 4),)
     )
     assert len(some.states()) == 2
+
+
+def test_a_repair_ends_where_the_budgets_hold():
+    """All bits on, and one too many: a move turns off one or two, and no further one is made."""
+    replicas = put(SparseEnergy([], [], [], np.zeros(12)), 8, np.ones((8, 12), np.int8), (LinearBudget(np.ones(12), 11),))
+    assert set(current(replicas).sum(axis=1)) <= {10, 11}
 
 
 def test_descents_of_compound_moves_do_not_rise():

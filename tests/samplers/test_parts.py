@@ -29,6 +29,7 @@ from annealnet.samplers.kernels import crossing
 from annealnet.samplers.native import Task, check_whole
 from annealnet.samplers.replicas import place
 from annealnet.samplers.schedule import REFRESH, Clock, beta_chunks
+from annealnet.samplers.seeds import Purpose, checked_seed, derived_seed, stream
 
 
 def states_of(n: int) -> np.ndarray:
@@ -179,6 +180,26 @@ def test_a_request_knows_its_seed_starts_and_limits():
             Task.of(energy, *arguments)
     with pytest.raises(ValueError, match="num_sweeps"):
         Task.of(energy, 1, 0, None, None, 0)
+
+
+def test_a_seed_is_kept_drawn_or_refused():
+    assert [checked_seed(value) for value in (0, 7, np.int64(2**40))] == [0, 7, 2**40]
+    with pytest.raises(ValueError, match="seed=-1"):
+        checked_seed(-1)
+    drawn = [checked_seed(None) for _ in range(64)]
+    assert len(set(drawn)) == 64
+    followed = [derived_seed(a, b) for a in range(8) for b in range(8)]
+    assert len(set(followed)) == 64
+    assert followed == [derived_seed(a, b) for a in range(8) for b in range(8)]
+    for seeds in (drawn, followed):
+        assert min(seeds) >= 0
+        assert 2**30 < max(seeds) < 2**31
+
+
+def test_every_purpose_and_seed_has_a_stream_of_its_own():
+    first = {(seed, purpose): stream(seed, purpose).random() for seed in range(8) for purpose in Purpose}
+    assert len(set(first.values())) == len(first)
+    assert first == {(seed, purpose): stream(seed, purpose).random() for seed, purpose in first}
 
 
 def test_answers_are_scored_by_the_energy_itself():
@@ -355,6 +376,80 @@ def test_every_fourth_round_crosses_different_reads():
         assert (chain.energy(found.population).min() == best) == mixing
 
 
+def test_what_different_reads_gain_is_part_of_a_rounds_gain():
+    """Two blocks as above: reheated at no temperature nothing gains, crossed with each other each read gains a block."""
+    chain = SparseEnergy([0, 1, 3, 4], [1, 2, 4, 5], [-9.0] * 4, np.full(6, 3.0))
+    found = search(chain, 2, 1000)
+    found.hot = found.cold = 1e6
+    gained = 0.0
+    for _ in range(12):  # until the reads are not crossed with themselves
+        found.population = np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]], dtype=np.int8)
+        found.replicas.replace(found.population)
+        found.rounds = 3
+        gained += (now := found._round())
+        assert now * found.task.compiled.scale == pytest.approx(
+            float(
+                chain.energy(np.array([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1]])).sum() - chain.energy(found.population).sum()
+            ),
+            abs=1e-3,
+        )
+    assert gained > 0
+
+
+def test_what_was_learnt_of_heights_fades_to_a_fiftieth_of_the_best():
+    nothing = SparseEnergy([], [], [], np.ones(30))  # one minimum, where all reads are: nothing gains
+    found = search(nothing, 3, 1000)
+    found.population = np.zeros((3, 30), dtype=np.int8)
+    found.replicas.replace(found.population)
+    found.gains = np.array([100.0, 50.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 4.0])
+    found._round()
+    assert found.gains == pytest.approx([95.0, 47.5, 1.9, 1.9, 1.9, 1.9, 1.9, 1.9, 3.8])
+
+
+def test_no_piece_of_a_reheat_is_longer_than_what_is_left_of_it():
+    found = search(sparse(20, 2), 2, 10**6)
+    pieces, sweep = [], found.replicas.sweep
+    found.replicas.sweep = lambda betas: (pieces.append(betas.shape[1]), sweep(betas))
+    for done, wanted in ((0, [30]), (REFRESH - 30, [30]), (REFRESH - 29, [29, 1]), (REFRESH - 1, [1, 29])):
+        pieces.clear()
+        found.replicas.sweeps = done
+        found._round()
+        assert pieces == wanted
+
+
+def test_the_clock_of_rounds(now):
+    """A round's length is the longest of late, and the first anneal takes a tenth of the time."""
+    found = search(sparse(20, 2), 2, None, 50.0)
+    sweep = found.replicas.sweep
+
+    def slow(betas):
+        sweep(betas)
+        now[0] += betas.shape[-1] / 100
+
+    found.replicas.sweep = slow
+    now[0] += 20.0
+    found._round()
+    assert found.round_seconds == pytest.approx(0.3)
+    found.round_seconds = 10.0
+    found._round()
+    assert found.round_seconds == pytest.approx(9.0)
+    now[0] = found.task.clock.began + 41.0
+    assert found._left(1)  # just fits
+    now[0] += 1e-6
+    assert not found._left(1)
+    again = search(sparse(20, 2), 2, None, 50.0)
+    anneals = []
+    again._anneal = lambda sweeps, clock: anneals.append((sweeps, clock.limit, clock.began))
+    now[0] = again.task.clock.began + 60.0  # nothing fits after it
+    again.run()
+    assert anneals == [(None, 5.0, again.task.clock.began)]
+
+
+def test_without_sweeps_or_seconds_there_are_three_thousand_sweeps():
+    answer = RecombinationSampler().sample_energy(sparse(20, 2), num_reads=2, seed=0)
+    assert answer.info["num_sweeps"] == 3000
+
+
 def test_a_reheat_starts_from_a_height_and_ends_at_the_last_temperature():
     found = search(sparse(20, 2), 40, 1000)
     given_betas, sweep = [], found.replicas.sweep
@@ -514,6 +609,12 @@ def test_a_block_is_given_the_rest_and_its_answer_taken_when_no_worse():
     part = conditioned(energy, state, block)
     assert part.num_variables == 3
     assert part.num_interactions == 3
+    # a fall counts from a billionth of the energy on, and is taken either way
+    for size, fall, counts in ((1e6, 1e-4, False), (1e6, 1e-2, True), (0.5, 1e-6, True)):
+        state = np.ones(2, dtype=np.int8)
+        falling = DenseEnergy(np.zeros((2, 2)), np.array([-size, fall]))
+        assert sampler._improve(falling, state, np.array([0, 1]), {}) == counts
+        assert state.tolist() == [1, 0]
 
 
 def test_rounds_of_blocks_end_after_four_quiet_ones():
