@@ -142,6 +142,24 @@ def test_excess_is_told_as_a_share_of_the_limit():
     assert Repair(model).excess(state) == [0.0, pytest.approx((cost - 40) / 40)]
 
 
+@given(st.integers(0, 10_000))
+def test_no_local_minimum_breaks_a_cardinality_of_any_size_or_a_limit_of_nothing(seed):
+    """Strong couplings of one sign or of both; sets with no bit on, some, or all."""
+    rng = np.random.default_rng(seed)
+    signs = [1.0] if seed % 3 == 0 else [-1.0] if seed % 3 == 1 else [-1.0, 1.0]
+    matrix = np.triu(rng.choice(signs, (N, N)) * rng.exponential(3.0, (N, N)), 1)
+    order = rng.permutation(N)
+    members, none = order[: int(rng.integers(1, 6))], order[6:]
+    never = np.zeros(N, dtype=int)
+    never[none] = rng.integers(1, 4, 2)
+    rules = [Cardinality(members.tolist(), int(rng.integers(0, len(members) + 1))), LinearBudget(never, 0)]
+    model = ConstrainedEnergy(DenseEnergy(matrix, rng.normal(size=N)), rules)
+    priced = priced_energy(model, [], np.zeros(N, dtype=int))
+    for state in STATES:
+        if (priced.flip_deltas(state) >= 0).all():
+            assert model.is_feasible(state)
+
+
 @pytest.mark.parametrize(("linear", "scaled"), [([0.5, -0.25], [1, -0.5]), ([1.0, -4.0], [0.25, -1]), ([0, 0], [0, 0])])
 def test_the_largest_coefficient_becomes_one(linear, scaled):
     model = ConstrainedEnergy(DenseEnergy(np.zeros((2, 2)), np.array(linear)), [])

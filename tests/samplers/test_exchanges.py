@@ -174,6 +174,9 @@ def test_cold_states_are_looked_at_and_temperatures_adapt_now_and_then(monkeypat
     TemperingSampler().sample_energy(energy, num_reads=1, num_replicas=3, num_sweeps=500, seed=0)
     assert [sweeps for name, sweeps in seen if name == "_look"] == [64, 128, 192, 256, 320, 384, 448, 500]
     assert [sweeps for name, sweeps in seen if name == "_adapt"] == [128]
+    seen.clear()  # two fifths of 320 are 128: it is too late then
+    TemperingSampler().sample_energy(energy, num_reads=1, num_replicas=3, num_sweeps=320, seed=0)
+    assert [sweeps for name, sweeps in seen if name == "_adapt"] == []
 
 
 def test_ladders_have_limits():

@@ -191,6 +191,17 @@ def test_costly_flips_are_taken_as_rarely_as_they_should(name):
     assert np.mean(seen[5:]) == pytest.approx(1 / (1 + np.exp(cost)), abs=0.025)
 
 
+@pytest.mark.parametrize("name", ["dense", "sparse", "lanes"])
+def test_every_second_flip_that_costs_nothing_is_taken(name):
+    """At any temperature; bits that all flip at once would only swing to and fro."""
+    n, reads = 80, 16 if name == "lanes" else 4
+    flat = DenseEnergy(np.zeros((n, n))) if name == "dense" else SparseEnergy([], [], [], np.zeros(n))
+    for beta in (0.1, 10.0):
+        replicas = put(flat, reads)
+        replicas.sweep(np.full(1, beta))
+        assert current(replicas).mean() == pytest.approx(0.5, abs=0.12)
+
+
 def test_streams_go_on_from_sweep_to_sweep_and_pieces_do_not_matter():
     for name, (energy, reads) in LAYOUTS.items():
         whole, pieces = put(energy, reads), put(energy, reads)

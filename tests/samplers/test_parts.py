@@ -547,6 +547,7 @@ def test_where_nothing_gains_all_reads_are_annealed_anew_and_twice_as_long(monke
     # 40, two rounds of 30, 80, 60, 160, and no room for two rounds more: 400 − 400
     assert answer.info["num_sweeps"] == 40 + 60 + 80 + 60 + 160
     assert answer.info["anneals"] == 3
+    assert answer.info["rounds"] == 4
     assert answer.first.energy == -1.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -238,6 +239,18 @@ def test_a_pair_moves_where_its_partner_pays():
     codes = np.array([[3, 0]], dtype=np.int16)
     descend_pairs(*common(lattice), codes, 1)
     assert codes.tolist() == [[1, 0]]
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(GRIDS), st.integers(2, 4), st.integers(0, 999))
+def test_pairs_do_not_depend_on_the_unit_of_the_error(grid, n, seed):
+    """A Gram matrix times a power of two, exactly."""
+    lattice, found = layer(n, 2, grid, seed), []
+    for unit in (1.0, 2.0**-30, 2.0**30):
+        codes = some_codes(lattice, seed)
+        descend_pairs(*common(replace(lattice, gram=lattice.gram * np.float32(unit))), codes, 20)
+        found.append(codes.tolist())
+    assert found[0] == found[1] == found[2]
 
 
 def test_dead_inputs_stay_out_of_pairs():

@@ -251,6 +251,21 @@ def test_every_row_takes_the_best_of_the_stretched_scales():
     assert np.array_equal(kept.scale, lattice.scale)
 
 
+@pytest.mark.parametrize(("start", "chosen"), [("nearest", lambda lattice: lattice.nearest()), ("gptq", gptq_codes)])
+def test_a_search_starts_from_the_codes_that_its_effort_names(start, chosen):
+    lattice = correlated(12, 20, 1, Grid(2))
+    assert (lattice.nearest() != gptq_codes(lattice)).any()
+    least = Annealing(fields=0, sweeps=0, pairs=0, start=start)
+    codes, _ = AnnealedRounding(effort=least, stretches=(1.0,), rounds=0).settle(lattice, 0)
+    assert np.array_equal(codes, anneal_codes(lattice, least, 0, start=chosen(lattice)))
+
+
+def test_pairs_that_just_fit_are_tried():
+    asked = Annealing(fields=0, sweeps=10, pairs=1)
+    for rows, pairs in ((12_500, 1), (12_501, 0)):  # a pass over pairs costs 8 products, 1e11 / (12 500 · 1000²)
+        assert asked.within(rows, 1000).pairs == pairs
+
+
 def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains():
     weight, gram = layer(12, 20, 1)
 
