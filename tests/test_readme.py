@@ -8,6 +8,7 @@ python block leaves it out.
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -88,6 +89,20 @@ def test_links_to_files_lead_somewhere() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
             assert "://" in target or (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_names_in_backticks_are_there() -> None:
+    found = [
+        (path.name, name)
+        for path in (*DOCUMENTS, ROOT / "BENCHMARKS.md")
+        for name in re.findall(r"`(annealnet(?:\.\w+)+)", path.read_text(encoding="utf-8"))
+    ]
+    assert len(found) > 3
+    for document, name in found:
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError) as error:
+            pytest.fail(f"{document} names {name}: {error}")
 
 
 SAMPLE = """

@@ -89,7 +89,7 @@ def compress(
     mean: Mean = None,
     std: Std = None,
     samples: Annotated[int, typer.Option(help="Calibration samples.", min=1)] = 1024,
-    formulation: Annotated[str, typer.Option(help="How plans become an energy: data_aware, published, …")] = "data_aware",
+    formulation: Annotated[str, typer.Option(help="How plans become an energy; an unknown name lists all.")] = "data_aware",
     epochs: Annotated[float, typer.Option(help="Epochs of fine-tuning on the training data; 0 for none.", min=0)] = 0.0,
     task: Judged = None,
     backend: Backend = None,
@@ -168,7 +168,7 @@ def solve(
     sweeps: Annotated[int | None, typer.Option(help="Sweeps per read; without it the sampler's own number.", min=1)] = None,
     sampler: Annotated[
         str,
-        typer.Option(help="Which sampler: auto, tempering, exact, …; an unknown name lists all."),
+        typer.Option(help="Which sampler; an unknown name lists all."),
     ] = "auto",
     time_limit: Annotated[float | None, typer.Option(help="Seconds; alone, the search is stretched to fill them.")] = None,
     exact: Annotated[bool, typer.Option(help="Same as --sampler exact: enumerate and prove the optimum.")] = False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from annealnet.ising import (
     Pattern,
     Phases,
     Training,
+    TrainingState,
     deployed,
 )
 from annealnet.samplers import DimodLayers, EmbeddedSampler, NoisyLayers, Schedule
@@ -74,6 +76,34 @@ def test_the_same_seed_repeats_and_a_checkpoint_resumes_to_the_same_network(tmp_
         assert (one == three).all()
     with pytest.raises(ValueError, match="other settings or data"):
         IsingNetworkClassifier(**SMALL, checkpoint=path).fit(x[:200], y[:200])
+
+
+class OwnRule:
+    """A user's own rule, whose repr is its address."""
+
+    def __init__(self, reads: int) -> None:
+        self.reads = reads
+
+    def direction(self, *args: Any) -> Any:
+        return DeepStateRule(self.reads).direction(*args)
+
+
+def test_a_checkpoint_knows_the_sampler_and_the_rule_of_its_run(tmp_path: Path) -> None:
+    x, y, _, _ = flat_digits()
+    x, y = x[:40], y[:40]
+    network = IsingNetwork.create((64, 6), 10, seed=0)
+
+    def run(rule: OwnRule, phases: Phases) -> TrainingState:
+        return Training(rule, phases, epochs=2, checkpoint=tmp_path).run(network, x, y)
+
+    first = run(OwnRule(1), Phases())
+    again = run(OwnRule(1), Phases())
+    assert again.steps == first.steps
+    assert all((one == two).all() for one, two in zip(first.network.parameters, again.network.parameters, strict=True))
+    noisy = Phases(NoisyLayers(Phases().sampler, couplings=0.05))
+    for rule, phases in ((OwnRule(1), noisy), (OwnRule(2), Phases())):
+        with pytest.raises(ValueError, match="other settings or data"):
+            run(rule, phases)
 
 
 @pytest.mark.parametrize("rate", [float("inf"), 1e9])

@@ -82,7 +82,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
         self,
         hidden: tuple[int, ...] = (64,),
         *,
-        method: Literal["auto", "native", "lean", "published"] = "auto",
+        method: str = "auto",
         inputs: Literal["real", "thermometer", "binary"] = "real",
         levels: int = 8,
         scaling: Scaling = "auto",

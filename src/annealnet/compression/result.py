@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,3 @@ class CompressedNetwork:
     def export_onnx(self, path: str | Path) -> Path:
         """Writes an ONNX model with weights on their grids (DequantizeLinear) and a dynamic batch."""
         return export_onnx(self.model, self.grids, Path(path), self.example)
-
-    def with_settings(self, **settings: Any) -> CompressedNetwork:
-        """The same network with more said in its report's settings."""
-        return replace(self, report=replace(self.report, settings={**self.report.settings, **settings}))

@@ -39,7 +39,7 @@ class Request:
         budget: what the network may cost.
         mean, std: normalisation of the inputs, or None.
         samples: calibration samples.
-        formulation: ``data_aware`` or ``published``.
+        formulation: a name in ``FORMULATIONS``.
         epochs: of fine-tuning; 0 for none.
         seed: of everything.
         workers: where anneals and rounding run; None is this process.

@@ -58,7 +58,7 @@ class DemoSummary:
 
     def to_document(self) -> dict[str, Any]:
         """As JSON values."""
-        ours = [o for o in self.outcomes if o.method == "data_aware"]
+        ours = [o for o in self.outcomes if o.method == self.report.ours]
         return {
             "size_ratio": self.report.size_ratio,
             "dense_accuracy": list(self.dense_accuracy),
@@ -75,7 +75,7 @@ class DemoSummary:
         """Prints the report and the two lines that matter."""
         console = Console()
         reports.print_report(self.report, console)
-        tuned = [o.tuned for o in self.outcomes if o.method == "data_aware" and o.tuned is not None]
+        tuned = [o.tuned for o in self.outcomes if o.method == self.report.ours and o.tuned is not None]
         dense, spread = summarise(self.dense_accuracy)
         small, small_spread = summarise(tuned)
         console.print(

@@ -32,6 +32,9 @@ __all__ = [
 
 #: Exponents that stay normal float32 numbers, those whose steps are safe beside that floor, and an e that is not.
 _DEEPEST, _SAFE, _TINY = 80.0, 20.0, np.float32(1e-25)
+#: How far a sum of e may drift either way from the 1 of its largest at first: so far above the floor _TINY that what is
+#: lost there is less than 1e-19 of the sum.
+_DRIFT = np.float32(1e6)
 _LN2 = np.float32(0.6931471805599453)
 #: ln(1+t) on [√½ − 1, √2 − 1], relative error below 2e-7 (minimax, from Cephes' logf).
 _P = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
@@ -95,8 +98,8 @@ def moved(value):  # type: ignore[no-untyped-def]
 def sums(t, e, scale, total):  # type: ignore[no-untyped-def]
     """total_s = Σ_c e_cs; samples whose e have drifted out of range are renewed before.
 
-    Only the proportions of a sample's e matter. Steps move them by products, which may leave float32; a sum between 1e-6 and
-    1e6 says that the largest is near 1, and those at the floor of e⁻⁸⁰ are nothing beside it.
+    Only the proportions of a sample's e matter. Steps move them by products, which may leave float32; a sum within
+    ``_DRIFT`` of 1 says that the largest is near 1, and those at the floor of e⁻⁸⁰ are nothing beside it.
     """
     classes, samples = e.shape
     total[:] = 0
@@ -104,7 +107,7 @@ def sums(t, e, scale, total):  # type: ignore[no-untyped-def]
         for s in range(samples):
             total[s] += e[c, s]
     for s in range(samples):
-        if not (np.float32(1e-6) < total[s] < np.float32(1e6)):
+        if not (np.float32(1) / _DRIFT < total[s] < _DRIFT):
             renew(t, e, s, scale)
             total[s] = 0
             for c in range(classes):

@@ -77,17 +77,15 @@ def taylor_scores(problem: Problem) -> np.ndarray:
         gradients = torch.autograd.grad(loss, [caught[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
             layer = problem.graph.layer(name)
-            by_channel = _by_channel((gradient * caught[name]).detach(), layer.kind)
+            by_channel = _by_channel((gradient * caught[name]).detach(), layer.axis)
             made = layer.out_units >= 0
             np.add.at(scores, layer.out_units[made], by_channel.abs().sum(0).double().numpy()[made] / len(x))
     return scores
 
 
-def _by_channel(product: torch.Tensor, kind: str) -> torch.Tensor:
-    """Summed over positions: ``(samples, channels)``; a linear layer's channels are last, a convolution's second."""
-    if kind == "linear":
-        return product.reshape(len(product), -1, product.shape[-1]).sum(1)
-    return product.flatten(2).sum(2)
+def _by_channel(product: torch.Tensor, axis: int) -> torch.Tensor:
+    """Summed over positions: ``(samples, channels)``, from a result whose channels lie in dimension ``axis``."""
+    return product.movedim(axis, -1).reshape(len(product), -1, product.shape[axis]).sum(1)
 
 
 def _keep_output(caught: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:

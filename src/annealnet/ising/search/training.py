@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.optimisers import Adam, Moments, Optimiser
+from annealnet.samplers import sampler_fingerprint
 
 __all__ = ["EpochRecord", "Training", "TrainingState"]
 
@@ -190,15 +190,10 @@ class Training:
         return int(np.random.SeedSequence([self.seed, 7, step]).generate_state(1)[0])
 
     def _fingerprint(self, network: IsingNetwork, x: Floats, targets: Floats) -> str:
-        told = repr((self.rule, self.phases.forward, self.phases.reverse, self.optimiser, self.epochs, self.batch_size))
-        digest = hashlib.sha256(told.encode() + repr((self.decay, self.seed, network.sizes, network.limits)).encode())
-        if network.inner_blocks:  # nothing is added without them: checkpoints of such networks stay valid
-            digest.update(repr([block is not None for block in network.inner]).encode())
-            for pattern in network.inner_patterns or ():
-                digest.update(b"all" if pattern is None else pattern.groups.tobytes())
-        for part in (*network.parameters, x, targets):
-            digest.update(np.ascontiguousarray(part).tobytes())
-        return digest.hexdigest()
+        """Of everything that the trained network follows from, the phases' sampler included."""
+        run = [self.rule, self.phases, self.optimiser, self.epochs, self.batch_size, self.decay, self.seed]
+        inner = [[block is not None for block in network.inner], network.inner_patterns]
+        return sampler_fingerprint([run, network.limits, network.sizes, inner, list(network.parameters), x, targets])
 
 
 def _diverged(network: IsingNetwork, moved: tuple[Floats, ...]) -> str:

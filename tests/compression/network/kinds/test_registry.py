@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from annealnet import Budget, Regression
+from annealnet.compression.baselines.methods import taylor_scores
 from annealnet.compression.conformance import KIND_CHECKS, kind_conformance
+from annealnet.compression.formulations.preparing import prepare
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import (
     LayerKind,
@@ -25,6 +29,7 @@ from annealnet.compression.network.kinds import (
 )
 from annealnet.compression.network.passage import Passage
 from annealnet.compression.quantizing import quantize
+from annealnet.compression.rounding import NearestRounding
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +89,22 @@ def test_a_users_own_layer_is_pruned_stored_and_exported() -> None:
     assert (graph.num_units, graph.stays_dense.num_bytes) == (11, 0)
     findings = kind_conformance(network(), x)
     assert [finding for finding in findings if finding.passed is False] == []
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 4, 3)])
+def test_every_baseline_scores_the_channels_of_a_users_own_layer(shape: tuple[int, ...]) -> None:
+    """As it does those of a linear layer of the same weights, also where positions lie between samples and channels."""
+    register(Affine, kind=AffineKind())
+    own, plain, x = network(), network(), torch.randn(*shape)
+    linear = nn.Linear(5, 6)
+    linear.weight, linear.bias = plain[2].matrix, plain[2].offset
+    plain[2] = linear
+    task, rounding = Regression(), NearestRounding()
+    found = [
+        prepare(net.eval(), Calibration(x, None), Budget(size_ratio=1), rounding=rounding, task=task) for net in (own, plain)
+    ]
+    assert (taylor_scores(found[0]) == taylor_scores(found[1])).all()
+    assert (taylor_scores(found[0]) > 0).any()
 
 
 def test_a_users_own_layer_is_quantised() -> None:
