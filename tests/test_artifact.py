@@ -56,6 +56,31 @@ def test_a_loaded_file_answers_as_the_estimator(name: str, settings: dict[str, A
     assert list(path.parent.iterdir()) == [path]
 
 
+#: As small as they get: only what the file holds of the features matters.
+SMALLEST: dict[str, dict[str, Any]] = {
+    "binary": {"hidden": (2,), "sweeps": 1, "reads": 1}, "selection": {"width": 4, "num_sweeps": 1, "num_reads": 1},
+    "ising": {"hidden": (2,), "epochs": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("power", [-45, -42, -38, -33, -30, -20, 0, 20, 37, 38])
+def test_whatever_fit_accepts_load_accepts(name: str, power: int, tmp_path: Path) -> None:
+    x = (np.clip(np.random.default_rng(0).normal(size=(12, 3)), -3, 3) * 10.0**power).astype(np.float32)
+    for scaling in ("auto", "columns", "one"):
+        model = MAKERS[name](**SMALLEST[name], scaling=scaling).fit(x, np.arange(12) % 2)
+        again = an.load(model.save(tmp_path / "net"))
+        np.testing.assert_array_equal(again.decision_function(x), model.decision_function(x))
+
+
+def test_auto_scaling_keeps_narrow_columns_beside_indicators() -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.integers(0, 2, (400, 6)), 0.40 + 0.02 * rng.random((400, 2))], axis=1)
+    y = np.where(x[:, 6] + x[:, 7] > 0.82, "p", "q")
+    for name in ("selection", "ising"):
+        assert MAKERS[name]().fit(x[:300], y[:300]).score(x[300:], y[300:]) > 0.8  # 0.5 is chance
+
+
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("classes", [np.array([5, 7]), np.array([-1.0, 2.0]), np.array([False, True])], ids=str)
 def test_two_classes_and_labels_that_do_not_begin_with_0(name: str, classes: np.ndarray, tmp_path: Path) -> None:

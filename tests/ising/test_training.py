@@ -218,6 +218,11 @@ def test_training_through_an_embedded_machine_with_one_embedding() -> None:
 def test_bad_data_is_refused_before_work() -> None:
     with pytest.raises(ValueError, match="one class"):
         IsingNetworkClassifier().fit(np.zeros((3, 2)), [1, 1, 1])
+    for hidden in ((), (0,), (4, -1)):
+        with pytest.raises(
+            ValueError, match=r"hidden=\(.*\) must name at least one layer of at least one spin: give \(64,\)"
+        ):
+            IsingNetworkClassifier(hidden=hidden).fit(np.eye(2), [0, 1])
     network = IsingNetwork.create((2, 3), 2)
     with pytest.raises(ValueError, match="NaN"):
         Training().run(network, np.full((2, 2), np.nan), np.array([0, 1]))

@@ -192,8 +192,11 @@ class IsingNetworkClassifier(NetworkClassifier):
         return Training(rule, self._phases(), optimiser, self.epochs, self.batch_size, seed=seed, say=self.progress)
 
     def _network(self, seed: int) -> IsingNetwork:
+        hidden = tuple(self.hidden)
+        if not hidden or min(hidden) < 1:
+            raise ValueError(f"hidden={hidden!r} must name at least one layer of at least one spin: give (64,), say")
         return IsingNetwork.create(
-            (self.preparation_.coding.width, *self.hidden), len(self.classes_), spins_per_class=self.spins_per_class,
+            (self.preparation_.coding.width, *hidden), len(self.classes_), spins_per_class=self.spins_per_class,
             seed=seed, limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
         )  # fmt: skip
 

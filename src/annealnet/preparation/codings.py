@@ -6,7 +6,9 @@ Tables come in all units. Every column is centred and divided by its *spread*,
 
 (our choice). σ bounds the range where a few outliers make it. Columns that do not change give 0. Features that share one
 unit, such as pixels, have one spread for all: a pixel that is never fully lit stays a small input. That they do is read off
-the data: all lie in one interval, and at least half of those that change reach from one end of it to the other.
+the columns that change: at least half reach from the least number of all to the largest, and every other one reaches one of
+these two, as pixels and counts start at 0. A column that reaches neither has a unit of its own: then every column has its
+own spread.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ _CAP, _LIMIT = 5.0, 2.0
 _LARGEST_SUM = 24_000
 #: A column whose range is below this share of its numbers' size has nothing but rounding in it.
 _ROUNDING = 1e-6
+#: Nor does a column change whose range is below this: 1 over it, times what the inputs' size asks, has to be a float32.
+_SMALLEST_RANGE = 1e-30
 
 
 class Coding(Protocol):
@@ -81,18 +85,24 @@ def _centred(x: Floats, scaling: Scaling) -> tuple[NDArray[np.float64], NDArray[
     """
     values = x.astype(np.float64)
     mean, low, high = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+    changing = high - low > np.maximum(_ROUNDING * np.maximum(np.abs(low), np.abs(high)), _SMALLEST_RANGE)
     if scaling == "auto":
-        changing = high > low
-        whole = (low == low.min()) & (high == high.max()) & changing
-        scaling = "one" if changing.sum() > 1 and 2 * whole.sum() >= changing.sum() else "columns"
+        scaling = "one" if _share_a_unit(low[changing], high[changing]) else "columns"
     if scaling == "columns":
-        spread = np.minimum((high - low) / 2, _CAP * values.std(axis=0))
-        spread = np.where(high - low > _ROUNDING * np.maximum(np.abs(low), np.abs(high)), spread, 0.0)
+        spread = np.where(changing, np.minimum((high - low) / 2, _CAP * values.std(axis=0)), 0.0)
     elif scaling == "one":
-        spread = np.array([np.abs(values - mean).max() / _LIMIT])
+        spread = np.array([np.abs(values - mean).max(axis=0, where=changing, initial=0.0).max() / _LIMIT])
     else:
         raise ValueError(f"scaling={scaling!r} is not known: there are auto, columns and one")
     return np.where(spread > 0, mean, 0.0), np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+
+
+def _share_a_unit(low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+    """Whether columns from ``low`` to ``high``, all of them changing, look like pixels or counts (see the module)."""
+    if len(low) < 2:
+        return False
+    starts, ends = low == low.min(), high == high.max()
+    return bool((starts | ends).all() and 2 * (starts & ends).sum() >= len(low))
 
 
 def _kept(centre: NDArray[np.float64], unit: NDArray[np.float64], factor: float) -> tuple[Kept, Kept]:
@@ -162,7 +172,8 @@ class ScaledCoding:
             x: the data.
             rms: root mean square that all inputs together are to have.
             scaling: ``columns`` (each by its spread), ``one`` (they share a unit: one gain for all), or ``auto``: ``one``
-                where the features visibly share a unit, else ``columns``.
+                where at least half of the changing features reach from the least number of all to the largest, and all
+                others reach one of these (pixels, counts), else ``columns``.
 
         Raises:
             ValueError: an unknown scaling.
