@@ -26,6 +26,7 @@ from annealnet.compression.network.precision import in_float32, precision_in_wor
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding, rounder_name
+from annealnet.whole_numbers import SEEDS, whole_number
 
 __all__ = ["compress", "finish", "plan_and_build"]
 
@@ -98,6 +99,7 @@ def compress(
         True
     """
     say = progress or (lambda _: None)
+    seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
     calibration = read_batches(data)
     training = read_batches(training_data, "training_data") if training_data is not None else calibration
