@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import dimod
 from torch import nn
 
 from annealnet.compression.building.checkpoint import Checkpoint
-from annealnet.compression.building.finetune import FineTuning, fine_tune
+from annealnet.compression.building.finetune import Diverged, FineTuning, check_trainable, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
 from annealnet.compression.files.storage import dense_bytes
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
@@ -26,6 +28,7 @@ from annealnet.compression.network.precision import in_float32, precision_in_wor
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding, rounder_name
+from annealnet.whole_numbers import SEEDS, whole_number
 
 __all__ = ["compress", "finish", "plan_and_build"]
 
@@ -98,6 +101,7 @@ def compress(
         True
     """
     say = progress or (lambda _: None)
+    seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
     calibration = read_batches(data)
     training = read_batches(training_data, "training_data") if training_data is not None else calibration
@@ -110,23 +114,35 @@ def compress(
         check_samples(problem.dense, training.x, "training_data")
         problem.task.check(problem.answers.logits[:2], training.y, "training_data")
         problem.task.check_differentiable(problem.answers.logits)
+        check_trainable(problem.dense, problem.task, training.x)
     settings = (
         budget, problem.task, tuple(widths), layer_widths, prune, problem.rounding, ridge, chosen, candidates, seed,
     )  # fmt: skip
     steps = Checkpoint(checkpoint, run_fingerprint(model, calibration, "compress", settings, sampler))
     built, proposed, losses, seconds = plan_and_build(problem, chosen, sampler, candidates, seed, steps)
+    tuned = None if fine_tuning is None else str(fine_tuning)
     if fine_tuning is not None:
         say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
-        grids = fine_tune(built.model, built.grids, problem.dense, problem.task, training.x, training.y, fine_tuning, seed)
-        built = replace(built, grids=grids)
+        try:
+            built = _fine_tuned(built, problem, training, fine_tuning, seed)
+        except Diverged as error:
+            tuned = f"{fine_tuning} diverged ({error}): this is the network from before it"
+            warnings.warn(f"fine_tuning={tuned}; take a smaller learning_rate", stacklevel=2)
     said = {
         "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads,
         "rounding": repr(problem.rounding), "rounded_by": rounder_name(problem.rounding),
         "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
-        "fine_tuning": None if fine_tuning is None else str(fine_tuning), "task": str(problem.chosen),
+        "fine_tuning": tuned, "task": str(problem.chosen),
         "computed_in": precision,
     }  # fmt: skip
     return finish(model, problem, built, calibration, proposed, losses, said)
+
+
+def _fine_tuned(built: Built, problem: Problem, training: Calibration, settings: FineTuning, seed: int) -> Built:
+    """A fine-tuned copy; what was built stays as it is."""
+    model = copy.deepcopy(built.model)
+    grids = fine_tune(model, built.grids, problem.dense, problem.task, training.x, training.y, settings, seed)
+    return replace(built, model=model, grids=grids)
 
 
 def plan_and_build(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,8 @@ from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAns
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding, rounder_name
-from annealnet.compression.rounding.grids import Grid
+from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
+from annealnet.whole_numbers import SEEDS, whole_number
 
 __all__ = ["quantize"]
 
@@ -80,6 +80,8 @@ def quantize(
         >>> small.plan.bits, bool(small.report.size_ratio > 3)
         ({'0': 3, '2': 3}, True)
     """
+    seed = whole_number("seed", seed, 0, SEEDS - 1)
+    group = None if group is None else whole_number("group", group, 1)
     calibration = read_batches(data)
     check_ridge(ridge)
     precision, model = precision_in_words(model), in_float32(model)
@@ -144,6 +146,6 @@ def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int
 
 def _width(bits: int) -> int:
     try:
-        return operator.index(bits)  # numpy's whole numbers as well
-    except TypeError:
-        raise ValueError(f"bits={bits!r} is no width: give a whole number from 1 to 8, or a dict of them by layer") from None
+        return whole_number("bits", bits, MIN_BITS, MAX_BITS)
+    except ValueError as error:
+        raise ValueError(f"{error}, or a dict of them by layer") from None

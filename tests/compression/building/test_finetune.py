@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import annealnet as an
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.files.storage import put_on_grid
 from annealnet.compression.measuring.task import Classification
@@ -76,3 +77,38 @@ def test_biases_beyond_float16_and_tiny_scales_survive() -> None:
     torch.testing.assert_close(net[2].bias, dense[2].bias, rtol=2**-10, atol=0)
     torch.testing.assert_close(found["0"].scale, grids["0"].scale, rtol=2**-9, atol=0)
     assert float(found["0"].scale.min()) < 1e-9
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_temperature_that_softens_nothing_is_refused(temperature):
+    with pytest.raises(ValueError, match="temperature="):
+        FineTuning(temperature=temperature)
+
+
+def test_what_diverges_keeps_the_network_from_before():
+    net, x = network(), samples()
+    budget = an.Budget(size_ratio=1.05)
+    plain = an.compress(net, x, budget, candidates=1)
+    with pytest.warns(UserWarning, match="diverged"):
+        tuned = an.compress(net, x, budget, candidates=1, fine_tuning=FineTuning(epochs=20, learning_rate=1e6))
+    assert "from before" in tuned.report.settings["fine_tuning"]
+    assert torch.equal(tuned.model(x), plain.model(x))
+
+
+class InPlace(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 16), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.a(x)
+        x.mul_(-2)
+        return self.b(torch.relu(h))
+
+
+def test_a_forward_that_cannot_be_differentiated_is_refused_before_planning():
+    torch.manual_seed(0)
+    said: list[str] = []
+    with pytest.raises(ValueError, match="fine_tuning needs a model that can be differentiated"):
+        an.compress(InPlace(), samples(), an.Budget(size_ratio=1.05), fine_tuning=FineTuning(), progress=said.append)
+    assert not any("annealing" in line or "sensitivity" in line for line in said)

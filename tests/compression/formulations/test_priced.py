@@ -180,3 +180,13 @@ def test_a_proof_holds_only_for_the_state_that_it_is_of():
     for energy, proven in ((value, True), (value - 1.0, False)):
         found = best_distinct(model, state[None], 1, Certificate(energy, energy, True, "x", 0, 1, 0.0), {})
         assert (found.certificate.proven, found.certificate.energy) == (proven, value)
+
+
+def test_a_sampler_without_answers_is_named():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match="sampler=NullSampler gave no reads"):
+        an.compress(
+            net, x, an.Budget(size_ratio=1.1), formulation=DataAware(reads=2, sweeps=50), sampler=dimod.NullSampler()
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -188,3 +189,23 @@ def test_a_callables_name_in_checkpoints_depends_on_its_code_only():
         return (lambda dense, small: ((dense - small) ** 2).mean()) if power == 2 else lambda dense, small: 0.0
 
     assert repr(Custom(make(2))) == repr(Custom(make(2))) != repr(Custom(make(3)))
+
+
+@pytest.mark.parametrize("axis", ["a", 1.0, True, None])
+def test_an_axis_that_is_no_whole_number_is_refused(axis):
+    with pytest.raises(ValueError, match="Classification\\(axis="):
+        an.Classification(axis=axis)
+
+
+def test_an_axis_may_be_one_of_numpy():
+    assert an.Classification(axis=np.int64(-1)) == an.Classification(axis=-1)
+
+
+def test_a_callable_below_zero_or_nan_is_refused_and_rounding_is_not():
+    one, other = torch.zeros(2, 3), torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"task=the callable .*below 0"):
+        Custom(lambda dense, small: (dense - small).sum())(one, other)
+    with pytest.raises(ValueError, match=r"task=the callable .*NaN"):
+        Custom(lambda dense, small: (dense - small).sum().log())(one, other)
+    assert Custom(lambda dense, small: torch.tensor(-1e-9))(one, other) == 0.0
+    assert Custom(lambda dense, small: (dense - small).sum())(one, other * math.inf) == math.inf

@@ -161,3 +161,40 @@ def test_numpy_arrays_that_cannot_be_written():
     frozen = np.zeros((3, 2), dtype=np.float32)
     frozen.flags.writeable = False
     assert read_batches(frozen).x.shape == (3, 2)
+
+
+@pytest.mark.parametrize("data", [[X, Y], (X, Y, Y), [X, Y.float()], [X.numpy(), Y.numpy()]])
+def test_inputs_and_labels_in_a_row_are_no_batches(data):
+    with pytest.raises(ValueError, match=r"give \(x, y\) or \[\(x, y\)\]"):
+        read_batches(data)
+
+
+def test_batches_of_one_shape_are_batches():
+    assert len(read_batches([X, X + 1]).x) == 12
+    assert len(read_batches([X, X[:2]]).x) == 8
+
+
+@pytest.mark.parametrize("x", [X.to_sparse(), torch.quantize_per_tensor(X, 0.1, 0, torch.qint8)])
+def test_sparse_and_quantised_tensors_are_refused(x):
+    with pytest.raises(ValueError, match="give a dense tensor"):
+        read_batches(x)
+
+
+def test_inputs_that_overflow_are_blamed_on_the_inputs():
+    net = nn.Linear(2, 3)
+    nn.init.constant_(net.weight, 10.0)
+    with pytest.raises(ValueError, match="data holds numbers as large as 3e\\+38"):
+        check_network(nn.Sequential(nn.Flatten(), net), torch.full((4, 2), 3e38))
+
+
+def test_an_old_weight_norm_is_named():
+    net = nn.utils.weight_norm(nn.Linear(2, 3))
+    net(X)
+    with pytest.raises(ValueError, match="remove_weight_norm"):
+        check_network(net, X)
+
+
+def test_one_token_a_sample_wants_an_axis():
+    net = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match=r"x.unsqueeze\(1\)"):
+        check_network(net, torch.randint(0, 20, (6,)))

@@ -7,6 +7,7 @@ is the task's: its divergence from the dense network's answers, and its loss aga
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,11 @@ from annealnet.compression.network.kinds import bias_of, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 
-__all__ = ["FineTuning", "fine_tune"]
+__all__ = ["Diverged", "FineTuning", "check_trainable", "fine_tune"]
+
+
+class Diverged(ArithmeticError):
+    """Fine-tuning came to a loss or to weights that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class FineTuning:
             raise ValueError(f"learning_rate={self.learning_rate!r} must be positive, 1e-3 is a good start")
         if self.batch_size < 1:
             raise ValueError(f"batch_size={self.batch_size!r} must be at least 1")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature={self.temperature!r} must be a positive number, 2 is a good start")
         if not 0 <= self.label_weight <= 1:
             raise ValueError(f"label_weight={self.label_weight!r} is a share: between 0 and 1")
 
@@ -117,6 +124,9 @@ def fine_tune(
 
     Returns:
         The trained grids; ``small`` holds exactly their values, and biases as they are stored.
+
+    Raises:
+        Diverged: when the loss, a weight, a bias or a scale is no longer finite; ``small`` is then of no use.
     """
     teacher = answers_of(dense, x)
     modules = {name: small.get_submodule(name) for name in grids}
@@ -130,6 +140,27 @@ def fine_tune(
         for name in grids:
             trained[name] = _leave_grid(modules[name])
     return trained
+
+
+def check_trainable(dense: nn.Module, task: Task, x: Tensor) -> None:
+    """One trial backward pass through the network, on two samples.
+
+    Raises:
+        ValueError: when its forward cannot be differentiated.
+
+    Example:
+        >>> from annealnet.compression.measuring.task import Regression
+        >>> check_trainable(nn.Linear(3, 2), Regression(), torch.zeros(2, 3))
+    """
+    trial = copy.deepcopy(dense).eval().requires_grad_(True)
+    taught = answers_of(dense, x[:2])
+    try:
+        task.taught(trial(x[:2].clone()), taught).backward()
+    except RuntimeError as error:
+        raise ValueError(
+            f"fine_tuning needs a model that can be differentiated, and this one cannot ({str(error).splitlines()[0]}): "
+            "change no tensor in place in its forward, or leave fine_tuning=None"
+        ) from error
 
 
 def _leave_grid(module: nn.Module) -> Quantized:
@@ -183,10 +214,15 @@ def _train(
         batch, order = order[: settings.batch_size], order[settings.batch_size :]
         loss = _loss(task, small(x[batch]), teacher[batch], None if y is None else y[batch], settings)
         optimiser.zero_grad()
+        if not torch.isfinite(loss):
+            raise Diverged(f"the loss is {float(loss.detach())} at step {step + 1} of {steps}")
         loss.backward()
         optimiser.step()
         schedule.step()
         if progress is not None:
             progress(step + 1, steps, float(loss.detach()))
-    for parameter in small.parameters():
+    for name, parameter in small.named_parameters():
         parameter.requires_grad_(False)
+        seen = parameter.exp() if name.endswith("log_scale") else parameter
+        if not torch.isfinite(seen).all():
+            raise Diverged(f"{name!r} is no longer finite after {steps} steps")

@@ -104,7 +104,7 @@ def priced_plans(
     for call in range(CALLS):
         priced = priced_energy(model, [price.now for price in prices], reference)
         answer = sample_energy(sampler, priced, num_reads=reads, seed=derived_seed(seed, call), **known)
-        lowest = _take(model, repair, answer, tally)
+        lowest = _take(model, repair, answer, tally, sampler_name(sampler))
         over = [excess > 0 for excess, budget in zip(repair.excess(lowest), _budgets(model), strict=True) if budget]
         for price, above in zip(prices, over, strict=True):
             price.learn(above)
@@ -125,13 +125,15 @@ def _budgets(model: ConstrainedEnergy) -> list[bool]:
     return [isinstance(c, ProductBudget) for c in model.constraints if hasattr(c, "limit")]
 
 
-def _take(model: ConstrainedEnergy, repair: Repair, answer: dimod.SampleSet, tally: _Tally) -> np.ndarray:
+def _take(model: ConstrainedEnergy, repair: Repair, answer: dimod.SampleSet, tally: _Tally, name: str) -> np.ndarray:
     """Counts an answer's reads, mends the lowest, and returns the lowest as it came."""
     states = answer.record.sample.astype(np.int64)
     good = model.feasible(states)
     times = answer.record.num_occurrences
     tally.reads += int(times.sum())
     tally.feasible += int(times[good].sum())
+    if not len(states):
+        raise ValueError(f"sampler={name} gave no reads: take one that answers, or sampler=None")
     _, first = np.unique(states, axis=0, return_index=True)
     for place in sorted(first)[:_MENDED]:  # lowest first
         state: np.ndarray | None = states[place]

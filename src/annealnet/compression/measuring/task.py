@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class Task(ABC):
             return math.inf
         with torch.no_grad():
             found = float(self.taught(small.double(), dense.double()))
+        if math.isnan(found) and bool(torch.isfinite(dense).all()):
+            raise ValueError(f"task={self.describe()} gives NaN for finite answers: it must give a number there")
+        if found < -_NOTHING:
+            raise ValueError(f"task={self.describe()} gives {found:g}, below 0: it must be 0 for equal answers, else larger")
         return math.inf if math.isnan(found) else max(0.0, found)
 
     @abstractmethod
@@ -120,6 +125,12 @@ class Classification(Task):
     axis: int = 1
     probabilities: bool = False
     ignore: int = -100
+
+    def __post_init__(self) -> None:
+        whole = None if isinstance(self.axis, bool) or not hasattr(self.axis, "__index__") else operator.index(self.axis)
+        if whole is None:
+            raise ValueError(f"task=Classification(axis={self.axis!r}): give a whole number, 1 or -1 as a rule")
+        object.__setattr__(self, "axis", whole)
 
     @property
     def unit(self) -> str:

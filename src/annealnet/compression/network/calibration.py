@@ -18,6 +18,8 @@ __all__ = ["Calibration", "answers_of", "check_network", "check_samples", "copie
 
 #: Samples that go through a network at once.
 BATCH = 512
+#: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
+_LARGE = 1e15
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,10 @@ def _batches(data: Any, argument: str) -> Iterator[Any]:
         if data[0].shape[1:] == data[1].shape[1:]:
             raise ValueError(f"{argument} holds two tensors of one shape: give [(x, y)], or [x1, x2] for two batches")
         data = [data]
+    elif isinstance(data, tuple | list) and _like_inputs_and_labels(data):
+        raise ValueError(
+            f"{argument} holds {len(data)} tensors, the second of them like labels of the first: give (x, y) or [(x, y)]"
+        )
     elif isinstance(data, str | bytes | Mapping):
         raise ValueError(f"{argument} is a {type(data).__name__}: give batches, such as [(x, y)], or one tensor of samples")
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset) and not hasattr(data, "__len__"):
@@ -102,6 +108,15 @@ def _batches(data: Any, argument: str) -> Iterator[Any]:
     elif not isinstance(data, Iterable):
         raise ValueError(f"{argument}={data!r} is no data: give batches, such as [(x, y)], or one tensor of samples")
     yield from data
+
+
+def _like_inputs_and_labels(data: tuple[Any, ...] | list[Any]) -> bool:
+    """Whether the second is no batch like the first but has an entry for each of its samples: fewer axes, or classes."""
+    if len(data) < 2 or not all(isinstance(part, Tensor | np.ndarray) and part.ndim for part in data[:2]):
+        return False
+    x, y = (torch.as_tensor(part) for part in data[:2])
+    classes = x.is_floating_point() and not y.is_floating_point()
+    return len(x) == len(y) and (y.ndim < x.ndim or classes)
 
 
 def _loaded(data: Dataset[Any], argument: str) -> Iterator[Any]:
@@ -118,7 +133,8 @@ def _pair(batch: Any, where: str) -> tuple[Tensor, Tensor | None]:
         raise ValueError(f"{where} is a dict with {names}: give the one tensor that the model takes, or (x, y)")
     parts = list(batch) if isinstance(batch, tuple | list) else [batch]
     if not 1 <= len(parts) <= 2:
-        raise ValueError(f"{where} holds {len(parts)} things: give x, or (x, y)")
+        several = len(parts) > 2 and all(isinstance(part, Tensor | np.ndarray) for part in parts)
+        raise ValueError(f"{where} holds {len(parts)} things: give x, or (x, y)" + (" of all samples" if several else ""))
     x, y = parts[0], parts[1] if len(parts) == 2 else None
     if not isinstance(x, Tensor | np.ndarray):
         raise ValueError(f"{where} holds {type(x).__name__}, not a tensor: give batches of (x, y) tensors")
@@ -138,6 +154,9 @@ def _numbers(values: Any, what: str) -> Tensor:
         found = torch.as_tensor(np.array(values) if isinstance(values, np.ndarray) else values).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{what} are {type(values).__name__}, not numbers ({_first_line(error)}): give a tensor") from error
+    if found.layout != torch.strided or found.is_quantized:
+        mend = ".dequantize()" if found.is_quantized else ".to_dense()"
+        raise ValueError(f"{what} are {'quantised' if found.is_quantized else 'sparse'}: give a dense tensor, with {mend}")
     if found.is_complex():
         raise ValueError(f"{what} are complex: give real numbers")
     if not torch.isfinite(found.float() if found.is_floating_point() else found).all():
@@ -192,9 +211,19 @@ def check_network(model: nn.Module, x: Tensor) -> nn.Module:
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"model: {name!r} holds NaN or infinite values: load weights of a trained network")
     single = in_float32(model)
-    dense = (copy.deepcopy(model) if single is model else single).eval().requires_grad_(False)
+    dense = (_copied(model) if single is model else single).eval().requires_grad_(False)
     check_samples(dense, x)
     return dense
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"model cannot be copied ({_first_line(error)}): where torch.nn.utils.weight_norm is in it, call "
+            "remove_weight_norm first, or take torch.nn.utils.parametrizations.weight_norm"
+        ) from error
 
 
 def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:
@@ -212,13 +241,20 @@ def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise ValueError(
             f"{argument}: samples of shape {tuple(x.shape[1:])} do not fit the model ({_first_line(error)}): "
-            "give inputs as the network was trained on"
+            + ("give (samples, 1) with x.unsqueeze(1), or inputs" if x.ndim == 1 else "give inputs")
+            + " as the network was trained on"
         ) from error
     if not isinstance(answer, Tensor):
         raise ValueError(f"model answers with {type(answer).__name__}: wrap it so that it returns one tensor of logits")
     if not torch.isfinite(answer).all():
+        largest = float(x[:2].abs().max())
         raise ValueError(
-            "model answers NaN or infinite values on the first samples: check its weights and the inputs' scale"
+            "model answers NaN or infinite values on the first samples: "
+            + (
+                f"{argument} holds numbers as large as {largest:.3g}, scale the inputs as in training"
+                if largest > _LARGE
+                else "check its weights and the inputs' scale"
+            )
         )
     if answer.ndim == 0 or len(answer) != len(x[:2]):
         raise ValueError(
