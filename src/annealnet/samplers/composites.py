@@ -77,7 +77,7 @@ class CacheComposite(_Composite):
         if kept is not None and not missing:
             kept.info["cached"] = True
             return kept
-        asked = {**parameters, "num_reads": missing} if missing else parameters
+        asked = _last_reads(parameters, missing) if missing else parameters
         answer = self.child.sample(bqm, **asked)
         answer.resolve()
         if kept is not None:
@@ -243,6 +243,15 @@ def split_reads(parameters: dict[str, Any], size: int | None) -> list[dict[str, 
             piece["initial_states"] = _states_of(piece["initial_states"], reads, first, last)
         pieces.append(piece)
     return pieces
+
+
+def _last_reads(parameters: dict[str, Any], missing: int) -> dict[str, Any]:
+    """The request for the last reads of a whole one, with their states."""
+    asked = {**parameters, "num_reads": missing}
+    if asked.get("initial_states") is not None:
+        reads = int(parameters["num_reads"])
+        asked["initial_states"] = _states_of(asked["initial_states"], reads, reads - missing, reads)
+    return asked
 
 
 def _states_of(given: Any, reads: int, first: int, last: int) -> Any:
