@@ -25,9 +25,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
         >>> target.read_text(), [p.name for p in target.parent.iterdir()]
         ('whole', ['a.txt'])
     """
-    target = Path(path)
+    target = Path(path).resolve()  # what a link points to is replaced, not the link
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}")  # every writer's own, in threads of one process too
+    draft = target.with_name(f".{secrets.token_hex(8)}.draft")  # every writer's own, in threads of one process too
     try:
         yield draft
         draft.replace(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -29,7 +30,8 @@ def _whole(name: str, value: float) -> int:
     Raises:
         ValueError: when it is not a finite whole number.
     """
-    if not -np.inf < value < np.inf or value != round(value):
+    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not number or not -np.inf < value < np.inf or value != round(value):
         raise ValueError(f"{name}={value!r} must be a whole number")
     return int(value)
 
@@ -46,7 +48,7 @@ class Cardinality:
     """Exactly ``count`` of ``variables`` are 1.
 
     Raises:
-        ValueError: when a variable is named twice or the count is out of range.
+        ValueError: when a variable is no whole number or named twice, or the count is out of range.
 
     Example:
         >>> Cardinality([0, 2], 1).holds(np.array([[1, 1, 0], [1, 0, 1]]))
@@ -57,6 +59,8 @@ class Cardinality:
     count: int
 
     def __post_init__(self) -> None:
+        for variable in self.variables:
+            _whole("variables", variable)
         if len(set(self.variables)) != len(self.variables):
             raise ValueError("variables names one twice: name each once")
         if not 0 <= _whole("count", self.count) <= len(self.variables):

@@ -35,13 +35,17 @@ _MARGIN = 1.01
 def sufficient_penalty(energy: Energy) -> float:
     """λ, above max E − min E: 1.01 (Σ |linear| + Σ |couplings|) of the expanded form, or 1 for a constant energy.
 
+    At least eight units in the last place of the energy, offset included.
+
     Example:
         >>> from annealnet.energy.forms import DenseEnergy
         >>> round(sufficient_penalty(DenseEnergy(np.array([[0.0, -2.0], [0.0, 0.0]]), np.array([1.0, 0.0]))), 9)
         3.03
     """
-    linear, _ = energy.expanded_linear()
-    return _MARGIN * float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2) or 1.0
+    linear, offset = energy.expanded_linear()
+    bound = float(np.abs(linear).sum() + np.abs(energy.couplings().data).sum() / 2)
+    # beside a large offset a smaller λ would be lost in rounding
+    return max(_MARGIN * bound or 1.0, 8 * float(np.spacing(abs(offset) + bound)))
 
 
 class _Penalties:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import check_whole
-from annealnet.samplers.seeds import Purpose, stream
+from annealnet.samplers.seeds import Purpose, checked_seed, stream
 
 __all__ = [
     "CheckedLayers",
@@ -306,6 +306,7 @@ class CheckedLayers(ABC):
             ValueError: ``starts`` or ``held`` of another shape, or layers held without ``starts``.
         """
         began = time.perf_counter()
+        seed = checked_seed(seed)
         states, free = checked_start(model, reads, seed, starts, held)
         found = self._anneal(LayeredTask(model, schedule, reads, seed, states, free, starts is not None))
         return replace(found, seconds=time.perf_counter() - began)
@@ -370,8 +371,7 @@ def checked_start(
 ) -> tuple[Spins, NDArray[np.bool_]]:
     """The states to start from, a copy int8 ``(problems, reads, n)``, and which layers are free."""
     check_whole("reads", reads)
-    if seed < 0:
-        raise ValueError(f"seed={seed!r} must not be negative")
+    seed = checked_seed(seed)
     shape = (model.num_problems, int(reads), model.num_variables)
     free = np.ones(len(model.sizes), dtype=bool) if held is None else ~np.asarray(held, dtype=bool)
     if free.shape != (len(model.sizes),):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,16 @@ class NoisyLayers:
                 raise ValueError(f"{name}={value!r} is a standard deviation: give a number of at least 0")
         self.sampler, self.fields, self.couplings = sampler, fields, couplings
 
+    @property
+    def _depth(self) -> int:
+        """Layers of noise inside this one: each draws errors of its own."""
+        inner: Any = self.sampler
+        depth = 0
+        while inner is not None:
+            depth += isinstance(inner, NoisyLayers)
+            inner = getattr(inner, "sampler", None)
+        return depth
+
     def sample_layers(
         self,
         model: LayeredModel,
@@ -86,7 +97,7 @@ class NoisyLayers:
         held: Sequence[bool] | None = None,
     ) -> LayeredReads:
         """Anneals the disturbed problems; arguments and errors are those of the sampler."""
-        rng = stream(seed, Purpose.CONTROL_ERRORS)
+        rng = stream(seed, Purpose.CONTROL_ERRORS, self._depth)
 
         def errors(block: Floats, deviation: float) -> Floats:
             return np.asarray(rng.standard_normal(block.shape) * deviation, dtype=np.float32)

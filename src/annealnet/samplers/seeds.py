@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from enum import IntEnum
 
 import numpy as np
@@ -18,22 +19,27 @@ class Purpose(IntEnum):
     MEASUREMENTS = 5
 
 
-def stream(seed: int, purpose: Purpose) -> np.random.Generator:
-    """The random numbers that a seed gives to one purpose."""
-    return np.random.default_rng([seed, int(purpose)])
+def stream(seed: int, purpose: Purpose, depth: int = 0) -> np.random.Generator:
+    """The random numbers that a seed gives to one purpose; those of a sampler around others of its kind are its own."""
+    return np.random.default_rng([seed, int(purpose), *([depth] if depth else [])])
 
 
 def checked_seed(seed: int | None) -> int:
     """The seed, or one that is drawn.
 
     Raises:
-        ValueError: when it is negative.
+        ValueError: when it is negative or no whole number.
 
     Example:
         >>> checked_seed(7)
         7
     """
-    chosen = derived_seed() if seed is None else int(seed)
+    if seed is None:
+        return derived_seed()
+    try:
+        chosen = operator.index(seed)
+    except TypeError:
+        raise ValueError(f"seed={seed!r} must be a whole number, or None for one that is drawn") from None
     if chosen < 0:
         raise ValueError(f"seed={seed!r} must not be negative")
     return chosen
