@@ -34,7 +34,7 @@ def rounded_columns(weights: np.ndarray, bits: int, x: np.ndarray) -> tuple[np.n
         The rounded weights, and their bytes: packed codes and one float16 scale a column.
 
     Example:
-        >>> values, size = rounded_columns(np.array([[1.0], [-0.4]]), 2, np.eye(2))
+        >>> values, size = rounded_columns(np.array([[1.0], [0.4]]), 2, np.eye(2))
         >>> values.ravel().round(1).tolist(), size
         ([1.0, 0.0], 3)
     """
