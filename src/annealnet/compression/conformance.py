@@ -29,6 +29,7 @@ from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Quantized
 from annealnet.exporting import onnx_session
 from annealnet.testing import Failed, Finding, NotApplicable
+from annealnet.testing.findings import findings
 
 __all__ = ["KIND_CHECKS", "kind_conformance"]
 
@@ -137,27 +138,13 @@ def kind_conformance(network: nn.Module, x: Tensor, leave_out: tuple[str, ...] =
     Example:
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
-        >>> findings = kind_conformance(net, torch.randn(5, 3), leave_out=("onnx_runtime_agrees",))
-        >>> [finding.check for finding in findings if not finding.passed]
+        >>> told = kind_conformance(net, torch.randn(5, 3), leave_out=("onnx_runtime_agrees",))
+        >>> [finding.check for finding in told if not finding.passed]
         []
     """
-    findings = []
     still = copy.deepcopy(network).eval().requires_grad_(False)
-    for name, check in KIND_CHECKS.items():
-        if name in leave_out:
-            continue
-        try:
-            with torch.no_grad():
-                check(still, x)
-        except NotApplicable as reason:
-            findings.append(Finding(name, None, str(reason)))
-        except Failed as failure:
-            findings.append(Finding(name, False, str(failure)))
-        except Exception as error:  # someone else's kind may raise anything: that is a finding too
-            findings.append(Finding(name, False, f"{type(error).__name__}: {error}"))
-        else:
-            findings.append(Finding(name, True, ""))
-    return findings
+    with torch.no_grad():
+        return findings(KIND_CHECKS, leave_out, lambda check: check(still, x))
 
 
 def _traced(network: nn.Module, x: Tensor) -> NetworkGraph:
