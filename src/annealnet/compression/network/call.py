@@ -1,4 +1,4 @@
-"""One operation of a network traced by ``torch.fx``, with what is known of its operands."""
+"""One operation of a traced network, with what is known of its operands, whichever tracer found it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class Call:
         shapes: shapes of every tensor computed so far, this one included.
         classes: the labels' equivalence classes.
         pin: pins labels and notes the reason.
+        literal: whether sizes stand in the program as they do in the source, so that a number is a number for good. Where
+            sizes were computed on the way (an exported graph), removals are tried afterwards instead.
     """
 
     node: fx.Node
@@ -32,6 +34,7 @@ class Call:
     shapes: dict[fx.Node, tuple[int, ...]]
     classes: LabelClasses
     pin: Callable[[np.ndarray, str], None]
+    literal: bool = True
 
     @property
     def out_shape(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Channels", "Extent", "LabelClasses", "Labelled", "Sizes"]
+__all__ = ["Channels", "Extent", "LabelClasses", "Labelled", "Parts", "Sizes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,20 @@ class Extent:
     labels: np.ndarray
 
 
-Labelled = Channels | Sizes | Extent
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Several labelled tensors, as an operation that splits gives them: all labelled in dimension ``axis``."""
+
+    axis: int
+    parts: tuple[np.ndarray, ...]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Of all of them."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.parts])
+
+
+Labelled = Channels | Sizes | Extent | Parts
 
 
 class LabelClasses:

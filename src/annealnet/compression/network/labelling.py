@@ -10,15 +10,12 @@ from torch import Tensor, fx, nn
 
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
-from annealnet.compression.network.channel_rules import FUNCTION_RULES
 from annealnet.compression.network.kinds import LayerKind, LayerLabels, NormKind, kind_of
 from annealnet.compression.network.passage import NotUnderstood
-from annealnet.compression.network.shape_rules import SHAPE_RULES
+from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.structure import Pinned
 
 __all__ = ["Labeller"]
-
-_RULES = FUNCTION_RULES | SHAPE_RULES
 
 
 class Labeller(fx.Interpreter):
@@ -65,7 +62,7 @@ class Labeller(fx.Interpreter):
             for value in call.labelled():
                 self._pin_output(value.labels)
             return None
-        rule = _RULES.get(_operation(node))
+        rule = RULES.get(_operation(node))
         if rule is None:
             raise NotUnderstood("this operation is not understood")
         return rule(call)

@@ -54,7 +54,7 @@ def _fold(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
     if bias is not None:
         shift = shift + bias * gain
     scaled = weight * gain.reshape(-1, *([1] * (weight.ndim - 1)))
-    setattr(layer, kind.weight_name, nn.Parameter(scaled, requires_grad=weight.requires_grad))
+    kind.put_weight(layer, scaled)
     setattr(layer, kind.bias_name, nn.Parameter(shift, requires_grad=weight.requires_grad))
 
 

@@ -13,18 +13,23 @@ from annealnet.compression.network.kinds.elementwise import ELEMENTWISE, Element
 from annealnet.compression.network.kinds.embedding import Embedding
 from annealnet.compression.network.kinds.flatten import Flatten
 from annealnet.compression.network.kinds.linear import Linear
+from annealnet.compression.network.kinds.matrix import Matrix
 from annealnet.compression.network.kinds.pooling import SPATIAL, Spatial
 from annealnet.compression.network.kinds.protocol import Kind, LayerKind, LayerLabels, NormKind
 from annealnet.compression.network.kinds.registry import (
     bias_of,
     kind_of,
+    layer_at,
     layer_kind,
     layer_words,
     own_tensors,
     register,
+    register_named,
     registered,
     weight_of,
 )
+from annealnet.compression.network.kinds.turned_conv import TurnedConvolution
+from annealnet.compression.network.kinds.turned_linear import TurnedLinear
 
 __all__ = [
     "BatchNorm",
@@ -37,15 +42,20 @@ __all__ = [
     "LayerKind",
     "LayerLabels",
     "Linear",
+    "Matrix",
     "NormKind",
     "SharedSlope",
     "Spatial",
+    "TurnedConvolution",
+    "TurnedLinear",
     "bias_of",
     "kind_of",
+    "layer_at",
     "layer_kind",
     "layer_words",
     "own_tensors",
     "register",
+    "register_named",
     "registered",
     "weight_of",
 ]
@@ -53,6 +63,8 @@ __all__ = [
 register(nn.Linear, kind=Linear())
 register(nn.Conv1d, nn.Conv2d, kind=Convolution())
 register(nn.Conv3d, kind=Convolution3d())
+register(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, kind=TurnedConvolution())
+register_named("transformers.pytorch_utils.Conv1D", kind=TurnedLinear())
 register(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, kind=BatchNorm())
 register(nn.Embedding, kind=Embedding())
 register(*ELEMENTWISE, kind=Elementwise())

@@ -19,7 +19,7 @@ from annealnet.compression.network.kinds.grouped import tie_groups
 from annealnet.compression.network.kinds.protocol import LayerKind, LayerLabels
 from annealnet.compression.network.passage import Passage
 
-__all__ = ["Convolution"]
+__all__ = ["Convolution", "patches"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,9 @@ class Convolution(LayerKind):
 
     def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
         """Patches (im2col), channels outermost and the kernel's places innermost, at positions drawn per sample."""
-        x = _padded(module, x)
-        samples, channels, *extents = x.shape
         kernel, stride, dilation = (_numbers(module, name) for name in ("kernel_size", "stride", "dilation"))
-        out = [
-            (extent - d * (k - 1) - 1) // s + 1 for extent, k, s, d in zip(extents, kernel, stride, dilation, strict=True)
-        ]
-        at = _positions(samples, math.prod(out), max_rows, generator)
-        corners = torch.unravel_index(at, out)
-        by_place = x.movedim(1, -1)
-        sample = torch.arange(samples).unsqueeze(1)
-        rows = torch.empty(*at.shape, channels, math.prod(kernel), dtype=x.dtype)
-        for number, offset in enumerate(itertools.product(*map(range, kernel))):
-            place = [c * s + o * d for c, s, o, d in zip(corners, stride, offset, dilation, strict=True)]
-            rows[..., number] = by_place[(sample, *place)]
-        return rows.reshape(at.numel(), self.groups(module), -1)
+        rows = patches(_padded(module, x), kernel, stride, dilation, generator, max_rows)
+        return rows.reshape(len(rows), self.groups(module), -1)
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
         """Numbers of channels; a depthwise convolution has as many groups as inputs."""
@@ -77,6 +65,36 @@ class Convolution(LayerKind):
     def expects(self, module: nn.Module) -> str:
         """Channels in dimension 1."""
         return f"{module.in_channels} channels in dimension 1"
+
+
+def patches(
+    x: Tensor, kernel: list[int], stride: list[int], dilation: list[int], generator: torch.Generator, max_rows: int
+) -> Tensor:
+    """What a kernel lies on, at positions drawn per sample: ``(rows, channels · places)``.
+
+    Args:
+        x: padded input ``(samples, channels, *extents)``.
+        kernel: extent per axis.
+        stride: steps per axis.
+        dilation: distance between the kernel's places, per axis.
+        generator: draws the positions.
+        max_rows: an upper bound on the rows (at least one per sample is kept).
+
+    Example:
+        >>> patches(torch.zeros(2, 3, 5, 5), [3, 3], [1, 1], [1, 1], torch.Generator(), 100).shape
+        torch.Size([18, 27])
+    """
+    samples, channels, *extents = x.shape
+    out = [(extent - d * (k - 1) - 1) // s + 1 for extent, k, s, d in zip(extents, kernel, stride, dilation, strict=True)]
+    at = _positions(samples, math.prod(out), max_rows, generator)
+    corners = torch.unravel_index(at, out)
+    by_place = x.movedim(1, -1)
+    sample = torch.arange(samples).unsqueeze(1)
+    rows = torch.empty(*at.shape, channels, math.prod(kernel), dtype=x.dtype)
+    for number, offset in enumerate(itertools.product(*map(range, kernel))):
+        place = [c * s + o * d for c, s, o, d in zip(corners, stride, offset, dilation, strict=True)]
+        rows[..., number] = by_place[(sample, *place)]
+    return rows.reshape(at.numel(), -1)
 
 
 def _numbers(module: nn.Module, name: str) -> list[int]:

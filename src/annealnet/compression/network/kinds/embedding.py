@@ -1,23 +1,52 @@
-"""Embeddings: tokens go in, which carry no channels, and the table stays dense."""
+"""Embeddings: a table of rows, each on a grid of its own; tokens go in, which carry no channels."""
 
 from __future__ import annotations
 
-from torch import nn
+from dataclasses import dataclass
 
-from annealnet.compression.network.kinds.protocol import Kind
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.network.kinds.protocol import LayerKind, LayerLabels
 from annealnet.compression.network.passage import NotUnderstood, Passage
 
 __all__ = ["Embedding"]
 
 
-class Embedding(Kind):
-    """``nn.Embedding``: what comes out carries no labels, so all of it stays."""
+@dataclass(frozen=True)
+class Embedding(LayerKind):
+    """``nn.Embedding``: ``(…)`` indices → ``(…, features)``, one scale per row of the table; rounded by value.
 
-    def passes(self, module: nn.Module, passage: Passage) -> None:
-        """No channel can be an index."""
+    A head that shares the table shares its grid: it is rounded once and stored once.
+
+    Example:
+        >>> Embedding().reads_rows, Embedding().multiplies
+        (False, False)
+    """
+
+    word: str = "embedding"
+    reads_rows: bool = False
+    multiplies: bool = False
+
+    def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
+        """All rows and all features stay."""
         if passage.value is not None:
             raise NotUnderstood("its indices are computed from channels")
+        rows, features = self.weight(module).shape
+        return LayerLabels(len(passage.out_shape) - 1, np.full(rows, -1), np.full(features, -1))
 
-    def why_dense(self, module: nn.Module) -> str:
-        """Its table."""
-        return "it is an embedding"
+    def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
+        """An index multiplies nothing."""
+        raise NotUnderstood("an index multiplies nothing")
+
+    def bias(self, module: nn.Module) -> Tensor | None:
+        """There is none."""
+        return None
+
+    def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
+        """Its size does not change."""
+
+    def expects(self, module: nn.Module) -> str:
+        """Whole numbers."""
+        return f"whole numbers from 0 to {len(self.weight(module)) - 1}"

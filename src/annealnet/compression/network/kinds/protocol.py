@@ -87,12 +87,16 @@ class LayerKind(ABC):
         weight_name: the parameter that goes on the grid, ``(outputs, inputs / groups, *kernel)``.
         bias_name: the parameter that is added to every output channel, ``(outputs,)``, or None.
         transposed_in_onnx: whether an ONNX file may hold the weight transposed.
+        reads_rows: whether it is a product of rows that data show; else it is rounded by value.
+        multiplies: whether its weights cost multiply-adds.
     """
 
     word: str
     weight_name: str = "weight"
     bias_name: str = "bias"
     transposed_in_onnx: bool = False
+    reads_rows: bool = True
+    multiplies: bool = True
 
     @abstractmethod
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
@@ -125,10 +129,15 @@ class LayerKind(ABC):
         return 1
 
     def weight(self, module: nn.Module) -> Tensor:
-        """The weights ``(outputs, inputs / groups, *kernel)``, the parameter itself."""
+        """The weights ``(outputs, inputs / groups, *kernel)``: the parameter itself, or a view of it."""
         found = getattr(module, self.weight_name)
         assert isinstance(found, Tensor)
         return found
+
+    def put_weight(self, module: nn.Module, weight: Tensor) -> None:
+        """Other weights, of any size, in place of the parameter: ``(outputs, inputs / groups, *kernel)``."""
+        old = getattr(module, self.weight_name)
+        setattr(module, self.weight_name, nn.Parameter(weight, requires_grad=old.requires_grad))
 
     def bias(self, module: nn.Module) -> Tensor | None:
         """The bias ``(outputs,)``, the parameter itself; None where there is none."""
@@ -143,7 +152,7 @@ class LayerKind(ABC):
         groups, weight = self.groups(module), self.weight(module)
         depthwise = groups > 1 and groups == len(kept_in)
         reads = np.ones(1, dtype=bool) if depthwise else kept_in[: len(kept_in) // groups]
-        setattr(module, self.weight_name, narrowed(weight, kept_out, reads))
+        self.put_weight(module, narrowed(weight.detach(), kept_out, reads))
         bias = self.bias(module)
         if bias is not None:
             setattr(module, self.bias_name, narrowed(bias, kept_out))

@@ -1,22 +1,39 @@
-"""Which kind a module is: by its type, exactly. A subclass may compute something else, so it is not its parent's kind."""
+"""Which kind a module is: by its type, or that of a parent whose forward it has.
+
+A subclass with a forward of its own may compute something else, so it is not its parent's kind. Types of packages that need
+not be installed go by their names. A parameter that no kind knows is a :class:`.Matrix`: a layer of its own, rounded by value.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from annealnet.compression.network.kinds.matrix import Matrix, MatrixKind
 from annealnet.compression.network.kinds.protocol import Kind, LayerKind
 
-__all__ = ["bias_of", "kind_of", "layer_kind", "layer_words", "own_tensors", "register", "registered", "weight_of"]
+__all__ = [
+    "bias_of",
+    "kind_of",
+    "layer_at",
+    "layer_kind",
+    "layer_words",
+    "own_tensors",
+    "register",
+    "register_named",
+    "registered",
+    "weight_of",
+]
 
-_KINDS: dict[type[nn.Module], Kind | LayerKind] = {}
+_KINDS: dict[type[nn.Module], Kind | LayerKind] = {Matrix: MatrixKind()}
+_NAMED: dict[str, Kind | LayerKind] = {}
 
 
 def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
     """Makes a kind known for module types, in place of the one they had.
 
     Args:
-        types: subclasses of ``nn.Module``; only these very classes are meant, not what is derived from them. The tracer does
-            not look into them.
+        types: subclasses of ``nn.Module``: these very classes are meant, and what is derived from them without a forward of
+            its own. The tracer does not look into them.
         kind: what is said of them.
 
     Raises:
@@ -25,7 +42,10 @@ def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
     Example:
         >>> from annealnet.compression.network.kinds import Linear
         >>> class Projection(nn.Linear):
-        ...     pass
+        ...     def forward(self, input):
+        ...         return super().forward(input)
+        >>> kind_of(Projection(2, 3)) is None
+        True
         >>> register(Projection, kind=Linear("projection"))
         >>> kind_of(Projection(2, 3)).word, kind_of(nn.Softmax())
         ('projection', None)
@@ -38,6 +58,11 @@ def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
     _KINDS.update(dict.fromkeys(types, kind))
 
 
+def register_named(*names: str, kind: Kind | LayerKind) -> None:
+    """Makes a kind known for types of a package that need not be there: ``"package.module.Class"``."""
+    _NAMED.update(dict.fromkeys(names, kind))
+
+
 def registered() -> dict[type[nn.Module], Kind | LayerKind]:
     """Every module type with its kind."""
     return dict(_KINDS)
@@ -45,7 +70,14 @@ def registered() -> dict[type[nn.Module], Kind | LayerKind]:
 
 def kind_of(module: nn.Module) -> Kind | LayerKind | None:
     """The kind of a module, None where it is not known."""
-    return _KINDS.get(type(module))
+    own = type(module)
+    for cls in own.__mro__:
+        if cls is not own and getattr(cls, "forward", None) is not own.forward:
+            break
+        kind = _KINDS.get(cls) or _NAMED.get(f"{cls.__module__}.{cls.__qualname__}")
+        if kind is not None:
+            return kind
+    return None
 
 
 def layer_kind(module: nn.Module) -> LayerKind:
@@ -66,25 +98,43 @@ def layer_kind(module: nn.Module) -> LayerKind:
     return kind
 
 
+def layer_at(model: nn.Module, name: str) -> nn.Module:
+    """The layer that a network's graph calls ``name``: a module, or a parameter of one that holds several matrices.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 4))
+        >>> layer_at(net, "0") is net[0], type(layer_at(net, "1.weight_hh_l0")).__name__
+        (True, 'Matrix')
+    """
+    owner, _, leaf = name.rpartition(".")
+    holder = model.get_submodule(owner)
+    if isinstance(holder._parameters.get(leaf), nn.Parameter):
+        return Matrix(holder, leaf)
+    return model.get_submodule(name)
+
+
 def layer_words() -> str:
     """The types of layer whose weights go on a grid, in words: «Linear, Conv1d or Conv2d»."""
-    *most, last = [found.__name__ for found, kind in _KINDS.items() if isinstance(kind, LayerKind)]
+    found = [cls.__name__ for cls, kind in _KINDS.items() if isinstance(kind, LayerKind) and cls is not Matrix]
+    *most, last = found
     return f"{', '.join(most)} or {last}" if most else last
 
 
-def own_tensors(name: str, module: nn.Module) -> tuple[str, str]:
+def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
     """The names of a layer's weight and bias in the state dict of a network in which it is called ``name``.
 
     Example:
         >>> own_tensors("head", nn.Linear(2, 3))
         ('head.weight', 'head.bias')
     """
+    if isinstance(module, Matrix):
+        return (name,)
     kind, ahead = layer_kind(module), f"{name}." if name else ""
     return f"{ahead}{kind.weight_name}", f"{ahead}{kind.bias_name}"
 
 
 def weight_of(module: nn.Module) -> Tensor:
-    """The weights of a layer, ``(outputs, inputs / groups, *kernel)``: the parameter itself.
+    """The weights of a layer, ``(outputs, inputs / groups, *kernel)``: the parameter itself, or a view of it.
 
     Example:
         >>> weight_of(nn.Conv1d(4, 6, 3, groups=2)).shape

@@ -1,0 +1,296 @@
+"""The first way into a network: ``torch.export``'s graph of ATen operations, with labels on every value.
+
+Parameters are inputs of that graph, and its signature says whose they are: a layer is an operation that multiplies with a
+parameter, whatever module's forward does it. Sizes were computed on the way and stand in the graph as numbers, so what can be
+removed is tried afterwards (:mod:`.trial`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from annealnet.compression.network.call import Call
+from annealnet.compression.network.channel_labels import Channels, Labelled
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
+from annealnet.compression.network.labelling import Labels
+from annealnet.compression.network.passage import NotUnderstood, Passage
+from annealnet.compression.network.rules import RULES
+from annealnet.compression.network.structure import Pinned
+
+__all__ = ["ExportLabels", "NotExported", "exported"]
+
+
+class NotExported(Exception):
+    """The network's forward cannot be exported; the message says why."""
+
+
+class Operands(NamedTuple):
+    """Where an operation that multiplies with a weight has its operands; -1 where it has none."""
+
+    x: int
+    weight: int
+    bias: int
+
+
+#: Operations whose weight may be a parameter on a grid.
+PRODUCTS = {
+    "linear": Operands(0, 1, 2),
+    "addmm": Operands(1, 2, 0),
+    "mm": Operands(0, 1, -1),
+    "matmul": Operands(0, 1, -1),
+    "embedding": Operands(1, 0, -1),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Operands(0, 1, 2)),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Operands(0, 1, 2)),
+}
+#: Recurrent layers, whose matrices are listed.
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+#: Batch norms, whose parameters begin with the second operand.
+NORMS = ("batch_norm", "_native_batch_norm_legit_no_training")
+
+
+def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
+    """The network in evaluation mode as a graph of ATen operations, for inputs of exactly these shapes.
+
+    Raises:
+        NotExported: with torch's reason.
+
+    Example:
+        >>> program = exported(nn.Linear(3, 2).eval(), Inputs.of(torch.zeros(2, 3)))
+        >>> [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+        ['aten.linear.default']
+    """
+    kwargs = {**inputs.kwargs, **inputs.settings}
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(model, inputs.args, kwargs, strict=False)
+    except Exception as error:
+        raise NotExported((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What export tells on its way is not for our users: where it fails, the reason is raised."""
+    names = ("torch.export", "torch._export", "torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class ExportLabels(Labels):
+    """Labels on every value of an exported graph.
+
+    Args:
+        program: what :func:`exported` gave.
+        model: the network it is of.
+        output: which of its answers counts; None as in :func:`~.inputs.answer_in`.
+    """
+
+    way = "export"
+
+    def __init__(self, program: torch.export.ExportedProgram, model: nn.Module, samples: int) -> None:
+        super().__init__(model, samples)
+        self.graph = program.graph
+        self._names = _owners(program, model)
+        self._uses = _uses(self.graph, self._names)
+        self._layer_of: dict[fx.Node, str] = {}
+        for node in self.graph.nodes:
+            self._step(node)
+
+    # ---- one step ----------------------------------------------------------------------------------------
+
+    def _step(self, node: fx.Node) -> None:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor):
+            self.shapes[node] = tuple(int(extent) for extent in value.shape)
+        if node.op == "output":
+            for operand in node.all_input_nodes:
+                found = self.values.get(operand)
+                if found is not None:
+                    self.pin_output(found.labels)
+        if node.op != "call_function":
+            return
+        pin = lambda labels, reason: self.pin(_place(node), labels, reason)  # noqa: E731
+        call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
+        try:
+            self.values[node] = self._label(call)
+        except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
+            said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"
+            for found in call.labelled():
+                self.pin(_place(node), found.labels, said)
+            self.values[node] = None
+
+    def _label(self, call: Call) -> Labelled | None:
+        node, name = call.node, operation(call.node)
+        if name in RECURRENT:
+            self._recurrent(call)
+            return None
+        if name in PRODUCTS:
+            owned = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
+            if owned and owned[0] in self._names:
+                return self._layer(call, PRODUCTS[name])
+        if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
+            return found  # type: ignore[return-value]
+        if not any(True for _ in call.labelled()):
+            return None
+        rule = RULES.get(name)
+        if rule is None:
+            raise NotUnderstood("this operation is not understood")
+        return rule(call)
+
+    def _layer(self, call: Call, at: Operands) -> Labelled | None:
+        """An operation that multiplies with a parameter: a layer, where nothing else uses the parameter."""
+        weight: Any = call.node.args[at.weight]
+        name = self._names[weight]
+        place, module = self._located(name)
+        if place in self.refused:
+            raise NotUnderstood(f"it {self.refused[place]}")
+        if place in self.layers:  # once more: a head on an embedding's table, a module that is called again
+            for found in call.labelled():
+                self.pin(_place(call.node), found.labels, "its weights are used several times")
+            return None
+        kind = layer_kind(module)
+        operand: Any = call.node.args[at.x]
+        passage = Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
+        alone = self._uses[weight] == 1 and self._is_whole(place, module, call, at)
+        labels = kind.labels(module, passage) if alone else _fixed(kind, module, passage)
+        self.layers[place] = (call.node, labels)
+        self.by_value |= set() if alone and kind.reads_rows else {place}
+        self._layer_of[call.node] = place
+        if (labels.outputs < 0).all() and (labels.reads < 0).all():
+            return None
+        return Channels(labels.axis, labels.outputs)
+
+    def _located(self, name: str) -> tuple[str, nn.Module]:
+        """The layer that owns a parameter: its module, where that is a layer with this weight, or the parameter itself."""
+        owner, _, leaf = name.rpartition(".")
+        module = self.modules[owner]
+        kind = kind_of(module)
+        if isinstance(kind, LayerKind) and leaf == kind.weight_name:
+            return owner, module
+        return name, Matrix(module, leaf)
+
+    def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
+        """Whether the module's call is this operation: it is called for itself, and with its own bias."""
+        stack = [str(entry[0]) for entry in (call.node.meta.get("nn_module_stack") or {}).values()]
+        bias: Any = call.node.args[at.bias] if 0 <= at.bias < len(call.node.args) else None
+        own = layer_kind(module).bias(module)
+        return place in stack[-1:] and (bias is None) == (own is None)
+
+    def _recurrent(self, call: Call) -> None:
+        """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
+        for found in call.labelled():
+            self.pin(_place(call.node), found.labels, "units of a recurrent layer stay")
+        for node in call.node.all_input_nodes:
+            name = self._names.get(node)
+            if name is None or len(self.shapes[node]) != 2:
+                continue
+            place, module = self._located(name)
+            if place in self.layers:
+                continue
+            passage = Passage(None, None, (self.samples, *self.shapes[node]), self.classes, call.pin)
+            self.layers[place] = (node, layer_kind(module).labels(module, passage))
+            self.by_value.add(place)
+
+    def _norm(self, call: Call) -> Any:
+        """A batch norm whose moments a module owns."""
+        places = [self._names[node] for node in call.node.all_input_nodes if node in self._names]
+        owners = {name.rpartition(".")[0] for name in places}
+        module = self.modules.get(next(iter(owners))) if len(owners) == 1 else None
+        kind = None if module is None else kind_of(module)
+        if module is None or not isinstance(kind, NormKind):
+            return _NO_NORM
+        (name,) = owners
+        operand: Any = call.node.args[0]
+        passed = kind.passes(module, Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin))
+        stays = np.full(kind.num_channels(module), -1, dtype=np.int64)
+        self.norms[name] = (call.node, stays if passed is None else passed.labels)
+        return passed
+
+    # ---- what else the structure asks ----------------------------------------------------------------------
+
+    def layer_before(self, norm: str) -> str | None:
+        """The layer that a norm directly and solely follows."""
+        before = self.norms[norm][0].args[0]
+        return self._layer_of.get(before) if isinstance(before, fx.Node) and len(before.users) == 1 else None
+
+    def positions(self, name: str) -> int:
+        """Outputs of a layer per sample and channel; none where its weights cost no multiply-adds."""
+        node, labels = self.layers[name]
+        if node.op == "placeholder" or not layer_kind(self.located(name)).multiplies:
+            return 0
+        return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
+
+    @property
+    def called(self) -> set[str]:
+        """Names of modules that are called for themselves."""
+        return {str(entry[0]) for node in self.graph.nodes for entry in (node.meta.get("nn_module_stack") or {}).values()}
+
+
+_NO_NORM = object()
+
+
+def _fixed(kind: LayerKind, module: nn.Module, passage: Passage) -> LayerLabels:
+    """A layer of which nothing can be removed."""
+    if passage.value is not None:
+        passage.pin(passage.value.labels, "its weights are used several times, or not by their own module")
+    outputs, inputs = kind.weight(module).shape[:2]
+    axis = len(passage.out_shape) - 1
+    return LayerLabels(axis, np.full(outputs, -1), np.full(inputs * kind.groups(module), -1))
+
+
+def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.Node, str]:
+    """The first name of the parameter or buffer behind each input of the graph that is one."""
+    signature = program.graph_signature
+    held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    first: dict[int, str] = {}
+    by_name: dict[str, str] = {}
+    for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
+        by_name[name] = first.setdefault(id(tensor), name)
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
+
+
+def _uses(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]:
+    """How often each parameter is used, by whichever of its names."""
+    count: dict[str, int] = {}
+    for node, name in names.items():
+        count[name] = count.get(name, 0) + len(node.users)
+    return {node: count[name] for node, name in names.items()}
+
+
+def operation(node: fx.Node) -> str:
+    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``."""
+    target: Any = node.target
+    packet = getattr(target, "overloadpacket", None)
+    name = str(getattr(packet if packet is not None else target, "__name__", ""))
+    return name if name.startswith("__") else name.rstrip("_")
+
+
+def _place(node: fx.Node) -> str:
+    """Where an operation is, for a reader of the network's code."""
+    stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+    inside = [name for name in stack if name and not name.startswith("_")]
+    return f"{operation(node)} in {inside[-1]}" if inside else operation(node)
+
+
+def answers_with(program: torch.export.ExportedProgram) -> Any:
+    """The structure of the network's answer, for those who look for the tensor that counts."""
+    return pytree.treespec_dumps(program.call_spec.out_spec)

@@ -1,0 +1,45 @@
+"""Attention: heads go whole, queries with the keys and values that they look at."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from annealnet.compression.network.call import Call, Rule
+from annealnet.compression.network.channel_labels import Channels
+from annealnet.compression.network.passage import NotUnderstood
+
+__all__ = ["ATTENTION_RULES"]
+
+
+def _attention(call: Call) -> Channels:
+    """``scaled_dot_product_attention`` of ``(samples, heads, positions, features)``: labels lie on heads.
+
+    Where several queries share a key and a value (``enable_gqa``), they go together.
+    """
+    operands = [call.argument(place, name) for place, name in enumerate(("query", "key", "value"))]
+    found = [(call.value(operand), call.shape(operand)) for operand in operands]
+    if any(value is not None and not isinstance(value, Channels) for value, _ in found):
+        raise NotUnderstood("it computes with the number of channels")
+    axes = {(value.axis, len(shape or ())) for value, shape in found if isinstance(value, Channels)}
+    if axes != {(1, 4)}:
+        raise NotUnderstood("it mixes the features of a head")
+    heads = len(_labels(found[0]))
+    spread = [np.repeat(labels, heads // len(labels)) for labels in map(_labels, found)]
+    for labels in spread[1:]:
+        call.classes.tie(spread[0], labels)
+    bias = call.shape(call.argument(3, "attn_mask"))
+    if bias is not None and len(bias) >= 3 and bias[-3] != 1:
+        call.pin(spread[0], "each head has a bias of its own")
+    return Channels(1, spread[0])
+
+
+def _labels(found: tuple[object, tuple[int, ...] | None]) -> np.ndarray:
+    """Of an operand's heads; -1 where they are not labelled."""
+    value, shape = found
+    if isinstance(value, Channels):
+        return value.labels
+    return np.full((shape or (1, 1))[1], -1, dtype=np.int64)
+
+
+#: Fused attention.
+ATTENTION_RULES: dict[str, Rule] = {"scaled_dot_product_attention": _attention}
