@@ -22,7 +22,7 @@ from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.rows import layer_rows, sampled_rows
 from annealnet.compression.network.weights import load_weights
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
-from annealnet.compression.refitting.staged import StagedForward
+from annealnet.compression.refitting.visits import visit
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import (
     AdaRounding,
@@ -63,14 +63,17 @@ def _grams(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]
     """Each layer's weight and the Gram matrices of its inputs in the dense network, ridge as in `quantize`."""
     graph = trace(network, x[:2])
     folded = fold_batch_norms(network, graph)
-    forward = StagedForward(folded, x)
-    for layer in graph.layers:
-        module = folded.get_submodule(layer.name)
-        rows = layer_rows(module, forward.reach(layer.name), 0, sampled_rows(layer)).transpose(0, 1)
+    found: list[tuple[str, Tensor, Tensor]] = []
+
+    def keep(name: str, module: nn.Module, given: Tensor) -> None:
+        rows = layer_rows(module, given, 0, sampled_rows(graph.layer(name))).transpose(0, 1)
         gram = rows.transpose(1, 2) @ rows / rows.shape[1]
         scale = gram.diagonal(dim1=1, dim2=2).mean(1)
         gram = gram + (DEFAULT_RIDGE * scale)[:, None, None] * torch.eye(gram.shape[1])
-        yield layer.name, torch.as_tensor(module.weight).detach(), gram
+        found.append((name, weight_of(module).detach(), gram))
+
+    visit(folded, x, [layer.name for layer in graph.layers if not layer.by_value], keep, answer=False)
+    yield from found
 
 
 def part_layers(options: argparse.Namespace) -> Iterator[str]:

@@ -20,7 +20,7 @@ from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
 from annealnet.compression.network.graph import trace
-from annealnet.compression.network.kinds import bias_of, weight_of
+from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, weight_matrix
 from annealnet.compression.network.structure import Layer, NetworkGraph
@@ -67,14 +67,14 @@ def narrowed_rows_are_those_of_the_dense(network: nn.Module, x: Tensor) -> None:
     masked, small = mask(network, graph, keep), remove(network, graph, keep)
     for layer in graph.layers:
         (dense_input, _), (small_input, _) = _seen(masked, layer, x), _seen(small, layer, x)
-        dense = _product(masked.get_submodule(layer.name), dense_input, _FEW)
+        dense = _product(layer_at(masked, layer.name), dense_input, _FEW)
         _compare(
             dense,
-            _product(masked.get_submodule(layer.name), dense_input, _FEW),
+            _product(layer_at(masked, layer.name), dense_input, _FEW),
             f"layer {layer.name!r}: a seed's rows differ",
         )
         kept = torch.from_numpy(graph.keep_for(layer, keep)[0])
-        narrow = _product(small.get_submodule(layer.name), small_input, _FEW)
+        narrow = _product(layer_at(small, layer.name), small_input, _FEW)
         _compare(dense[:, kept], narrow, f"layer {layer.name!r}: narrowed, it reads other rows")
 
 
@@ -187,7 +187,7 @@ def _on_grids(network: nn.Module, graph: NetworkGraph, x: Tensor) -> tuple[Compr
     bits = {layer.name: 2 + number % 7 for number, layer in enumerate(graph.layers)}
     plan = CompressionPlan.of(graph, keep, bits, tuple(x.shape[1:]))
     small = remove(fold_batch_norms(network, graph), graph, keep)
-    grids = {name: NearestRounding()(weight_of(small.get_submodule(name)), width) for name, width in bits.items()}
+    grids = {name: NearestRounding()(weight_of(layer_at(small, name)), width) for name, width in bits.items()}
     return plan, put_on_grid(small, grids), grids
 
 

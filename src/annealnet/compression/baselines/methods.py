@@ -26,7 +26,7 @@ from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.network.calibration import copies
-from annealnet.compression.network.kinds import weight_of
+from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
 __all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
@@ -50,7 +50,7 @@ def l1_scores(problem: Problem) -> np.ndarray:
     """Mean absolute weight of the filters that produce each unit, ``(num_units,)``."""
     total, weights = np.zeros(problem.graph.num_units), np.zeros(problem.graph.num_units)
     for layer in problem.graph.layers:
-        weight = weight_of(problem.dense.get_submodule(layer.name)).detach()
+        weight = weight_of(layer_at(problem.dense, layer.name)).detach()
         norms = weight.abs().flatten(1).sum(1).double().numpy()
         made = layer.out_units >= 0
         np.add.at(total, layer.out_units[made], norms[made])
@@ -118,7 +118,7 @@ def uniform_bits(space: PlanSpace, width: int) -> dict[str, int]:
 def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
     """HAWQ's Ω_l(b) = mean diag(Fisher_l) · ‖W_l − Q_b(W_l)‖²; the Fisher diagonal from labels drawn from the answers."""
     network = copy.deepcopy(problem.dense).requires_grad_(True)
-    weights = {layer.name: weight_of(network.get_submodule(layer.name)) for layer in problem.graph.layers}
+    weights = {layer.name: weight_of(layer_at(network, layer.name)) for layer in problem.graph.layers}
     fisher = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
     x = problem.answers.x[:128]

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
-from annealnet.compression.network.kinds import bias_of, layer_kind, weight_of
+from annealnet.compression.network.kinds import bias_of, layer_at, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 
@@ -129,7 +129,7 @@ def fine_tune(
         Diverged: when the loss, a weight, a bias or a scale is no longer finite; ``small`` is then of no use.
     """
     teacher = answers_of(dense, x)
-    modules = {name: small.get_submodule(name) for name in grids}
+    modules = {name: layer_at(small, name) for name in grids}
     for name, grid in grids.items():
         module = modules[name]
         name = layer_kind(module).weight_name

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.kinds import LayerKind, layer_kind
+from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
 
@@ -58,7 +58,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
     for name, grid in quantized.items():
-        kind = layer_kind(model.get_submodule(name))
+        kind = layer_kind(layer_at(model, name))
         found, transposed = _find_weight(name, kind, grid, initialisers, dequantised)
         if found not in dequantised:
             _put_codes(graph, initialisers[found], grid, transposed)

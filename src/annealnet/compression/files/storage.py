@@ -28,11 +28,12 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
 from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
 from annealnet.compression.network.graph import trace
-from annealnet.compression.network.kinds import bias_of, own_tensors, weight_of
+from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
+from annealnet.compression.network.ties import distinct_state
 from annealnet.compression.rounding.grids import MAX_BITS, Grid, Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import EXPONENTS, from_halves, stored_bias, to_halves
 from annealnet.files import replacing
@@ -65,7 +66,7 @@ def dense_bytes(model: nn.Module) -> int:
         96
     """
     specs = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in distinct_state(model).items():
         dtype = "F32" if tensor.is_floating_point() else dtype_name(tensor.dtype)
         specs[name] = TensorSpec(dtype, tuple(tensor.shape))
     return safetensors_bytes(specs)
@@ -141,8 +142,8 @@ def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict
 
 def _rest(model: nn.Module, layers: list[str]) -> dict[str, Tensor]:
     """The state dict without the layers' weights and biases."""
-    own = {part for name in layers for part in own_tensors(name, model.get_submodule(name))}
-    return {name: tensor for name, tensor in model.state_dict().items() if name not in own and tensor.numel()}
+    own = {part for name in layers for part in own_tensors(name, layer_at(model, name))}
+    return {name: tensor for name, tensor in distinct_state(model).items() if name not in own and tensor.numel()}
 
 
 def _rest_name(tensor: Tensor) -> str:
@@ -156,7 +157,7 @@ def _rest_name(tensor: Tensor) -> str:
 def put_on_grid(model: nn.Module, quantized: Mapping[str, Quantized]) -> nn.Module:
     """Sets the layers' weights to their grid values and their biases to what a file holds, in place; returns the model."""
     for name, grid in quantized.items():
-        module = model.get_submodule(name)
+        module = layer_at(model, name)
         weight_of(module).copy_(dequantize(grid))
         bias = bias_of(module)
         if bias is not None:
@@ -200,7 +201,7 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
     parts: dict[str, list[Tensor]] = {"scales": [], "zeros": [], "biases": []}
     at = 8 * sum(layer.num_exponents for layer in layers)
     for name, layer in zip(plan.bits, layers, strict=True):
-        grid, module = quantized[name], model.get_submodule(name)
+        grid, module = quantized[name], layer_at(model, name)
         packed = pack(grid.codes.numpy(), grid.grid, at % 8)
         stream[at // 8 : at // 8 + len(packed)] |= packed
         at += layer.code_bits
@@ -222,7 +223,7 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
 
 def _checked(name: str, plan: CompressionPlan, model: nn.Module, grid: Quantized) -> StoredLayer:
     """A layer of the model, when plan, module and grid values agree."""
-    module = model.get_submodule(name)
+    module = layer_at(model, name)
     if grid.grid != plan.grid(name):
         raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
     if not torch.equal(dequantize(grid), weight_of(module).detach()):
@@ -351,7 +352,7 @@ def _fill(model: nn.Module, layers: Mapping[str, StoredLayer], tensors: Mapping[
         return tensors[name][taken[name] - number : taken[name]]
 
     for name, layer in layers.items():
-        module = model.get_submodule(name)
+        module = layer_at(model, name)
         weight, bias = weight_of(module), bias_of(module)
         codes = torch.from_numpy(unpack(stream, layer.weights, layer.grid, at)).reshape(weight.shape)
         at += layer.code_bits

@@ -15,7 +15,7 @@ import numpy as np
 from annealnet.compression.formulations.candidates import Candidates
 from annealnet.compression.formulations.hamiltonian import B_MAX, FilterBlock, FilterLayer, Hamiltonian, balanced_beta
 from annealnet.compression.formulations.problem import Problem
-from annealnet.compression.network.kinds import weight_of
+from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.energy import Certificate
 from annealnet.samplers import sample_energy, sampler_name
 
@@ -44,7 +44,7 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
             made = [int(u) in members for u in layer.out_units]
             if not any(made):
                 continue
-            weight = weight_of(problem.dense.get_submodule(layer.name)).detach()
+            weight = weight_of(layer_at(problem.dense, layer.name)).detach()
             for out, unit in enumerate(layer.out_units):
                 if made[out]:
                     total[int(unit)] += float(weight[out].abs().sum())
@@ -63,7 +63,7 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
         units.append(tuple(group.units) if problem.space.removable else ())
     for layer in graph.layers:
         if len(widths[layer.name]) > 1 and layer.name not in placed:
-            weight = weight_of(problem.dense.get_submodule(layer.name)).detach()
+            weight = weight_of(layer_at(problem.dense, layer.name)).detach()
             step = float(weight.max() - weight.min()) / 2**B_MAX
             blocks.append(FilterBlock(np.empty(0), (FilterLayer(layer.name, 0, step, weight.numel()),)))
             units.append(())

@@ -27,7 +27,7 @@ from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import PROBED_FAN_IN, DenseAnswers, compensate
-from annealnet.compression.refitting.staged import StagedForward
+from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 
 __all__ = ["PROBED_SHARE", "measure_removals", "refit_errors"]
@@ -46,15 +46,14 @@ def refit_errors(
     rows: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
     cols: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
     values: list[np.ndarray] = [np.empty(0)]
-    forward = StagedForward(dense, answers.x)
-    for layer in graph.layers:
-        if not (layer.in_units >= 0).any():
-            continue
-        x = forward.reach(layer.name)
-        for ids, error in _layer_errors(dense.get_submodule(layer.name), layer, x, answers.seed, ridge):
+
+    def add(name: str, module: nn.Module, x: torch.Tensor) -> None:
+        for ids, error in _layer_errors(module, graph.layer(name), x, answers.seed, ridge):
             rows.append(np.repeat(ids, len(ids)))
             cols.append(np.tile(ids, len(ids)))
-            values.append(sensitivity.kappa[layer.name] * error.ravel())
+            values.append(sensitivity.kappa[name] * error.ravel())
+
+    visit(dense, answers.x, [layer.name for layer in graph.layers if (layer.in_units >= 0).any()], add, answer=False)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols)))
     return sparse.coo_matrix(entries, shape=(graph.num_units, graph.num_units)).tocsr()
 

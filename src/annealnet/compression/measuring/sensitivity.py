@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.kinds import weight_of
+from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
-from annealnet.compression.refitting.staged import StagedForward
+from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
@@ -103,29 +104,33 @@ def measure_sensitivity(
     widths: dict[tuple[str, int], float] = {}
     kappa: dict[str, float] = {}
     shares: dict[str, np.ndarray] = {}
-    forward = StagedForward(dense, answers.x)
-    for layer in graph.layers:
-        x = forward.reach(layer.name)
-        if layer.name not in layers:
-            continue
-        module = dense.get_submodule(layer.name)
-        rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
+    measured: dict[str, dict[int, np.ndarray]] = {}
+
+    def measure(name: str, module: nn.Module, x: Tensor | None) -> None:
+        asked = {*layers[name], PROBE_BITS}
+        if x is None:
+            measured[name] = {b: _weight_error(module, b, rounding) for b in asked}
+            return
+        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)))
         gram = _gram(rows)
-        errors = {
-            b: _output_error(module, rows, gram, answers.outputs[layer.name], b, rounding)
-            for b in {*layers[layer.name], PROBE_BITS}
-        }
+        measured[name] = {b: _output_error(module, rows, gram, answers.outputs[name], b, rounding) for b in asked}
+
+    by_value = [layer.name for layer in graph.layers if layer.by_value and layer.name in layers]
+    for name in by_value:
+        measure(name, layer_at(dense, name), None)
+    visit(dense, answers.x, [name for name in layers if name not in by_value], measure, answer=False)
+    for name, errors in measured.items():
         probe = errors[PROBE_BITS]
         if probe.sum() > 0:
-            divergence = _probe(dense, graph, layer.name, answers, task, rounding, ridge, forward)
-            kappa[layer.name] = divergence / float(probe.sum())
-            shares[layer.name] = probe / probe.sum()
+            divergence = _probe(dense, graph, name, answers, task, rounding, ridge)
+            kappa[name] = divergence / float(probe.sum())
+            shares[name] = probe / probe.sum()
         else:
-            kappa[layer.name], shares[layer.name] = 0.0, np.full(len(probe), 1 / len(probe))
-        for b in layers[layer.name]:
-            widths[layer.name, b] = kappa[layer.name] * float(errors[b].sum())
+            kappa[name], shares[name] = 0.0, np.full(len(probe), 1 / len(probe))
+        for b in layers[name]:
+            widths[name, b] = kappa[name] * float(errors[b].sum())
         if progress is not None:
-            progress(layer.name)
+            progress(name)
     return Sensitivity(widths, kappa, shares)
 
 
@@ -165,6 +170,12 @@ def _output_error(
     return ((wanted - scale * centred) ** 2).mean(0).double().numpy()
 
 
+def _weight_error(module: nn.Module, bits: int, rounding: Rounding) -> np.ndarray:
+    """Squared error of each output's weights, for layers that are rounded without data."""
+    weight = weight_of(module).detach()
+    return ((weight - dequantize(rounding(weight, bits, None))) ** 2).flatten(1).sum(1).double().numpy()
+
+
 def _probe(
     dense: nn.Module,
     graph: NetworkGraph,
@@ -173,13 +184,10 @@ def _probe(
     task: Task,
     rounding: Rounding,
     ridge: float,
-    forward: StagedForward,
 ) -> float:
     """Divergence of the network with one layer at the probe's width and the layers behind it refitted."""
     trial = copy.deepcopy(dense)
     bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
-    behind = forward.fork_onto(trial)
     keep = np.ones(graph.num_units, dtype=bool)
-    probing = _OnlyCoarse(rounding)
-    compensate(trial, graph, keep, bits, answers, probing, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
-    return task(answers.logits, behind.answer())
+    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, first=name, largest_fan_in=PROBED_FAN_IN)
+    return task(answers.logits, answers_of(trial, answers.x))

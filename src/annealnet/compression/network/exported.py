@@ -16,16 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
-from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
-from annealnet.compression.network.labelling import Labels
+from annealnet.compression.network.labelling import Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
-from annealnet.compression.network.structure import Pinned
 
 __all__ = ["ExportLabels", "NotExported", "exported"]
 
@@ -71,7 +69,7 @@ def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
     """
     kwargs = {**inputs.kwargs, **inputs.settings}
     try:
-        with _quiet(), torch.no_grad():
+        with _quiet(), torch.no_grad(), plain_attention():
             return torch.export.export(model, inputs.args, kwargs, strict=False)
     except Exception as error:
         raise NotExported((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
@@ -100,7 +98,7 @@ class ExportLabels(Labels):
     Args:
         program: what :func:`exported` gave.
         model: the network it is of.
-        output: which of its answers counts; None as in :func:`~.inputs.answer_in`.
+        samples: of the example that it was exported for.
     """
 
     way = "export"
@@ -111,6 +109,7 @@ class ExportLabels(Labels):
         self._names = _owners(program, model)
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
+        self.refused = hooked(model, set(self.modules))
         for node in self.graph.nodes:
             self._step(node)
 
@@ -138,16 +137,16 @@ class ExportLabels(Labels):
             self.values[node] = None
 
     def _label(self, call: Call) -> Labelled | None:
-        node, name = call.node, operation(call.node)
+        name = operation(call.node)
         if name in RECURRENT:
             self._recurrent(call)
             return None
         if name in PRODUCTS:
-            owned = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
+            owned: Any = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
             if owned and owned[0] in self._names:
                 return self._layer(call, PRODUCTS[name])
         if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
-            return found  # type: ignore[return-value]
+            return found if isinstance(found, Channels) else None
         if not any(True for _ in call.labelled()):
             return None
         rule = RULES.get(name)
@@ -219,7 +218,9 @@ class ExportLabels(Labels):
             return _NO_NORM
         (name,) = owners
         operand: Any = call.node.args[0]
-        passed = kind.passes(module, Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin))
+        passed = kind.passes(
+            module, Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
+        )
         stays = np.full(kind.num_channels(module), -1, dtype=np.int64)
         self.norms[name] = (call.node, stays if passed is None else passed.labels)
         return passed
@@ -289,8 +290,3 @@ def _place(node: fx.Node) -> str:
     stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
     inside = [name for name in stack if name and not name.startswith("_")]
     return f"{operation(node)} in {inside[-1]}" if inside else operation(node)
-
-
-def answers_with(program: torch.export.ExportedProgram) -> Any:
-    """The structure of the network's answer, for those who look for the tensor that counts."""
-    return pytree.treespec_dumps(program.call_spec.out_spec)

@@ -1,39 +1,48 @@
 """Dependency groups by tracing: which channels of a network can be removed, and what must go with them.
 
-The network is traced symbolically (``torch.fx``) and run once on an example. Every convolution and linear
-layer gives its output channels fresh labels; labels flow through the operations by the rules of
-``channel_rules``: sums tie them, concatenations line them up, flattening repeats them, depthwise and grouped
-convolutions tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not
-understood, are pinned: those channels stay.
+Every layer gives its output channels fresh labels; labels flow through the operations by the rules in ``rules/``: sums tie
+them, concatenations line them up, flattening repeats them, heads of an attention go whole, depthwise and grouped convolutions
+tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not understood, are pinned: those
+channels stay. Three ways lead into a network, the first that leaves nothing over is taken, else the one that reaches most:
+
+=============  ============================================================================================
+``symbolic``   ``torch.fx``: cheap, and enough where the forward does not ask for shapes and masks
+``export``     ``torch.export``: whatever PyTorch can export; what may be removed is tried (:mod:`.trial`)
+``hooks``      the modules in order of execution: everything can be rounded, nothing removed
+=============  ============================================================================================
+
 *Our reconstruction*; the idea of dependency groups is that of DepGraph (Fang et al. 2023).
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from annealnet.compression.network.exported import ExportLabels, NotExported, exported
 from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
-from annealnet.compression.network.labelling import Labeller
+from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned
+from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
+from annealnet.compression.network.trial import tried
 
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace"]
 
 
-def trace(model: nn.Module, example: Tensor) -> NetworkGraph:
+def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     """Finds layers, batch norms, dependency groups, and what has to stay dense.
 
     Args:
         model: the dense network; neither changed nor run in training mode.
-        example: a batch of inputs ``(samples, ...)``; one sample is enough, its values do not matter.
+        example: a batch of inputs; one sample is enough, its values do not matter.
 
     Returns:
         The structure. What is not understood is listed in ``pinned`` and left dense.
@@ -50,47 +59,53 @@ def trace(model: nn.Module, example: Tensor) -> NetworkGraph:
           0: 4 units, computed by 0; normalised by 1; read by 4
         left dense:
           4: its channels are the network's output
-        >>> graph.macs(), graph.macs(np.array([True, False, False, False]))
-        (192, 48)
+        >>> graph.macs(), graph.macs(np.array([True, False, False, False])), graph.way
+        (192, 48, 'symbolic')
     """
-    if not isinstance(example, Tensor) or example.ndim < 2 or example.shape[0] == 0:
-        found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
-        raise ValueError(f"example={found} is not a batch of inputs: give a tensor of shape (samples, ...)")
+    if isinstance(example, Tensor) and (example.ndim < 2 or example.shape[0] == 0):
+        raise ValueError(f"example={tuple(example.shape)} is not a batch of inputs: give a tensor of shape (samples, ...)")
+    if not isinstance(example, Tensor | Inputs):
+        raise ValueError(f"example={type(example).__name__} is not a batch of inputs: give a tensor of shape (samples, ...)")
+    inputs = Inputs.of(example)
     twin = copy.deepcopy(model).eval()
-    traced, opaque = symbolic_trace(twin)
     # one sample could not be told from a dimension of extent one
-    batch = torch.cat([example[:1], example[:1]]).detach()
-    labeller = Labeller(traced, twin, opaque, _untouchable(traced, twin))
-    with torch.no_grad():
-        labeller.run(batch)
-    _pin_unread(labeller)
-    return _structure(labeller, example)
+    two = Inputs.joined([inputs[:1], inputs[:1]])
+    found: list[NetworkGraph] = []
+    failures: list[Exception] = []
+    for opened in (_symbolic, _exported):
+        try:
+            with torch.no_grad():
+                labels = opened(twin, two)
+        except (ValueError, NotExported) as error:
+            failures.append(error)
+            continue
+        labels.pin_unread()
+        graph = _structure(labels, inputs)
+        found.append(graph if labels.way == "symbolic" else tried(twin, graph, two))
+        if _complete(labels, found[-1]):
+            break
+    if not found:
+        raise failures[0]
+    return max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units))
 
 
-def _untouchable(traced: fx.GraphModule, model: nn.Module) -> Mapping[str, str]:
-    """Modules that must not be touched, with the reason."""
-    calls: dict[str, int] = {}
-    direct: set[str] = set()
-    for node in traced.graph.nodes:
-        if node.op == "call_module":
-            calls[str(node.target)] = calls.get(str(node.target), 0) + 1
-        elif node.op == "get_attr":
-            direct.add(str(node.target).rpartition(".")[0])
-    owners: dict[int, list[str]] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        owners.setdefault(id(parameter), []).append(name.rpartition(".")[0])
-    shared = {name for names in owners.values() if len(set(names)) > 1 for name in names}
-    refused = {name: f"is called {count} times" for name, count in calls.items() if count > 1}
-    for name in calls:
-        module = model.get_submodule(name)
-        if module._forward_pre_hooks or module._forward_hooks:
-            refused[name] = "has hooks, which may compute its weights or change its answers"
-    refused |= {name: "shares its weights with another module" for name in calls if name in shared}
-    refused |= {name: "has its weights read directly" for name in calls if name in direct}
-    return refused
+def _symbolic(model: nn.Module, inputs: Inputs) -> Labels:
+    if len(inputs.args) != 1 or inputs.kwargs:
+        raise ValueError("several inputs, or named ones, are not traced symbolically")
+    traced, opaque = symbolic_trace(model)
+    return SymbolicLabels(traced, model, inputs.args[0], opaque)
 
 
-def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
+def _exported(model: nn.Module, inputs: Inputs) -> Labels:
+    return ExportLabels(exported(model, inputs), model, len(inputs))
+
+
+def _complete(labels: Labels, graph: NetworkGraph) -> bool:
+    """Whether no other way could find more: all tensors are on grids, and only the network's outputs are pinned."""
+    return not graph.stays_dense.num_bytes and all("the network's output" in pinned.reason for pinned in labels.pinned)
+
+
+def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
     """The labels as units, groups, layers and norms."""
     classes, found = labeller.classes, labeller.layers
     roots = [int(root) for _, labels in found.values() for root in classes.roots(labels.outputs)]
@@ -104,7 +119,7 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
     norms = tuple(Norm(name, units(labels), folded.get(name)) for name, (_, labels) in labeller.norms.items())
     norm_of = {layer: norm for norm, layer in folded.items()}
     layers = tuple(
-        _layer(name, labeller.modules[name], units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
+        _layer(name, labeller, units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
         for name, (_, labels) in found.items()
     )
     return NetworkGraph(
@@ -114,16 +129,15 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
         num_units=len(order),
         pinned=(*labeller.pinned, *_left_dense(labeller, folded)),
         num_bytes=tensor_bytes(labeller.modules[""]),
-        output_shapes={
-            name: math.prod(labeller.shapes[node]) // (labeller.shapes[node][0] * len(labels.outputs))
-            for name, (node, labels) in found.items()
-        },
-        input_shape=tuple(example.shape[1:]),
-        input_dtype=str(example.dtype).removeprefix("torch."),
+        output_shapes={name: labeller.positions(name) for name in found},
+        input_shape=tuple(inputs.main.shape[1:]),
+        input_dtype=str(inputs.main.dtype).removeprefix("torch."),
+        way=labeller.way,
     )
 
 
-def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray, norm: str | None, axis: int) -> Layer:
+def _layer(name: str, labels: Labels, outputs: np.ndarray, inputs: np.ndarray, norm: str | None, axis: int) -> Layer:
+    module = labels.located(name)
     kind = layer_kind(module)
     return Layer(
         name=name,
@@ -135,38 +149,28 @@ def _layer(name: str, module: nn.Module, outputs: np.ndarray, inputs: np.ndarray
         norm=norm,
         has_bias=kind.bias(module) is not None,
         axis=axis,
+        by_value=name in labels.by_value,
     )
 
 
-def _pin_unread(labeller: Labeller) -> None:
-    """Channels that no layer reads cannot be masked, hence not compared: they stay."""
-    roots = {name: labeller.classes.roots(labels.reads) for name, (_, labels) in labeller.layers.items()}
-    read = np.unique(np.concatenate([np.empty(0, np.int64), *roots.values()]))
-    for name, (_, labels) in labeller.layers.items():
-        own = labeller.classes.roots(labels.outputs)
-        if labeller.classes.pin(labels.outputs[(own >= 0) & ~np.isin(own, read)]):
-            labeller.pinned.append(Pinned(name, "no layer reads these channels"))
-
-
-def _left_dense(labeller: Labeller, folded: Mapping[str, str]) -> list[Pinned]:
+def _left_dense(labels: Labels, folded: Mapping[str, str]) -> list[Pinned]:
     """What stays dense, with the tracer's reasons: what it could not look into, and what must not be touched."""
-    reasons = {path: f"it is inside {path!r}, whose forward cannot be traced" for path in labeller.opaque}
-    reasons |= {name: f"it {reason}" for name, reason in labeller.refused.items()}
-    calls = {str(node.target) for node in labeller.graph.nodes if node.op == "call_module"}
-    return left_dense(labeller.modules[""], labeller.layers, folded, reasons, calls)
+    reasons = {path: f"it is inside {path!r}, whose forward cannot be traced" for path in labels.opaque}
+    reasons |= {name: f"it {reason}" for name, reason in labels.refused.items()}
+    return left_dense(
+        labels.modules[""], labels.layers, folded, reasons, labels.called if labels.way == "symbolic" else set()
+    )
 
 
-def _foldable(labeller: Labeller) -> dict[str, str]:
+def _foldable(labels: Labels) -> dict[str, str]:
     """Batch norms that directly and solely follow a layer, with the layer."""
     found = {}
-    for name, (node, _) in labeller.norms.items():
-        before, norm = node.all_input_nodes[0], labeller.modules[name]
-        layer = str(before.target)
+    for name in labels.norms:
+        norm, layer = labels.modules[name], labels.layer_before(name)
         kind = kind_of(norm)
-        if before.op != "call_module" or layer not in labeller.layers or not isinstance(kind, NormKind):
+        if layer is None or layer in labels.by_value or not isinstance(kind, NormKind):
             continue
         # behind a linear layer on (samples, positions, features) it normalises positions
-        by_channel = labeller.layers[layer][1].axis == 1
-        if by_channel and len(before.users) == 1 and kind.affine(norm) is not None:
+        if labels.layers[layer][1].axis == 1 and kind.affine(norm) is not None:
             found[name] = layer
     return found

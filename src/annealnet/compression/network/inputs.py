@@ -6,6 +6,7 @@ network wants to be called, or where in its answer the numbers are.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-__all__ = ["Inputs", "answer_in", "calling_settings"]
+__all__ = ["Inputs", "answer_in", "calling_settings", "plain_attention"]
 
 #: Names under which networks answer what they were trained for, the likeliest first.
 ANSWERS = ("logits", "prediction_logits", "last_hidden_state", "image_embeds", "text_embeds", "pooler_output")
@@ -111,11 +112,23 @@ class Inputs:
 
     def call(self, model: nn.Module) -> Any:
         """Whatever the network gives back. The network sees these very tensors: give it a :meth:`clone`."""
-        return model(*self.args, **self.kwargs, **self.settings)
+        with plain_attention():
+            return model(*self.args, **self.kwargs, **self.settings)
 
     def answer(self, model: nn.Module) -> Tensor:
         """The tensor that counts in what the network gives back, see :func:`answer_in`."""
         return answer_in(self.call(model), self.output)
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """PyTorch's transformer layers call their parts, not one fused operation for inference that reads their weights."""
+    was = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was)
 
 
 def calling_settings(model: nn.Module) -> dict[str, Any]:
@@ -151,7 +164,7 @@ def answer_in(found: Any, output: str | int | None = None) -> Tensor:
         return _asked_for(found, named, output)
     for name in ANSWERS:
         if isinstance(named.get(name), Tensor):
-            return named[name]
+            return torch.as_tensor(named[name])
     for leaf in pytree.tree_leaves(found):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 0:
             return leaf

@@ -11,8 +11,9 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
-from annealnet.compression.network.kinds import LayerKind, kind_of, own_tensors
+from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, own_tensors
 from annealnet.compression.network.structure import Pinned
+from annealnet.compression.network.ties import distinct_state
 
 __all__ = ["left_dense", "tensor_bytes"]
 
@@ -24,7 +25,7 @@ def tensor_bytes(model: nn.Module) -> int:
         >>> tensor_bytes(nn.Linear(3, 2))
         32
     """
-    return sum(_bytes(tensor) for tensor in model.state_dict().values())
+    return sum(_bytes(tensor) for tensor in distinct_state(model).values())
 
 
 def left_dense(
@@ -42,9 +43,9 @@ def left_dense(
     Returns:
         Entries in the order of the state dict; their bytes and those of ``layers`` and ``folded`` are all there are.
     """
-    owned = {tensor for name in layers for tensor in own_tensors(name, model.get_submodule(name))}
+    owned = {tensor for name in layers for tensor in own_tensors(name, layer_at(model, name))}
     sizes: dict[tuple[str, str], int] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in distinct_state(model).items():
         owner = name.rpartition(".")[0]
         if name not in owned and owner not in folded and tensor.numel():
             place = owner if _is_known(model.get_submodule(owner)) else name

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "StaysDense"]
+__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "Size", "StaysDense"]
 
 #: Share of a network's bytes above which a report begins with what stays dense.
 _NOTEWORTHY = 0.2
@@ -35,6 +35,7 @@ class Layer:
         norm: the batch norm that directly and solely follows, hence can be folded.
         has_bias: whether the dense layer has a bias.
         axis: the dimension of its result in which its output channels lie.
+        by_value: whether it is rounded without data: a table, or a matrix whose inputs nobody sees.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Layer:
     norm: str | None
     has_bias: bool
     axis: int = 1
+    by_value: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -88,6 +90,21 @@ class Norm:
     name: str
     units: np.ndarray
     folded_into: str | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number that a module keeps and that falls when channels go: of its heads, of its features.
+
+    Attributes:
+        module: path of the module.
+        attribute: its name there.
+        slots: the unit behind each of the things counted, -1 where it stays.
+    """
+
+    module: str
+    attribute: str
+    slots: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,8 @@ class NetworkGraph:
         input_shape: one sample's shape, without the batch dimension.
         input_dtype: name of the example's dtype, such as ``"float32"``.
         num_bytes: of all the dense network's tensors as they are.
+        sizes: numbers that modules keep and that fall when channels go.
+        way: how the network was opened: ``"symbolic"``, ``"export"`` or ``"hooks"``.
     """
 
     layers: tuple[Layer, ...]
@@ -220,6 +239,8 @@ class NetworkGraph:
     input_shape: tuple[int, ...]
     input_dtype: str = "float32"
     num_bytes: int = 0
+    sizes: tuple[Size, ...] = ()
+    way: str = "symbolic"
 
     @property
     def stays_dense(self) -> StaysDense:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, weight_of
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_at, layer_kind, weight_of
 from annealnet.compression.network.structure import NetworkGraph, Norm, slots_kept
 
 __all__ = ["mask", "remove"]
@@ -43,11 +43,15 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
     keep = graph.checked_keep(keep)
     small = copy.deepcopy(model)
     for layer in graph.layers:
-        module, (kept_out, kept_in) = small.get_submodule(layer.name), graph.keep_for(layer, keep)
+        module, (kept_out, kept_in) = layer_at(small, layer.name), graph.keep_for(layer, keep)
         if not (kept_out.all() and kept_in.all()):
             layer_kind(module).narrow(module, kept_out, kept_in)
     for norm in graph.norms:
         _narrow_norm(small.get_submodule(norm.name), norm, keep)
+    for size in graph.sizes:
+        left = int(slots_kept(np.array(size.slots), keep).sum())
+        if left < len(size.slots):
+            setattr(small.get_submodule(size.module), size.attribute, left)
     return small
 
 
@@ -69,7 +73,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
     masked = copy.deepcopy(model)
     with torch.no_grad():
         for layer in graph.layers:
-            weight = weight_of(masked.get_submodule(layer.name))
+            weight = weight_of(layer_at(masked, layer.name))
             _, kept_in = graph.keep_for(layer, keep)
             by_group = torch.from_numpy(kept_in).reshape(layer.groups, -1)
             by_output = by_group.repeat_interleave(len(layer.out_units) // layer.groups, dim=0)

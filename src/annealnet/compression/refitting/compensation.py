@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.kinds import bias_of, weight_of
+from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
-from annealnet.compression.refitting.staged import StagedForward
+from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
@@ -60,13 +60,15 @@ class DenseAnswers:
     @torch.no_grad()
     def of(cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0) -> DenseAnswers:
         """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer."""
-        forward = StagedForward(dense, x)
-        outputs = {}
-        for layer in graph.layers:
-            module = dense.get_submodule(layer.name)
-            rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
-            outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        logits = forward.answer()
+        outputs: dict[str, Tensor] = {}
+        sampled = {layer.name: sampled_rows(layer) for layer in graph.layers if not layer.by_value}
+
+        def keep_answers(name: str, module: nn.Module, given: Tensor) -> None:
+            rows = layer_rows(module, given, seed, sampled[name])
+            outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+
+        logits = visit(dense, x, sampled, keep_answers)
+        assert logits is not None
         broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
         if len(broken):
             raise ValueError(
@@ -138,7 +140,6 @@ def compensate(
     answers: DenseAnswers,
     rounding: Rounding,
     ridge: float = DEFAULT_RIDGE,
-    start: StagedForward | None = None,
     first: str | None = None,
     largest_fan_in: int | None = None,
     settled: SettledLayers | None = None,
@@ -154,7 +155,7 @@ def compensate(
         answers: the dense network on the calibration inputs.
         rounding: how weights go to their grid.
         ridge: λ in units of the mean diagonal of each Gram matrix.
-        start: a pass that stands before layer ``first`` already; only that layer and later ones are treated.
+        first: only that layer and later ones are treated.
         largest_fan_in: layers with more weights per output (other than ``first``) stay as they are; None treats all.
         settled: keeps finished layers, and has those of an interrupted run.
         progress: called with each layer's name.
@@ -162,27 +163,49 @@ def compensate(
     Returns:
         The grid values of each layer treated; the module holds exactly these.
     """
-    forward = start if start is not None else StagedForward(pruned, answers.x)
     quantized: dict[str, Quantized] = {}
     names = [layer.name for layer in graph.layers]
-    for layer in graph.layers[0 if first is None else names.index(first) :]:
-        fan_in = math.prod(layer.weight_shape[1:])
-        if largest_fan_in is not None and fan_in > largest_fan_in and layer.name != first:
-            continue
-        module = pruned.get_submodule(layer.name)
-        kept_out, _ = graph.keep_for(layer, keep)
-        x = forward.reach(layer.name)
-        done = None if settled is None else settled.fetch(layer.name, module)
+    treated = {
+        layer.name: layer
+        for layer in graph.layers[0 if first is None else names.index(first) :]
+        if largest_fan_in is None or math.prod(layer.weight_shape[1:]) <= largest_fan_in or layer.name == first
+    }
+
+    def settle(name: str, module: nn.Module, given: Tensor | None) -> None:
+        done = None if settled is None else settled.fetch(name, module)
         if done is None:
-            rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
-            target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
-            done, rounded = _settle(module, rows, target, bits[layer.name], rounding, ridge)
+            done, rounded = _settled(treated[name], module, given)
             if settled is not None:
-                settled.keep(layer.name, module, done, rounded)
-        quantized[layer.name] = done
+                settled.keep(name, module, done, rounded)
+        quantized[name] = done
         if progress is not None:
-            progress(layer.name)
-    return quantized
+            progress(name)
+
+    def _settled(layer: Layer, module: nn.Module, given: Tensor | None) -> tuple[Quantized, Rounded]:
+        if given is None:
+            return _settle_by_value(module, bits[layer.name], rounding)
+        kept_out, _ = graph.keep_for(layer, keep)
+        rows = layer_rows(module, given, answers.seed, sampled_rows(layer))
+        target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
+        return _settle(module, rows, target, bits[layer.name], rounding, ridge)
+
+    for name, layer in treated.items():
+        if layer.by_value:  # nobody sees its inputs, and all that see its answers come after
+            settle(name, layer_at(pruned, name), None)
+    visit(pruned, answers.x, [name for name, layer in treated.items() if not layer.by_value], settle, answer=False)
+    return {name: quantized[name] for name in treated}
+
+
+def _settle_by_value(module: nn.Module, bits: int, rounding: Rounding) -> tuple[Quantized, Rounded]:
+    """One layer without data: rounded to the nearest grid values, a bias as it is stored."""
+    weight = weight_of(module)
+    wanted = weight.detach().clone()
+    grid = rounding(wanted, bits, None)
+    weight.copy_(dequantize(grid))
+    bias = bias_of(module)
+    if bias is not None:
+        bias.copy_(stored_bias(bias))
+    return grid, Rounded(grid, wanted, None)
 
 
 def _settle(

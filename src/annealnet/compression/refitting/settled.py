@@ -32,12 +32,12 @@ class Rounded:
     Attributes:
         grid: the grid values, on the scales they were rounded for.
         wanted: the weights that were rounded, shape of the weight.
-        gram: ``(groups, fan_in, fan_in)``.
+        gram: ``(groups, fan_in, fan_in)``; None where it was rounded by value: errors are then those of the weights.
     """
 
     grid: Quantized
     wanted: Tensor
-    gram: Tensor
+    gram: Tensor | None
 
 
 class SettledLayers:
@@ -78,11 +78,14 @@ class SettledLayers:
             rounded: what was rounded, and on which scales.
         """
         error = bound = 0.0
-        for codes, lattice in settled_lattices(rounded.wanted, rounded.grid, rounded.gram):
-            own = float(lattice.errors(codes).sum())
-            error += own
-            if lattice.weights.shape[1] <= _BOUNDED:
-                bound += min(own, float(lower_bounds(lattice).sum()))
+        if rounded.gram is None:  # nearest: nothing on these scales is nearer
+            error = bound = float(((rounded.wanted - dequantize(rounded.grid)).double() ** 2).sum())
+        else:
+            for codes, lattice in settled_lattices(rounded.wanted, rounded.grid, rounded.gram):
+                own = float(lattice.errors(codes).sum())
+                error += own
+                if lattice.weights.shape[1] <= _BOUNDED:
+                    bound += min(own, float(lower_bounds(lattice).sum()))
         self.error += error
         self.bound += bound
         if self.folder is None:

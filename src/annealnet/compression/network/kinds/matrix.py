@@ -32,7 +32,7 @@ class Matrix(nn.Module):
         self.leaf = leaf
 
     @property
-    def weight(self) -> Tensor:  # type: ignore[override]
+    def weight(self) -> Tensor:
         """The parameter itself."""
         found = getattr(object.__getattribute__(self, "owner"), self.leaf)
         assert isinstance(found, Tensor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,8 @@ class TurnedConvolution(Convolution):
             list(getattr(module, name)) for name in ("kernel_size", "stride", "dilation", "padding", "output_padding")
         )
         spread = x.new_zeros(*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], stride, strict=True)))
-        spread[(..., *(slice(None, None, s) for s in stride))] = x
+        everywhere: Any = (..., *(slice(None, None, s) for s in stride))
+        spread[everywhere] = x
         margins = [d * (k - 1) - p for d, k, p in zip(dilation, kernel, padding, strict=True)]
         pad = [width for m, e in reversed(list(zip(margins, extra, strict=True))) for width in (m, m + e)]
         spread = torch.nn.functional.pad(spread, pad)

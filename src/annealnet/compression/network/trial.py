@@ -1,0 +1,159 @@
+"""Removals tried out: a graph of which sizes stand as numbers cannot say whether the source computes them or knows them.
+
+Half of every group is removed from a copy of the network, which is run on the example beside the masked network. Where it
+fails, the numbers that the modules around keep (``num_heads``, ``split_size``, …) are lowered along with the channels; where
+that does not help either, the group is pinned. Blocks that are built alike are tried once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.structure import DependencyGroup, Layer, NetworkGraph, Pinned, Size
+from annealnet.compression.network.surgery import mask, remove
+
+__all__ = ["tried"]
+
+#: What modules call the number of their heads, and of all features of all heads.
+COUNTS = (
+    "num_heads", "num_attention_heads", "n_heads", "n_head", "num_key_value_heads", "num_kv_heads", "heads", "nhead",
+)  # fmt: skip
+TOTALS = ("all_head_size", "inner_dim", "embed_dim", "split_size", "dim", "hidden_size", "d_model", "hidden_dim")
+#: Largest difference between the masked and the narrowed network, as a share of the largest answer.
+_TOLERANCE = 1e-3
+
+
+def tried(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> NetworkGraph:
+    """The graph with the groups that can really go, and the numbers that go with them.
+
+    Args:
+        model: the dense network in evaluation mode.
+        graph: as traced; every group in it is a guess.
+        inputs: a few samples.
+
+    Returns:
+        A graph of which every group was removed by halves and gave the answers of the masked network.
+    """
+    if not graph.groups:
+        return graph
+    if _works(model, graph, graph.groups, inputs):
+        return graph
+    alike: dict[tuple[str, ...], list[DependencyGroup]] = {}
+    for group in graph.groups:
+        alike.setdefault(_likeness(model, group), []).append(group)
+    sizes: list[Size] = []
+    refused: list[DependencyGroup] = []
+    for groups in alike.values():
+        variant = next(
+            (names for names in _variants() if _works(model, _with(graph, model, groups[:1], names), groups[:1], inputs)),
+            None,
+        )
+        if variant is None:
+            refused += groups
+        else:
+            sizes += _sizes(model, graph, groups, variant)
+    found = replace(graph, sizes=tuple(dict.fromkeys(sizes)))
+    left = [group for group in graph.groups if group not in refused]
+    if left and not _works(model, found, left, inputs):
+        singly = [group for group in left if not _works(model, found, [group], inputs)]
+        refused += singly or left
+    return _without(found, refused)
+
+
+def _variants() -> list[tuple[str, ...]]:
+    """Which numbers to lower: none, heads, all features, both."""
+    return [(), COUNTS, TOTALS, (*COUNTS, *TOTALS)]
+
+
+def _with(graph: NetworkGraph, model: nn.Module, groups: Sequence[DependencyGroup], names: Sequence[str]) -> NetworkGraph:
+    return replace(graph, sizes=tuple(_sizes(model, graph, groups, names)))
+
+
+def _likeness(model: nn.Module, group: DependencyGroup) -> tuple[str, ...]:
+    """Groups of equal likeness come from blocks that are built alike."""
+    said = []
+    for name in (*group.producers, "reads", *group.readers):
+        owner, _, leaf = name.rpartition(".")
+        said.append(f"{type(model.get_submodule(owner)).__qualname__}.{leaf}" if name != "reads" else name)
+    return tuple(said)
+
+
+def _sizes(model: nn.Module, graph: NetworkGraph, groups: Iterable[DependencyGroup], names: Sequence[str]) -> list[Size]:
+    """Numbers kept by the modules around the groups' layers that are those of their channels."""
+    found: dict[tuple[str, str], Size] = {}
+    for group in groups:
+        for producer in group.producers:
+            layer = graph.layer(producer)
+            owner = producer.rpartition(".")[0]
+            for name, value in vars(model.get_submodule(owner)).items():
+                slots = _slots(layer, value) if name in names and type(value) is int else None
+                if slots is not None:
+                    found.setdefault((owner, name), Size(owner, name, slots))
+    return list(found.values())
+
+
+def _slots(layer: Layer, value: int) -> tuple[int, ...] | None:
+    """The unit behind each of so many things: heads of equal channels, all channels, those of one of several equal parts."""
+    units = layer.out_units
+    if value < 1 or len(units) % value:
+        return None
+    rows = units.reshape(value, -1)
+    if (rows == rows[:, :1]).all():
+        return tuple(rows[:, 0].tolist())
+    parts = units.reshape(-1, value)
+    return tuple(parts[0].tolist()) if (parts == parts[:1]).all() else None
+
+
+def _works(model: nn.Module, graph: NetworkGraph, groups: Sequence[DependencyGroup], inputs: Inputs) -> bool:
+    """Whether half of the groups' units can go."""
+    keep = np.ones(graph.num_units, dtype=bool)
+    for group in groups:
+        keep[list(group.units)[1::2]] = False
+    if keep.all():
+        return True
+    try:
+        with torch.no_grad():
+            wanted = inputs.clone().answer(mask(model, graph, keep))
+            found = inputs.clone().answer(remove(model, graph, keep))
+    except Exception:  # noqa: BLE001  # whatever a forward raises that does not take fewer channels
+        return False
+    return _equal(wanted, found)
+
+
+def _equal(wanted: Tensor, found: Tensor) -> bool:
+    if wanted.shape != found.shape:
+        return False
+    scale = float(wanted.abs().max()) if wanted.numel() else 0.0
+    return float((wanted - found).abs().max()) <= _TOLERANCE * max(scale, 1e-6)
+
+
+def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkGraph:
+    """The same with some groups pinned."""
+    if not groups:
+        return graph
+    gone = {unit for group in groups for unit in group.units}
+    left = [unit for unit in range(graph.num_units) if unit not in gone]
+    number = np.full(graph.num_units + 1, -1, dtype=np.int64)  # the last stands for -1
+    number[left] = np.arange(len(left))
+    layers = tuple(
+        replace(layer, out_units=number[layer.out_units], in_units=number[layer.in_units]) for layer in graph.layers
+    )
+    norms = tuple(replace(norm, units=number[norm.units]) for norm in graph.norms)
+    sizes = tuple(
+        Size(size.module, size.attribute, slots)
+        for size in graph.sizes
+        if (slots := tuple(number[list(size.slots)].tolist())) and max(slots) >= 0
+    )
+    reason = "without half of its channels the network does not run, or does not answer the same"
+    pinned = tuple(Pinned(group.name, reason) for group in groups)
+    return replace(
+        graph, layers=layers, norms=norms, sizes=sizes, num_units=len(left), pinned=(*pinned, *graph.pinned),
+        groups=grouped_units(layers, norms, len(left)),
+    )  # fmt: skip
