@@ -109,6 +109,9 @@ UNDERSTOOD = {
     "unsqueezed": lambda x: x.mean((2, 3)).unsqueeze(-1).unsqueeze(-1),
     "in place": lambda x: x.add_(1.0).clamp_(-1, 1),
     "doubled": lambda x: torch.cat([x, x * 0], 1),
+    "softmax of positions": lambda x: torch.softmax(x, 3),
+    "channels as batches": lambda x: torch.matmul(x, x.transpose(2, 3)),
+    "slice of channels": lambda x: torch.cat([x[:, :3], x[:, 3:]], 1),
 }
 WIDTHS = {"channel padding": 12, "doubled": 12}
 
@@ -127,19 +130,21 @@ def test_understood_operations_leave_channels_removable(name: str) -> None:
 
 
 NOT_UNDERSTOOD = {
-    "slice of channels": (lambda x: torch.cat([x[:, :3], x[:, 3:]], 1), "getitem", "slices the channels"),
     "constant view": (lambda x: x.view(-1, 6, 8, 8), "view", "fixes dimension 1 to 6"),
-    "split": (lambda x: torch.cat(x.chunk(2, 1), 1), "chunk", "not understood"),
     "channel mean": (lambda x: x - x.mean(1, keepdim=True), "mean", "mixes the channels"),
-    "softmax": (lambda x: torch.softmax(x, 1), "softmax", "not understood"),
+    "softmax": (lambda x: torch.softmax(x, 1), "softmax", "mixes the channels"),
     "constant": (lambda x: x + torch.ones(1, 6, 1, 1), "add", "fixed number of channels"),
     "channel count": (lambda x: x / x.shape[1], "truediv", "number of channels"),
     "shuffle": (
         lambda x: x.view(x.shape[0], 2, 3, 8, 8).transpose(1, 2).reshape(x.shape[0], -1, 8, 8),
         "view",
-        "splits the channels",
+        "fixes dimension 1 to 2",
     ),
-    "attention": (lambda x: torch.matmul(x, x.transpose(2, 3)), "matmul", "not understood"),
+    "products over channels": (
+        lambda x: torch.matmul(x.flatten(2).transpose(1, 2), x.flatten(2)).unsqueeze(1).expand(-1, 6, -1, -1)[..., :8, :8],
+        "matmul",
+        "sums over the channels",
+    ),
     "channel count from behind": (lambda x: x * x.shape[-3], "mul", "number of channels"),
     "all sizes": (lambda x: x + torch.zeros(x.shape[1:]), "getitem", "number of channels"),
     "tensor bounds": (lambda x: torch.clamp(x, min=torch.zeros(6, 1, 1)), "clamp", "second tensor"),
@@ -152,7 +157,7 @@ NOT_UNDERSTOOD = {
     "layer norm": (nn.LayerNorm([6, 8, 8]), "operation", "LayerNorm is not understood"),
     "local response": (nn.LocalResponseNorm(2), "operation", "LocalResponseNorm is not understood"),
     "channel slopes": (nn.PReLU(6), "operation", "PReLU is not understood"),
-    "transposed convolution": (nn.ConvTranspose2d(6, 6, 1), "operation", "ConvTranspose2d is not understood"),
+    "transposed convolution in groups": (nn.ConvTranspose2d(6, 6, 1, groups=2), "operation", "in groups is not understood"),
     "untraceable": (Untraceable(), "operation", "cannot be traced"),
 }
 
@@ -168,15 +173,23 @@ def test_what_is_not_understood_is_pinned_and_named(name: str) -> None:
     assert found, graph
 
 
-def test_layers_inside_an_untraceable_module_are_named() -> None:
+def test_layers_inside_an_untraceable_module_are_rounded_in_their_order() -> None:
     graph = trace(Between(Untraceable()), IMAGE)
-    assert "operation.inner" not in [layer.name for layer in graph.layers]
-    assert any(pin.name == "operation.inner" and "cannot be traced" in pin.reason for pin in graph.pinned)
+    assert [layer.name for layer in graph.layers] == ["first", "operation.inner", "second"]
+    assert graph.num_units == 0
+    assert not graph.stays_dense.num_bytes
 
 
-def test_an_untraceable_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="model=Untraceable cannot be traced"):
-        trace(Untraceable(), torch.zeros(1, 6, 8, 8))
+def test_an_untraceable_network_is_opened_by_hooks() -> None:
+    graph = trace(Untraceable(), torch.ones(1, 6, 8, 8))
+    assert (graph.way, [layer.name for layer in graph.layers], graph.num_units) == ("hooks", ["inner"], 0)
+    assert any("cannot be traced" in pinned.reason for pinned in graph.pinned)
+
+
+def test_a_split_ties_the_halves() -> None:
+    network = Between(lambda x: torch.cat(x.chunk(2, 1), 1))
+    graph = trace(network, IMAGE)
+    assert graph.layer("first").out_units.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 class Twice(nn.Module):
@@ -188,19 +201,18 @@ class Twice(nn.Module):
         return self.head(self.again(torch.relu(self.again(self.first(x)))))
 
 
-def test_a_layer_called_twice_stays_dense() -> None:
+def test_a_layer_called_twice_is_rounded_by_value() -> None:
     graph = trace(Twice(), torch.zeros(1, 4))
-    assert [layer.name for layer in graph.layers] == ["first", "head"]
+    assert [(layer.name, layer.by_value) for layer in graph.layers] == [("first", False), ("again", True), ("head", False)]
     assert graph.num_units == 0
-    assert any(pin.name == "again" and "called 2 times" in pin.reason for pin in graph.pinned)
+    assert any("used several times" in pin.reason for pin in graph.pinned)
 
 
-def test_shared_weights_stay_dense() -> None:
+def test_shared_weights_are_one_layer() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
     network[2].weight = network[0].weight
     graph = trace(network, torch.zeros(1, 4))
-    assert [layer.name for layer in graph.layers] == ["4"]
-    assert any("shares its weights" in pin.reason for pin in graph.pinned)
+    assert [(layer.name, layer.by_value) for layer in graph.layers] == [("0", True), ("4", False)]
 
 
 def test_a_sum_in_place_ties_although_its_result_is_not_used() -> None:

@@ -73,8 +73,11 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
 def _find_weight(
     name: str, kind: LayerKind, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
 ) -> tuple[str, bool]:
-    """The initialiser that holds a layer's weight, and whether it holds the transpose (``MatMul`` of a linear layer)."""
+    """The initialiser that holds a layer's weight, and whether with its first dimensions exchanged (``MatMul``,
+    ``ConvTranspose``).
+    """
     onnx, weight = optional("onnx"), dequantize(grid).numpy()
+    turned = weight.swapaxes(0, 1)
     own = f"{name}.{kind.weight_name}"
     for candidate in (own, *(other for other in initialisers if other != own)):
         if candidate in taken:  # two layers with equal weights share one initialiser
@@ -85,12 +88,12 @@ def _find_weight(
         if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
             continue
         dims = tuple(tensor.dims)
-        if dims not in (weight.shape, weight.shape[::-1]):
+        if dims not in (weight.shape, turned.shape):
             continue
         value = onnx.numpy_helper.to_array(tensor)
         if dims == weight.shape and np.array_equal(value, weight):
             return candidate, False
-        if kind.transposed_in_onnx and np.array_equal(value.T, weight):
+        if kind.transposed_in_onnx and np.array_equal(value, turned):
             return candidate, True
     raise ValueError(
         f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid first"
@@ -107,7 +110,7 @@ def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) 
     if grid.group is not None:
         _put_grouped(graph, initialiser, grid, transposed)
         return
-    codes = codes.T if transposed else codes
+    codes = codes.swapaxes(0, 1) if transposed else codes
     initialiser.CopyFrom(_code_tensor(f"{name}.codes", np.ascontiguousarray(codes), grid.bits))
     inputs = [f"{name}.codes", *_scales(graph, name, grid)]
     axis = 1 if transposed else 0
@@ -134,10 +137,11 @@ def _put_grouped(graph: Any, initialiser: Any, grid: Quantized, transposed: bool
     steps.append(("Reshape", [constant("rows", [rows, groups * grid.group])], {}))
     if padded.shape[1] > flat.shape[1]:
         steps.append(("Slice", [constant("from", [0]), constant("to", [flat.shape[1]]), constant("axes", [1])], {}))
+    shape = list(grid.codes.shape)
+    if len(shape) > 2 or not transposed:
+        steps.append(("Reshape", [constant("shape", shape)], {}))
     if transposed:
-        steps.append(("Transpose", [], {"perm": [1, 0]}))
-    else:
-        steps.append(("Reshape", [constant("shape", list(grid.codes.shape))], {}))
+        steps.append(("Transpose", [], {"perm": [1, 0, *range(2, len(shape))]}))
     value, nodes = "", []
     for number, (kind, inputs, attributes) in enumerate(steps):
         output = name if number == len(steps) - 1 else f"{name}.step{number}"

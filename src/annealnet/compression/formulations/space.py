@@ -17,6 +17,7 @@ import numpy as np
 from annealnet.compression.files.stored_layer import CostTerms, cost_terms, grains_per_bit
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.structure import AffineCount as Kept
 from annealnet.compression.network.structure import slots_kept
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
 from annealnet.energy import AffineCount, Constraint, LinearBudget, OneHot, ProductBudget, Term
@@ -159,14 +160,14 @@ class PlanSpace:
         for layer in self.graph.layers:
             terms.append(Term(layer.kernel_size * self.graph.output_shapes[layer.name], (len(counts), len(counts) + 1)))
             counts += self._kept_counts(layer.name)
+        for product in self.graph.products:
+            terms.append(Term(product.macs, (len(counts),)))
+            counts.append(_affine(Kept.of(product.units)))
         return ProductBudget(tuple(counts), tuple(terms), limit)
 
     def _kept_counts(self, name: str) -> list[AffineCount]:
         """Outputs kept, and inputs kept that one output reads, as functions of the removal bits."""
-        return [
-            AffineCount(count.const, tuple(map(int, count.units)), tuple(map(int, count.coefs)))
-            for count in self.graph.affine_counts()[name]
-        ]
+        return [_affine(count) for count in self.graph.affine_counts()[name]]
 
     def smallest(self) -> tuple[np.ndarray, dict[str, int]]:
         """The least plan: one channel per group, the least width everywhere."""
@@ -184,3 +185,8 @@ class PlanSpace:
             gone = min(len(units) - 1, int(share * len(units))) if self.removable else 0
             keep[units[np.argsort(scores[units], kind="stable")[:gone]]] = False
         return keep
+
+
+def _affine(count: Kept) -> AffineCount:
+    """How many channels are kept, as an energy's constraints say it."""
+    return AffineCount(count.const, tuple(map(int, count.units)), tuple(map(int, count.coefs)))

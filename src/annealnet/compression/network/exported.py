@@ -1,8 +1,8 @@
-"""The first way into a network: ``torch.export``'s graph of ATen operations, with labels on every value.
+"""The way into most networks: ``torch.export``'s graph of ATen operations, with labels on every value.
 
 Parameters are inputs of that graph, and its signature says whose they are: a layer is an operation that multiplies with a
-parameter, whatever module's forward does it. Sizes were computed on the way and stand in the graph as numbers, so what can be
-removed is tried afterwards (:mod:`.trial`).
+parameter, whatever module's forward does it. Sizes were computed on the way and stand in the graph as numbers, so what can
+be removed is tried afterwards (:mod:`.trial`).
 """
 
 from __future__ import annotations
@@ -130,6 +130,8 @@ class ExportLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
         try:
             self.values[node] = self._label(call)
+            if node not in self._layer_of:
+                self.count(call, operation(node), _place(node))
         except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
             said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"
             for found in call.labelled():

@@ -1,9 +1,10 @@
 """Dependency groups by tracing: which channels of a network can be removed, and what must go with them.
 
 Every layer gives its output channels fresh labels; labels flow through the operations by the rules in ``rules/``: sums tie
-them, concatenations line them up, flattening repeats them, heads of an attention go whole, depthwise and grouped convolutions
-tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not understood, are pinned: those
-channels stay. Three ways lead into a network, the first that leaves nothing over is taken, else the one that reaches most:
+them, concatenations line them up, flattening repeats them, heads of an attention go whole, depthwise and grouped
+convolutions tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not understood, are
+pinned: those channels stay. Three ways lead into a network; the first that leaves nothing over is taken, else the one that
+reaches most:
 
 =============  ============================================================================================
 ``symbolic``   ``torch.fx``: cheap, and enough where the forward does not ask for shapes and masks
@@ -17,7 +18,8 @@ channels stay. Three ways lead into a network, the first that leaves nothing ove
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,11 +27,12 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.exported import ExportLabels, NotExported, exported
 from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.hooks import with_layers_that_run
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
-from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned
+from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned, Product
 from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
 from annealnet.compression.network.trial import tried
@@ -37,12 +40,13 @@ from annealnet.compression.network.trial import tried
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace"]
 
 
-def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
+def trace(model: nn.Module, example: Tensor | Inputs, way: str | None = None) -> NetworkGraph:
     """Finds layers, batch norms, dependency groups, and what has to stay dense.
 
     Args:
         model: the dense network; neither changed nor run in training mode.
         example: a batch of inputs; one sample is enough, its values do not matter.
+        way: ``"symbolic"`` or ``"export"``: how to go in, where that is known; None tries.
 
     Returns:
         The structure. What is not understood is listed in ``pinned`` and left dense.
@@ -72,7 +76,7 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     two = Inputs.joined([inputs[:1], inputs[:1]])
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
-    for opened in (_symbolic, _exported):
+    for opened in (_WAYS[way],) if way is not None else _WAYS.values():
         try:
             with torch.no_grad():
                 labels = opened(twin, two)
@@ -84,9 +88,8 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
         found.append(graph if labels.way == "symbolic" else tried(twin, graph, two))
         if _complete(labels, found[-1]):
             break
-    if not found:
-        raise failures[0]
-    return max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units))
+    best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
+    return best if best is not None and not best.opaque else _by_hooks(twin, best, two, inputs, failures)
 
 
 def _symbolic(model: nn.Module, inputs: Inputs) -> Labels:
@@ -100,9 +103,56 @@ def _exported(model: nn.Module, inputs: Inputs) -> Labels:
     return ExportLabels(exported(model, inputs), model, len(inputs))
 
 
+def dtype_in_words(tensor: Tensor) -> str:
+    """``"float32"``."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+_WAYS: dict[str, Callable[[nn.Module, Inputs], Labels]] = {"symbolic": _symbolic, "export": _exported}
+
+
 def _complete(labels: Labels, graph: NetworkGraph) -> bool:
-    """Whether no other way could find more: all tensors are on grids, and only the network's outputs are pinned."""
-    return not graph.stays_dense.num_bytes and all("the network's output" in pinned.reason for pinned in labels.pinned)
+    """Whether no other way could find more: only norms stay dense, and only the network's outputs are pinned."""
+    model = labels.modules[""]
+    dense = [pinned.name for pinned in graph.pinned if pinned.num_bytes]
+    return all("the network's output" in pinned.reason for pinned in labels.pinned) and all(
+        name in labels.modules and isinstance(model.get_submodule(name), _NORMS) for name in dense
+    )
+
+
+#: What is stored as it is, however a network is opened.
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def _by_hooks(
+    model: nn.Module, graph: NetworkGraph | None, two: Inputs, inputs: Inputs, failures: list[Exception]
+) -> NetworkGraph:
+    """What a trace could not look into, or the whole network where nothing could be traced."""
+    begun = graph or NetworkGraph(
+        (), (), (), 0, (), {}, tuple(inputs.main.shape[1:]), dtype_in_words(inputs.main), way="hooks"
+    )
+    try:
+        found = with_layers_that_run(model, begun, two)
+    except Exception:  # the example does not fit, whatever the forward raises: the trace says it better
+        found = begun
+    if not found.layers or (graph is not None and found is begun):
+        if graph is None:
+            raise _refused(model, inputs, failures)
+        return graph
+    reasons = [f"{type(model).__name__} cannot be traced ({error}): nothing can be removed" for error in failures[:1]]
+    pinned = graph.pinned if graph is not None else tuple(Pinned("model", reason) for reason in reasons)
+    channels = [one for one in pinned if not one.num_bytes]
+    names = [layer.name for layer in found.layers]
+    folded = [norm.name for norm in found.norms if norm.folded_into is not None]
+    dense = left_dense(model, names, folded, {}, set())
+    return replace(found, pinned=(*channels, *dense), num_bytes=tensor_bytes(model))
+
+
+def _refused(model: nn.Module, inputs: Inputs, failures: list[Exception]) -> Exception:
+    """What the way for inputs of this kind said."""
+    if isinstance(failures[0], ValueError) and len(inputs.args) == 1 and not inputs.kwargs:
+        return failures[0]
+    return ValueError(f"model={type(model).__name__} cannot be traced ({failures[-1]}): it must run on the example")
 
 
 def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
@@ -131,8 +181,10 @@ def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
         num_bytes=tensor_bytes(labeller.modules[""]),
         output_shapes={name: labeller.positions(name) for name in found},
         input_shape=tuple(inputs.main.shape[1:]),
-        input_dtype=str(inputs.main.dtype).removeprefix("torch."),
+        input_dtype=dtype_in_words(inputs.main),
+        products=tuple(Product(name, units(labels), macs) for name, labels, macs in labeller.products),
         way=labeller.way,
+        opaque=bool(labeller.opaque),
     )
 
 

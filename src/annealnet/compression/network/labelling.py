@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import numpy as np
 from torch import fx, nn
 
-from annealnet.compression.network.channel_labels import LabelClasses, Labelled
+from annealnet.compression.network.call import Call
+from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
 from annealnet.compression.network.kinds import LayerLabels, layer_at
 from annealnet.compression.network.structure import Pinned
 
@@ -30,6 +32,7 @@ class Labels(ABC):
         layers: where each layer is computed, and its labels, in order of execution.
         norms: where each batch norm is computed, and the labels of its channels.
         by_value: layers whose inputs nobody sees: they are rounded without data.
+        products: multiply-adds without weights: where, the labels of what they are computed for, and how many for each.
         pinned: channels that stay, with the reason.
     """
 
@@ -46,6 +49,7 @@ class Labels(ABC):
         self.layers: dict[str, tuple[fx.Node, LayerLabels]] = {}
         self.norms: dict[str, tuple[fx.Node, np.ndarray]] = {}
         self.by_value: set[str] = set()
+        self.products: list[tuple[str, np.ndarray, int]] = []
         self.pinned: list[Pinned] = []
 
     def located(self, name: str) -> nn.Module:
@@ -64,6 +68,23 @@ class Labels(ABC):
     @abstractmethod
     def called(self) -> set[str]:
         """Names of modules that the forward calls."""
+
+    def count(self, call: Call, name: str, place: str) -> None:
+        """Multiply-adds of a product of computed tensors, for each head or channel that carries labels."""
+        if name == "scaled_dot_product_attention":
+            query, key = (call.shape(call.argument(place, "")) for place in (0, 1))
+            value = call.shape(call.argument(2, ""))
+            if query is None or key is None or value is None:
+                return
+            macs = math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+        elif name in ("matmul", "bmm"):
+            left = call.shape(call.argument(0, ""))
+            macs = math.prod(call.out_shape) * (left or (1,))[-1]
+        else:
+            return
+        found = self.values.get(call.node)
+        labels = found.labels if isinstance(found, Channels) else np.full(1, -1)
+        self.products.append((place, labels, macs // (self.samples * len(labels))))
 
     # ---- pins --------------------------------------------------------------------------------------------
 

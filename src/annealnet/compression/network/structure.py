@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "Size", "StaysDense"]
+__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "Product", "Size", "StaysDense"]
 
 #: Share of a network's bytes above which a report begins with what stays dense.
 _NOTEWORTHY = 0.2
@@ -90,6 +90,21 @@ class Norm:
     name: str
     units: np.ndarray
     folded_into: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A product of two tensors that are both computed, such as an attention's: multiply-adds without weights.
+
+    Attributes:
+        name: where it is.
+        units: int64 ``(slots,)`` unit of each head or channel that it is computed for, -1 where that stays.
+        macs: multiply-adds of one sample and slot.
+    """
+
+    name: str
+    units: np.ndarray
+    macs: int
 
 
 @dataclass(frozen=True)
@@ -226,7 +241,9 @@ class NetworkGraph:
         input_shape: one sample's shape, without the batch dimension.
         input_dtype: name of the example's dtype, such as ``"float32"``.
         num_bytes: of all the dense network's tensors as they are.
+        products: multiply-adds that no weight takes part in.
         sizes: numbers that modules keep and that fall when channels go.
+        opaque: whether modules were left that the trace could not look into.
         way: how the network was opened: ``"symbolic"``, ``"export"`` or ``"hooks"``.
     """
 
@@ -239,8 +256,10 @@ class NetworkGraph:
     input_shape: tuple[int, ...]
     input_dtype: str = "float32"
     num_bytes: int = 0
+    products: tuple[Product, ...] = ()
     sizes: tuple[Size, ...] = ()
     way: str = "symbolic"
+    opaque: bool = False
 
     @property
     def stays_dense(self) -> StaysDense:
@@ -289,9 +308,10 @@ class NetworkGraph:
         return outputs * int(slots_kept(layer.fan_in_units, keep).sum()) * layer.kernel_size
 
     def macs(self, keep: np.ndarray | None = None) -> int:
-        """Multiply-adds of one sample's pass through ``layers``; None counts the dense network."""
+        """Multiply-adds of one sample's pass through ``layers`` and ``products``; None counts the dense network."""
         keep = np.ones(self.num_units, dtype=bool) if keep is None else keep
-        return sum(self.weights(layer, keep) * self.output_shapes[layer.name] for layer in self.layers)
+        by_weights = sum(self.weights(layer, keep) * self.output_shapes[layer.name] for layer in self.layers)
+        return by_weights + sum(product.macs * int(slots_kept(product.units, keep).sum()) for product in self.products)
 
     def affine_counts(self) -> dict[str, tuple[AffineCount, AffineCount]]:
         """Per layer the kept output channels, and the kept input channels *that one output reads*.

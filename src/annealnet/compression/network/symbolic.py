@@ -1,4 +1,4 @@
-"""The second way into a network: ``torch.fx``'s symbolic trace, run once on an example, modules of a known kind its leaves."""
+"""The cheapest way into a network: ``torch.fx``'s symbolic trace, run once on an example, known modules its leaves."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class SymbolicLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin)
         try:
             self.values[node] = self._label(node, call)
+            self.count(call, _operation(node), _place(node))
         except NotUnderstood as reason:
             for value in call.labelled():
                 self.pin(_place(node), value.labels, str(reason))

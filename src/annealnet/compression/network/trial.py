@@ -122,7 +122,7 @@ def _works(model: nn.Module, graph: NetworkGraph, groups: Sequence[DependencyGro
         with torch.no_grad():
             wanted = inputs.clone().answer(mask(model, graph, keep))
             found = inputs.clone().answer(remove(model, graph, keep))
-    except Exception:  # noqa: BLE001  # whatever a forward raises that does not take fewer channels
+    except Exception:  # whatever a forward raises that does not take fewer channels
         return False
     return _equal(wanted, found)
 
@@ -146,6 +146,7 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
         replace(layer, out_units=number[layer.out_units], in_units=number[layer.in_units]) for layer in graph.layers
     )
     norms = tuple(replace(norm, units=number[norm.units]) for norm in graph.norms)
+    products = tuple(replace(product, units=number[product.units]) for product in graph.products)
     sizes = tuple(
         Size(size.module, size.attribute, slots)
         for size in graph.sizes
@@ -154,6 +155,6 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
     reason = "without half of its channels the network does not run, or does not answer the same"
     pinned = tuple(Pinned(group.name, reason) for group in groups)
     return replace(
-        graph, layers=layers, norms=norms, sizes=sizes, num_units=len(left), pinned=(*pinned, *graph.pinned),
-        groups=grouped_units(layers, norms, len(left)),
+        graph, layers=layers, norms=norms, products=products, sizes=sizes, num_units=len(left),
+        pinned=(*pinned, *graph.pinned), groups=grouped_units(layers, norms, len(left)),
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """Running a network layer by layer, so that a layer can be changed before what follows has seen it.
 
-Sequential compensation (refit a layer on the inputs that the *already compressed* layers before it produce) needs the input of
-every layer in turn. One forward pass of the network's own module gives them: a hook in front of each layer is told the input,
-may change the layer, and the pass goes on with what it left. No trace is needed for that.
+Sequential compensation (refit a layer on the inputs that the *already compressed* layers before it produce) needs the input
+of every layer in turn. One forward pass of the network's own module gives them: a hook in front of each layer is told the
+input, may change the layer, and the pass goes on with what it left. No trace is needed for that.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
 
     try:
         for name in layers:
-            hooks.append(layer_at(network, name).register_forward_pre_hook(before(name), with_kwargs=True))
+            hook = layer_at(network, name).register_forward_pre_hook(before(name), with_kwargs=True)
+            hooks.append(hook)  # one by one: those that are there are removed, whatever comes
         found = inputs.clone().answer(network) if waiting or answer else None
     except _Enough:
         return None

@@ -1,4 +1,4 @@
-"""A parameter that is a layer of its own: one of a recurrent layer's matrices, an attention's packed projections, a user's own.
+"""A parameter that is a layer of its own: a recurrent layer's matrix, an attention's packed projections, a user's own.
 
 What multiplies it is not seen by anyone who listens to modules, so that it is rounded by value, without data; its channels
 stay.

@@ -1,7 +1,7 @@
 """Which kind a module is: by its type, or that of a parent whose forward it has.
 
 A subclass with a forward of its own may compute something else, so it is not its parent's kind. Types of packages that need
-not be installed go by their names. A parameter that no kind knows is a :class:`.Matrix`: a layer of its own, rounded by value.
+not be installed go by their names. A parameter that no kind knows is a :class:`.Matrix`: a layer of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """How labels on channels pass through operations: one small rule each, in files by family.
 
-A rule says which labels an operation's result carries, ties labels that must be one, or raises :class:`.NotUnderstood`: then
-every label that touches the operation is pinned, so that nothing is broken silently. Operations go by their plain names, which
-``torch`` functions, tensor methods and ATen operations share (in-place forms, too).
+A rule says which labels an operation's result carries, ties labels that must be one, or raises :class:`.NotUnderstood`:
+then every label that touches the operation is pinned, so that nothing is broken silently. Operations go by their plain
+names, which ``torch`` functions, tensor methods and ATen operations share (in-place forms, too).
 """
 
 from annealnet.compression.network.call import Rule

@@ -55,8 +55,8 @@ def _reshaped(call: Call) -> Channels:
 def regrouped(value: Channels, shape: tuple[int, ...], out: tuple[int, ...], classes: LabelClasses) -> Channels:
     """Labels of a tensor of ``shape`` that is seen as one of shape ``out``, the same numbers in the same order.
 
-    Dimensions that merge repeat labels; one that splits keeps them on the part along which alone they vary. Where there is no
-    such part, all that lies behind one place of the outermost goes together: heads of an attention go whole.
+    Dimensions that merge repeat labels; one that splits keeps them on the part along which alone they vary. Where there is
+    no such part, all that lies behind one place of the outermost goes together: heads of an attention go whole.
 
     Example:
         >>> classes = LabelClasses()

@@ -1,0 +1,95 @@
+"""The third way into a network: its layers in the order in which they run, seen by hooks. All can be rounded, none narrowed.
+
+Where a trace stops at a module that it cannot look into, the layers inside are found so, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import LayerKind, kind_of, layer_kind
+from annealnet.compression.network.labelling import untouchable
+from annealnet.compression.network.structure import Layer, NetworkGraph
+
+__all__ = ["with_layers_that_run"]
+
+
+def with_layers_that_run(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> NetworkGraph:
+    """The graph with all layers that run in the network, in that order; those that were not traced stay as wide as they are.
+
+    Args:
+        model: the network in evaluation mode.
+        graph: as traced; may be empty.
+        inputs: a few samples.
+
+    Example:
+        >>> from annealnet.compression.network.graph import trace
+        >>> class Decides(nn.Linear):
+        ...     def forward(self, x):
+        ...         return super().forward(x if float(x.sum()) > 0 else -x)
+        >>> trace(nn.Sequential(nn.Linear(2, 3), Decides(3, 1)), torch.ones(1, 2)).way
+        'hooks'
+    """
+    known = {layer.name for layer in graph.layers}
+    hidden = {name for name, module in model.named_modules() if name not in known and isinstance(kind_of(module), LayerKind)}
+    if not hidden:
+        return graph
+    runs = _runs(model, inputs, hidden | known & {name for name, _ in model.named_modules()})
+    refused = untouchable(model, {name: count for name, (_, count, _) in runs.items()}, set())
+    found = [_layer(name, model) for name in runs if name in hidden and name not in refused]
+    if not found:
+        return graph
+    shapes = dict(graph.output_shapes)
+    for layer in found:
+        shape = runs[layer.name][2]
+        kind = layer_kind(model.get_submodule(layer.name))
+        shapes[layer.name] = math.prod(shape) // (len(inputs) * layer.weight_shape[0]) if kind.multiplies else 0
+    order = {name: place for name, (place, _, _) in runs.items()}
+    places: list[tuple[int, Layer]] = []
+    last = -1
+    for layer in graph.layers:  # a matrix that is no module of its own runs with what stands before it
+        last = order.get(layer.name, last)
+        places.append((last, layer))
+    places += [(order[layer.name], layer) for layer in found]
+    layers = tuple(layer for _, layer in sorted(places, key=lambda place: place[0]))
+    return replace(graph, layers=layers, output_shapes=shapes)
+
+
+def _layer(name: str, model: nn.Module) -> Layer:
+    module = model.get_submodule(name)
+    kind = layer_kind(module)
+    shape = tuple(kind.weight(module).shape)
+    stay_out, stay_in = np.full(shape[0], -1), np.full(shape[1] * kind.groups(module), -1)
+    has_bias = kind.bias(module) is not None
+    return Layer(
+        name, kind.word, shape, kind.groups(module), stay_out, stay_in, None, has_bias, by_value=not kind.reads_rows
+    )
+
+
+def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
+    """Place of the first call, number of calls, and shape of the answer of each module that runs, in order."""
+    runs: dict[str, tuple[int, int, tuple[int, ...]]] = {}
+
+    def behind(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
+        def ran(module: nn.Module, args: tuple[Any, ...], answer: Any) -> None:
+            place, count, _ = runs.get(name, (len(runs), 0, ()))
+            runs[name] = place, count + 1, tuple(answer.shape) if isinstance(answer, Tensor) else ()
+
+        return ran
+
+    hooks = [model.get_submodule(name).register_forward_hook(behind(name)) for name in sorted(names)]
+    try:
+        with torch.no_grad():
+            inputs.clone().call(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return runs
