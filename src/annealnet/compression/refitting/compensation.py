@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.refitting.blocks import Blocks, chain_of_blocks
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
-from annealnet.compression.refitting.visits import visit
+from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
@@ -36,6 +39,8 @@ __all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "check_ridge", "com
 DEFAULT_RIDGE = 1e-2
 #: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
 _LEAST_RIDGE = 1e-6
+#: Dense answers that are kept at once; where all would be more, they are computed again block by block.
+MOST_ANSWER_BYTES = 2**30
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
 
@@ -46,35 +51,53 @@ class DenseAnswers:
 
     Attributes:
         x: the calibration inputs ``(samples, ...)``.
-        outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias.
+        outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias; of layers in ``blocks`` none.
         logits: the network's output ``(samples, classes)``.
         seed: draws the sampled positions.
+        blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
     """
 
     x: Tensor
     outputs: Mapping[str, Tensor]
     logits: Tensor
     seed: int
+    blocks: Blocks | None = None
 
     @classmethod
     @torch.no_grad()
-    def of(cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0) -> DenseAnswers:
-        """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer."""
+    def of(
+        cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0, most_bytes: int = MOST_ANSWER_BYTES
+    ) -> DenseAnswers:
+        """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
+
+        Where these are more than ``most_bytes``, and the network is a chain of blocks, only those outside the blocks.
+        """
+        seen = [layer for layer in graph.layers if not layer.by_value]
+        large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
+        names = chain_of_blocks(dense, Inputs.of(x)[:2]) if large else ()
+        kept = [layer.name for layer in seen if not layer.name.startswith(tuple(f"{name}." for name in names))]
         outputs: dict[str, Tensor] = {}
-        sampled = {layer.name: sampled_rows(layer) for layer in graph.layers if not layer.by_value}
-
-        def keep_answers(name: str, module: nn.Module, given: Tensor) -> None:
-            rows = layer_rows(module, given, seed, sampled[name])
-            outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-
-        logits = visit(dense, x, sampled, keep_answers)
-        assert logits is not None
+        at = _keeps_answers(outputs, graph, seed)
+        if names:
+            blocks, logits = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
+        else:
+            blocks, logits = None, visit(dense, x, kept, at)
         broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
         if len(broken):
             raise ValueError(
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
-        return cls(x, outputs, logits, seed)
+        return cls(x, outputs, logits, seed, blocks)
+
+
+def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -> At:
+    """Notes the answers of a layer of the dense network at its sampled rows."""
+
+    def keep(name: str, module: nn.Module, given: Tensor) -> None:
+        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)))
+        outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+
+    return keep
 
 
 def check_ridge(ridge: float) -> None:
@@ -163,37 +186,70 @@ def compensate(
     Returns:
         The grid values of each layer treated; the module holds exactly these.
     """
-    quantized: dict[str, Quantized] = {}
     names = [layer.name for layer in graph.layers]
     treated = {
         layer.name: layer
         for layer in graph.layers[0 if first is None else names.index(first) :]
         if largest_fan_in is None or math.prod(layer.weight_shape[1:]) <= largest_fan_in or layer.name == first
     }
+    quantized: dict[str, Quantized] = {}
 
-    def settle(name: str, module: nn.Module, given: Tensor | None) -> None:
+    def settle(name: str, module: nn.Module, rounded_now: Callable[[], tuple[Quantized, Rounded]]) -> None:
         done = None if settled is None else settled.fetch(name, module)
         if done is None:
-            done, rounded = _settled(treated[name], module, given)
+            done, rounded = rounded_now()
             if settled is not None:
                 settled.keep(name, module, done, rounded)
         quantized[name] = done
         if progress is not None:
             progress(name)
 
-    def _settled(layer: Layer, module: nn.Module, given: Tensor | None) -> tuple[Quantized, Rounded]:
-        if given is None:
-            return _settle_by_value(module, bits[layer.name], rounding)
-        kept_out, _ = graph.keep_for(layer, keep)
-        rows = layer_rows(module, given, answers.seed, sampled_rows(layer))
-        target = answers.outputs[layer.name][:, torch.from_numpy(kept_out)]
-        return _settle(module, rows, target, bits[layer.name], rounding, ridge)
+    def against(outputs: Mapping[str, Tensor]) -> At:
+        def at(name: str, module: nn.Module, given: Tensor) -> None:
+            layer = treated[name]
+            kept_out, _ = graph.keep_for(layer, keep)
+
+            def rounded_now() -> tuple[Quantized, Rounded]:
+                rows = layer_rows(module, given, answers.seed, sampled_rows(layer))
+                return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
+
+            settle(name, module, rounded_now)
+
+        return at
 
     for name, layer in treated.items():
         if layer.by_value:  # nobody sees its inputs, and all that see its answers come after
-            settle(name, layer_at(pruned, name), None)
-    visit(pruned, answers.x, [name for name, layer in treated.items() if not layer.by_value], settle, answer=False)
+            module = layer_at(pruned, name)
+            settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
+    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against)
     return {name: quantized[name] for name in treated}
+
+
+def _visit_in_order(
+    pruned: nn.Module,
+    graph: NetworkGraph,
+    answers: DenseAnswers,
+    layers: Sequence[str],
+    against: Callable[[Mapping[str, Tensor]], At],
+) -> None:
+    """Meets the layers of the pruned network in order, beside the dense network's answers; block by block if need be."""
+    blocks = answers.blocks
+    owner = {name: None if blocks is None else blocks.owner(name) for name in layers}
+    if blocks is None or all(number is None for number in owner.values()):
+        visit(pruned, answers.x, layers, against(answers.outputs), answer=False)
+        return
+    begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
+    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False)
+    into: list[Tensor] = []
+    visit(pruned, answers.x, blocks.names[:1], lambda name, block, given: into.append(given.clone()), answer=False)
+    dense, small = blocks.first, into[0]
+    for number in range(len(blocks.names)):
+        inside = [name for name in layers if owner[name] == number]
+        outputs: dict[str, Tensor] = {}
+        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.seed))
+        small = blocks.run(pruned, number, small, inside, against(outputs))
+    behind = [name for name in layers[begins:] if owner[name] is None]
+    visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
 
 
 def _settle_by_value(module: nn.Module, bits: int, rounding: Rounding) -> tuple[Quantized, Rounded]:

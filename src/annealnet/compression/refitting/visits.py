@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import layer_at
 
-__all__ = ["At", "visit"]
+__all__ = ["At", "listen", "visit"]
 
 #: Told a layer's name, the layer, and its input ``(samples, …)``; may change the layer in place.
 At = Callable[[str, nn.Module, Tensor], None]
@@ -54,6 +54,25 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
         tensor([[4.]])
     """
     inputs = Inputs.of(x)
+    if not layers and not answer:
+        return None
+    found: Tensor | None = listen(network, layers, at, lambda: inputs.clone().answer(network), answer)
+    return found
+
+
+def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[], Any], answer: bool = True) -> Any:
+    """Runs something of a network and stops in front of each layer asked for; as :func:`visit`, whatever is run.
+
+    Args:
+        network: has the layers.
+        layers: names of layers that are modules.
+        at: called in front of each of them.
+        run: runs the network, or a part of it.
+        answer: whether to go on to the end once all layers have been met.
+
+    Raises:
+        ValueError: when a layer does not run.
+    """
     waiting = dict.fromkeys(layers)
     hooks = []
 
@@ -73,7 +92,7 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
         for name in layers:
             hook = layer_at(network, name).register_forward_pre_hook(before(name), with_kwargs=True)
             hooks.append(hook)  # one by one: those that are there are removed, whatever comes
-        found = inputs.clone().answer(network) if waiting or answer else None
+        found = run()
     except _Enough:
         return None
     finally:

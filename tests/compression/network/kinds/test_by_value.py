@@ -1,4 +1,4 @@
-"""Layers that are rounded without data: tables, recurrent layers' matrices, packed projections, what is used several times."""
+"""Layers that are rounded without data: tables, recurrent layers' matrices, packed projections, weights used twice."""
 
 from __future__ import annotations
 

@@ -1,0 +1,155 @@
+"""Blocks that run one behind the other, each on the answer of the one before: what is in front of a block is run once.
+
+Transformers are such chains. A layer's rows and answers are then kept for one block at a time, so that memory is that of a
+block and not of the network; the chain is looked for on a few samples, and found only where every block takes the answer of
+the one before as its first input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from annealnet.compression.network.inputs import Inputs, plain_attention
+from annealnet.compression.refitting.visits import At, listen
+
+__all__ = ["Blocks", "chain_of_blocks"]
+
+#: What a block is given beside its first input: further positions, and names.
+Beside = tuple[tuple[Any, ...], Mapping[str, Any]]
+
+
+def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
+    """Names of the longest chain of blocks in the network, in order; none where there is none of two or more.
+
+    Args:
+        model: a network in evaluation mode.
+        inputs: a few samples.
+
+    Example:
+        >>> blocks = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(3)))
+        >>> chain_of_blocks(nn.Sequential(blocks, nn.Linear(4, 2)), Inputs.of(torch.zeros(2, 4)))
+        ('0.0', '0.1', '0.2')
+    """
+    chains = []
+    for name, module in model.named_modules():
+        children = list(module.named_children()) if isinstance(module, nn.ModuleList | nn.Sequential) else []
+        alike = len({type(child) for _, child in children}) == 1 and any(True for _ in children[0][1].children())
+        if len(children) > 1 and alike:
+            chains.append(tuple(f"{name}.{leaf}" if name else leaf for leaf, _ in children))
+    chains.sort(key=lambda names: -sum(p.numel() for name in names for p in model.get_submodule(name).parameters()))
+    return next((names for names in chains if _is_chain(model, names, inputs)), ())
+
+
+def _is_chain(model: nn.Module, names: tuple[str, ...], inputs: Inputs) -> bool:
+    met: list[tuple[str, Tensor | None]] = []
+    answers: dict[str, Tensor | None] = {}
+
+    def before(name: str) -> Callable[..., None]:
+        return lambda module, args, kwargs: met.append((name, _copied(args[0] if args else None)))
+
+    def behind(name: str) -> Callable[..., None]:
+        def answered(module: nn.Module, args: Any, answer: Any) -> None:
+            answers[name] = _copied(_first(answer))
+
+        return answered
+
+    hooks = []
+    try:
+        for name in names:
+            block = model.get_submodule(name)
+            hooks.append(block.register_forward_pre_hook(before(name), with_kwargs=True))
+            hooks.append(block.register_forward_hook(behind(name)))
+        with torch.no_grad():
+            inputs.clone().call(model)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if [name for name, _ in met] != list(names) or any(x is None for _, x in met):
+        return False
+    pairs = zip([answers[name] for name in names[:-1]], [x for _, x in met[1:]], strict=True)
+    return all(answer is not None and x is not None and torch.equal(answer, x) for answer, x in pairs)
+
+
+def _copied(value: Any) -> Tensor | None:
+    return value.clone() if isinstance(value, Tensor) else None
+
+
+def _first(answer: Any) -> Any:
+    return answer[0] if isinstance(answer, tuple | list) and answer else answer
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The dense network's chain, ready to be run block by block.
+
+    Attributes:
+        dense: the network.
+        names: of the blocks, in order.
+        first: what goes into the first of them, for all samples.
+        beside: what each is given beside.
+    """
+
+    dense: nn.Module
+    names: tuple[str, ...]
+    first: Tensor
+    beside: tuple[Beside, ...]
+
+    @classmethod
+    def met(cls, dense: nn.Module, names: tuple[str, ...], run: Callable[[], Any]) -> tuple[Blocks, Any]:
+        """Runs the dense network once and keeps what the first block is given, and all blocks beside; and its answer."""
+        kept: dict[str, tuple[Tensor | None, Beside]] = {}
+
+        def before(name: str) -> Callable[..., None]:
+            def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                kept[name] = (args[0].clone() if name == names[0] else None), (args[1:], dict(kwargs))
+
+            return given
+
+        hooks = []
+        try:
+            for name in names:
+                hook = dense.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True)
+                hooks.append(hook)
+            with torch.no_grad():
+                answer = run()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        first = kept[names[0]][0]
+        assert first is not None
+        return cls(dense, names, first, tuple(kept[name][1] for name in names)), answer
+
+    def owner(self, layer: str) -> int | None:
+        """The number of the block that a layer is in; None where it is in none."""
+        return next((n for n, name in enumerate(self.names) if layer.startswith(f"{name}.")), None)
+
+    @torch.no_grad()
+    def run(self, network: nn.Module, number: int, x: Tensor, layers: Collection[str], at: At) -> Tensor:
+        """One block of the dense network, or of one made from it, on all samples.
+
+        Args:
+            network: whose block runs.
+            number: of the block.
+            x: what goes into it.
+            layers: names of layers in it.
+            at: called in front of each, as in :func:`~.visits.visit`.
+
+        Returns:
+            What goes into the next.
+        """
+        block, (args, kwargs) = network.get_submodule(self.names[number]), self.beside[number]
+
+        def run() -> Tensor:
+            with plain_attention():
+                answer = _first(block(x.clone(), *args, **kwargs))
+            assert isinstance(answer, Tensor)
+            return answer
+
+        found = listen(network, layers, at, run)
+        assert isinstance(found, Tensor)
+        return found

@@ -1,0 +1,121 @@
+"""One pass that stops in front of layers, and chains of blocks that are run block by block."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from annealnet.architectures import digits_transformer, resnet20
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.surgery import remove
+from annealnet.compression.refitting.blocks import Blocks, chain_of_blocks
+from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.refitting.visits import visit
+from annealnet.compression.rounding import GptqRounding
+
+
+class Block(nn.Module):
+    """Residual, with something given beside, and an answer in a tuple."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, gain: Tensor, shift: float = 0.0) -> tuple[Tensor]:
+        return (x + self.down(torch.relu(self.up(x * gain + shift))),)
+
+
+class Stack(nn.Module):
+    def __init__(self, width: int, depth: int) -> None:
+        super().__init__()
+        self.lift, self.head = nn.Linear(3, width), nn.Linear(width, 2)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.lift(x)
+        for block in self.blocks:
+            (x,) = block(x, torch.ones(1, x.shape[-1]), shift=0.5)
+        return self.head(x)
+
+
+@settings(max_examples=20, deadline=None)
+@given(width=st.integers(2, 6), depth=st.integers(2, 4), seed=st.integers(0, 99), gone=st.booleans())
+def test_block_by_block_every_layer_becomes_what_it_becomes_in_one_pass(
+    width: int, depth: int, seed: int, gone: bool
+) -> None:
+    torch.manual_seed(seed)
+    network, x = Stack(width, depth).eval(), torch.randn(20, 3)
+    graph = trace(network, x)
+    keep = np.ones(graph.num_units, dtype=bool)
+    if gone:
+        keep[[group.units[-1] for group in graph.groups if len(group.units) > 1]] = False
+    bits = {layer.name: 3 for layer in graph.layers}
+    made = []
+    for most in (0, 2**30):
+        answers = DenseAnswers.of(network, graph, x, most_bytes=most)
+        assert (answers.blocks is not None) == (most == 0)
+        small = remove(network, graph, keep)
+        made.append((compensate(small, graph, keep, bits, answers, GptqRounding()), small))
+    (one, first), (two, second) = made
+    assert list(one) == list(two)
+    assert all(torch.equal(one[name].codes, two[name].codes) for name in one)
+    torch.testing.assert_close(first(x), second(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "x", "names"),
+    [
+        (Stack(4, 3), torch.randn(2, 3), ("blocks.0", "blocks.1", "blocks.2")),
+        (nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)), torch.zeros(2, 2), ()),
+    ],
+)
+def test_chains_are_found(network: nn.Module, x: Tensor, names: tuple[str, ...]) -> None:
+    assert chain_of_blocks(network.eval(), Inputs.of(x)) == names
+
+
+def test_blocks_that_do_not_follow_each_other_are_no_chain() -> None:
+    class Side(Stack):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.lift(x)
+            return self.head(sum(block(x, torch.ones(1))[0] for block in self.blocks))
+
+    assert chain_of_blocks(Side(3, 3).eval(), Inputs.of(torch.randn(2, 3))) == ()
+
+
+def test_a_transformer_and_a_residual_network_have_chains() -> None:
+    assert len(chain_of_blocks(digits_transformer().eval(), Inputs.of(torch.randn(2, 1, 8, 8)))) >= 2
+    assert len(chain_of_blocks(resnet20().eval(), Inputs.of(torch.randn(2, 3, 32, 32)))) == 3
+
+
+def test_a_block_is_given_what_it_was_given_beside() -> None:
+    network, x = Stack(4, 2).eval(), torch.randn(5, 3)
+    names = chain_of_blocks(network, Inputs.of(x))
+    blocks, answer = Blocks.met(network, names, lambda: network(x))
+    seen = blocks.first
+    for number in range(2):
+        seen = blocks.run(network, number, seen, [], lambda *_: None)
+    torch.testing.assert_close(network.head(seen), answer, rtol=0, atol=0)
+    assert (blocks.owner("blocks.1.up"), blocks.owner("head")) == (1, None)
+
+
+def test_a_layer_that_never_runs_is_named_and_no_hook_stays() -> None:
+    network = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    network.forward = lambda x: network["a"](x)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="'b' never runs"):
+        visit(network, torch.zeros(1, 2), ["a", "b"], lambda *_: None)
+    assert not network["a"]._forward_pre_hooks
+    assert not network["b"]._forward_pre_hooks
+
+
+def test_what_a_forward_does_to_its_input_is_not_seen() -> None:
+    x = -torch.ones(3, 2)
+    net = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 1))
+    seen: list[Tensor] = []
+    visit(net, x, ["1"], lambda name, layer, given: seen.append(given.clone()))
+    assert float(x.sum()) == -6
+    assert float(seen[0].sum()) == 0
