@@ -113,7 +113,8 @@ def measure_sensitivity(
             return
         rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)))
         gram = _gram(rows)
-        measured[name] = {b: _output_error(module, rows, gram, answers.outputs[name], b, rounding) for b in asked}
+        target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+        measured[name] = {b: _output_error(module, rows, gram, target, b, rounding) for b in asked}
 
     by_value = [layer.name for layer in graph.layers if layer.by_value and layer.name in layers]
     for name in by_value:

@@ -50,6 +50,11 @@ PRODUCTS = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Operands(0, 1, 2)),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Operands(0, 1, 2)),
 }
+#: What may lie between a parameter and its product: the same numbers, or some of them.
+VIEWS = (
+    "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
+    "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand",
+)  # fmt: skip
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Batch norms, whose parameters begin with the second operand.
@@ -107,6 +112,8 @@ class ExportLabels(Labels):
         super().__init__(model, samples)
         self.graph = program.graph
         self._names = _owners(program, model)
+        held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        self._parameters = {node for node, name in self._names.items() if name in held}
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
         self.refused = hooked(model, set(self.modules))
@@ -145,7 +152,7 @@ class ExportLabels(Labels):
             return None
         if name in PRODUCTS:
             owned: Any = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
-            if owned and owned[0] in self._names:
+            if owned and self._origin(owned[0]) is not None:
                 return self._layer(call, PRODUCTS[name])
         if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
             return found if isinstance(found, Channels) else None
@@ -158,7 +165,9 @@ class ExportLabels(Labels):
 
     def _layer(self, call: Call, at: Operands) -> Labelled | None:
         """An operation that multiplies with a parameter: a layer, where nothing else uses the parameter."""
-        weight: Any = call.node.args[at.weight]
+        given: Any = call.node.args[at.weight]
+        weight = self._origin(given)
+        assert weight is not None
         name = self._names[weight]
         place, module = self._located(name)
         if place in self.refused:
@@ -170,7 +179,7 @@ class ExportLabels(Labels):
         kind = layer_kind(module)
         operand: Any = call.node.args[at.x]
         passage = Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
-        alone = self._uses[weight] == 1 and self._is_whole(place, module, call, at)
+        alone = given is weight and self._uses[weight] == 1 and self._is_whole(place, module, call, at)
         labels = kind.labels(module, passage) if alone else _fixed(kind, module, passage)
         self.layers[place] = (call.node, labels)
         self.by_value |= set() if alone and kind.reads_rows else {place}
@@ -178,6 +187,13 @@ class ExportLabels(Labels):
         if (labels.outputs < 0).all() and (labels.reads < 0).all():
             return None
         return Channels(labels.axis, labels.outputs)
+
+    def _origin(self, node: Any) -> fx.Node | None:
+        """The matrix, a parameter, that an operand is, or is seen through views; None where it is computed, or no matrix."""
+        while isinstance(node, fx.Node) and node not in self._names and operation(node) in VIEWS:
+            node = node.args[0]
+        found = node if isinstance(node, fx.Node) and node in self._parameters else None
+        return found if found is not None and len(self.shapes[found]) >= 2 else None
 
     def _located(self, name: str) -> tuple[str, nn.Module]:
         """The layer that owns a parameter: its module, where that is a layer with this weight, or the parameter itself."""

@@ -45,6 +45,28 @@ class Attends(nn.Module):
         return self.head(self.layer(x, x, x)[0])
 
 
+class Looks(nn.Module):
+    """Attention to something else: its packed projections are split."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x, x[:, :2], x[:, :2])[0])
+
+
+class Turned(nn.Module):
+    """A product written by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel, self.head = nn.Parameter(torch.randn(6, 8)), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.tanh(x @ self.kernel.T))
+
+
 class Own(nn.Module):
     """A user's own layer: what the graph multiplies with is a layer, whatever its class."""
 
@@ -69,6 +91,8 @@ NETWORKS = {
     ),
     "attention": (Attends, SEQUENCES, {"layer.in_proj_weight", "layer.out_proj"}),
     "own": (Own, SEQUENCES, {"kernel"}),
+    "own, by hand": (Turned, SEQUENCES, {"kernel"}),
+    "looking elsewhere": (Looks, SEQUENCES, {"layer.in_proj_weight", "layer.out_proj"}),
 }
 
 
