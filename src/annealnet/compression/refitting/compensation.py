@@ -38,6 +38,8 @@ DEFAULT_RIDGE = 1e-2
 _LEAST_RIDGE = 1e-6
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
+#: So large may numbers be that the squares of as many rows as are sampled (2¹⁴) have a sum in float32, below 2¹²⁸.
+_LARGEST = 2.0**56
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,18 @@ class DenseAnswers:
     @classmethod
     @torch.no_grad()
     def of(cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0) -> DenseAnswers:
-        """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer."""
+        """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
+
+        Raises:
+            ValueError: when an answer is not finite, or what a layer reads or answers is too large to be squared.
+        """
         forward = StagedForward(dense, x)
         outputs = {}
         for layer in graph.layers:
             module = dense.get_submodule(layer.name)
             rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
             outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+            _check_squares(layer.name, rows, outputs[layer.name])
         logits = forward.answer()
         broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
         if len(broken):
@@ -73,6 +80,16 @@ class DenseAnswers:
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
         return cls(x, outputs, logits, seed)
+
+
+def _check_squares(layer: str, *values: Tensor) -> None:
+    """Gram matrices and errors are sums of squares over rows, in float32; infinite ones are the answers' to refuse."""
+    largest = max((float(part.abs().max()) for part in values if part.numel()), default=0.0)
+    if _LARGEST < largest < math.inf:
+        raise ValueError(
+            f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
+            f"beyond float32: scale the inputs as in training (nothing in the network may pass {_LARGEST:.1e})"
+        )
 
 
 def check_ridge(ridge: float) -> None:
