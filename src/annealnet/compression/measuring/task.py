@@ -12,7 +12,6 @@ Planning, re-ranking, fine-tuning, reports and baselines all ask one :class:`Tas
 from __future__ import annotations
 
 import math
-import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["Classification", "Custom", "Judge", "Regression", "Task", "in_words", "same_sizes"]
 
@@ -126,10 +127,7 @@ class Classification(Task):
     ignore: int = -100
 
     def __post_init__(self) -> None:
-        whole = None if isinstance(self.axis, bool) or not hasattr(self.axis, "__index__") else operator.index(self.axis)
-        if whole is None:
-            raise ValueError(f"task=Classification(axis={self.axis!r}): give a whole number, 1 or -1 as a rule")
-        object.__setattr__(self, "axis", whole)
+        object.__setattr__(self, "axis", whole_number("axis", self.axis, None))
 
     @property
     def unit(self) -> str:
