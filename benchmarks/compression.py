@@ -35,7 +35,7 @@ def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> 
     for method in METHODS:
         cells = []
         for ratio in ratios:
-            found = [o for o in outcomes if o.method == method and o.budget == f"{ratio:g}x"]
+            found = [o for o in outcomes if o.method == method and o.budget == Budget(size_ratio=ratio)]
             values = [100 * v for o in found if (v := o.tuned if tuned else o.accuracy) is not None]
             if values:
                 middle, spread = summarise(values)

@@ -7,7 +7,6 @@ python -m benchmarks.samplers [--part dense,peers,exact,gset,jobs,million,confor
 from __future__ import annotations
 
 import argparse
-import gzip
 import resource
 import subprocess
 import sys
@@ -19,82 +18,22 @@ from pathlib import Path
 import dimod
 import numpy as np
 
-from annealnet.energy import DenseEnergy, Energy, FactoredEnergy, SparseEnergy
+from annealnet.energy import DenseEnergy, FactoredEnergy
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
+from benchmarks.annealers import (
+    BEST_KNOWN,
+    annealed_by_dwave,
+    annealed_by_openjij,
+    annealed_by_us,
+    clocked,
+    complete,
+    filling,
+    gset,
+    range_of,
+    seconds_of,
+    spread,
+)
 from benchmarks.parts import one_core, parser_of, run_parts
-
-BEST_KNOWN = {"G1": 11624, "G14": 3064, "G22": 13359, "G39": 2408, "G43": 6660, "G67": 6950, "G81": 14060}
-
-
-def cut_energy(rows: np.ndarray, cols: np.ndarray, weights: np.ndarray, n: int) -> SparseEnergy:
-    """E = −cut: Σ w (2 x_i x_j − x_i − x_j)."""
-    linear = -np.bincount(rows, weights, n) - np.bincount(cols, weights, n)
-    return SparseEnergy(rows, cols, 2 * weights, linear)
-
-
-def gset(folder: Path, name: str) -> SparseEnergy:
-    """A Max-Cut instance of the G-set."""
-    with gzip.open(folder / f"{name}.txt.gz", "rt") as file:
-        n, _ = map(int, file.readline().split())
-        entries = np.loadtxt(file)
-    return cut_energy(entries[:, 0].astype(int) - 1, entries[:, 1].astype(int) - 1, entries[:, 2], n)
-
-
-def complete(n: int, seed: int = 7) -> DenseEnergy:
-    """Max-Cut on a complete graph with weights ±1, as K2000."""
-    weights = np.triu(np.random.default_rng(seed).choice([-1.0, 1.0], (n, n)), 1)
-    return DenseEnergy(2 * weights, -(weights + weights.T).sum(axis=1))
-
-
-def annealed_by_dwave(bqm: dimod.BinaryQuadraticModel, beta: tuple[float, float] | None, sweeps: int, seed: int) -> float:
-    """dwave-samplers, one read; with our temperature range, or its own (seconds to compute on dense energies)."""
-    from dwave.samplers import SimulatedAnnealingSampler
-
-    span = None if beta is None else list(beta)
-    answer = SimulatedAnnealingSampler().sample(bqm, num_reads=1, num_sweeps=sweeps, seed=seed, beta_range=span)
-    return float(answer.first.energy)
-
-
-def annealed_by_openjij(bqm: dimod.BinaryQuadraticModel, beta: tuple[float, float] | None, sweeps: int, seed: int) -> float:
-    """OpenJij, one read; the same range, or its own."""
-    import openjij
-
-    low, high = beta or (None, None)
-    answer = openjij.SASampler().sample(bqm, num_reads=1, num_sweeps=sweeps, seed=seed, beta_min=low, beta_max=high)
-    return float(answer.first.energy)
-
-
-def range_of(energy: Energy) -> tuple[float, float]:
-    """Our default temperature range, given to the peers as well."""
-    found = AnnealingSampler().sample_energy(energy, num_reads=1, num_sweeps=1, seed=0).info["beta_range"]
-    return float(found[0]), float(found[1])
-
-
-def filling(seconds: float, work: Callable[[int, int], float], seed: int) -> tuple[float, float]:
-    """Calls ``work(sweeps, seed)`` with as many sweeps as fill the time: its energy, and the seconds it took.
-
-    Set-up inside the call is not held against it: it is timed with one sweep, and runs grow until a sweep's own time
-    shows.
-    """
-
-    def timed(sweeps: int) -> float:
-        began = time.perf_counter()
-        work(sweeps, seed)
-        return time.perf_counter() - began
-
-    setup, sweeps, took = timed(1), 50, 0.0
-    while took < setup + 0.05 * seconds:
-        sweeps *= 2
-        took = timed(sweeps)
-    sweeps = max(1, int(sweeps * (seconds - setup) / (took - setup)))
-    began = time.perf_counter()
-    energy = work(sweeps, seed)
-    return energy, time.perf_counter() - began
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median (least … largest)."""
-    return f"{np.median(values):.0f} ({min(values):.0f} … {max(values):.0f})"
 
 
 def part_gset(options: argparse.Namespace) -> Iterator[str]:
@@ -117,17 +56,6 @@ def part_gset(options: argparse.Namespace) -> Iterator[str]:
             found = [-filling(options.seconds, partial(peer, bqm, beta), seed)[0] for seed in range(options.seeds)]
             cells.append(spread(found))
         yield f"| {name} | {energy.num_variables} | {BEST_KNOWN[name]} | " + " | ".join(cells) + " |"
-
-
-def seconds_of(work: Callable[[], object], repeats: int = 5) -> float:
-    """Median wall time."""
-    work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
 
 
 def part_dense(options: argparse.Namespace) -> Iterator[str]:
@@ -161,7 +89,7 @@ def part_dense(options: argparse.Namespace) -> Iterator[str]:
     for name, span in (("ours", beta), ("its own", None)):
         peer = partial(annealed_by_dwave, bqm, span)
         target = float(np.median([peer(1000, seed) for seed in range(options.seeds)]))
-        mine = _best_time(target, lambda sweeps, seed: _first(energy, seed, sweeps), (250, 500, 1000), options.seeds)
+        mine = _best_time(target, partial(annealed_by_us, energy), (250, 500, 1000), options.seeds)
         peers = _best_time(target, peer, (1000, 2000), options.seeds)
         ratio = np.median(peers[1]) / np.median(mine[1])
         yield f"| {name} | {-target:.0f} | **{_seconds(*mine)}** | {_seconds(*peers)} | **{ratio:.0f}×** |"
@@ -269,8 +197,8 @@ def part_jobs(options: argparse.Namespace) -> Iterator[str]:
     yield "| solver | gap | seconds |"
     yield "|---|---|---|"
     runs: list[tuple[str, Callable[[int], float], float]] = [
-        ("**annealnet**, 1 read × 1 000 sweeps", lambda s: _first(energy, s, 1000), 0.0),
-        ("**annealnet**, 1 read × 100 sweeps", lambda s: _first(energy, s, 100), 0.0),
+        ("**annealnet**, 1 read × 1 000 sweeps", lambda s: annealed_by_us(energy, 1000, s), 0.0),
+        ("**annealnet**, 1 read × 100 sweeps", lambda s: annealed_by_us(energy, 100, s), 0.0),
         ("dwave-samplers SA, 1 000 sweeps, our temperatures", lambda s: annealed_by_dwave(bqm, beta, 1000, s), building),
         ("dwave-samplers SA, 1 000 sweeps, its own", lambda s: annealed_by_dwave(bqm, None, 1000, s), building),
         ("dwave-samplers SA, 10 000 sweeps, its own", lambda s: annealed_by_dwave(bqm, None, 10_000, s), building),
@@ -284,11 +212,6 @@ def part_jobs(options: argparse.Namespace) -> Iterator[str]:
             gaps.append((work(seed) - optimum) / abs(optimum))
             seconds.append(time.perf_counter() - began + extra)
         yield f"| {name} | {np.median(gaps):.1e} | {np.median(seconds):.2f} |"
-
-
-def _first(energy: Energy, seed: int, sweeps: int) -> float:
-    answer = AnnealingSampler().sample_energy(energy, num_reads=1, num_sweeps=sweeps, seed=seed)
-    return float(answer.first.energy)
 
 
 def part_million(options: argparse.Namespace) -> Iterator[str]:
@@ -378,21 +301,16 @@ def part_peers(options: argparse.Namespace) -> Iterator[str]:
         return float(sampler.sample(bqm, num_reads=1, num_sweeps=sweeps, seed=seed).first.energy)
 
     solvers: dict[str, Callable[[int], tuple[float, float]]] = {
-        "**annealnet** (AutoSampler)": partial(_clocked, ours),
+        "**annealnet** (AutoSampler)": partial(clocked, ours),
         "dwave-samplers SA, our temperatures": partial(filling, limit, partial(annealed_by_dwave, bqm, beta)),
         "dwave-samplers path integral": partial(filling, limit, path_integral),
-        "dwave-samplers tabu": partial(_clocked, tabu),
-        "simulated-bifurcation (ballistic, 32 agents)": partial(_clocked, bifurcated),
+        "dwave-samplers tabu": partial(clocked, tabu),
+        "simulated-bifurcation (ballistic, 32 agents)": partial(clocked, bifurcated),
     }
     for name, solver in solvers.items():
         found = [solver(seed) for seed in range(options.seeds)]
         cuts = [-energy_found for energy_found, _ in found]
         yield f"| {name} | {spread(cuts)} | {np.median([seconds for _, seconds in found]):.1f} |"
-
-
-def _clocked(work: Callable[[int], float], seed: int) -> tuple[float, float]:
-    began = time.perf_counter()
-    return work(seed), time.perf_counter() - began
 
 
 def part_exact(options: argparse.Namespace) -> Iterator[str]:
@@ -408,11 +326,11 @@ def part_exact(options: argparse.Namespace) -> Iterator[str]:
         rng = np.random.default_rng(n)
         energy = DenseEnergy(np.triu(rng.integers(-3, 4, (n, n)).astype(float), 1), rng.integers(-3, 4, n).astype(float))
         ExactSampler().sample_energy(complete(12))
-        least, seconds = _clocked(lambda _, e=energy: float(ExactSampler().sample_energy(e).first.energy), 0)
+        least, seconds = clocked(lambda _, e=energy: float(ExactSampler().sample_energy(e).first.energy), 0)
         cells = [f"**{seconds:.2f}**"]
-        found, seconds = _clocked(lambda _, e=energy: branch_and_bound(e, limit).bound, 0)
+        found, seconds = clocked(lambda _, e=energy: branch_and_bound(e, limit).bound, 0)
         cells.append(f"{seconds:.1f}" if abs(found - least) < 1e-3 else f"not in {limit:g}, gap {least - found:.0f}")
-        bound, seconds = _clocked(lambda _, e=energy: _cp_sat(e, limit), 0)
+        bound, seconds = clocked(lambda _, e=energy: _cp_sat(e, limit), 0)
         cells.append(f"{seconds:.1f}" if abs(bound - least) < 1e-3 else f"not in {limit:g}, gap {least - bound:.0f}")
         yield f"| {n} | " + " | ".join(cells) + " |"
 

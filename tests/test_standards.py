@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = sorted((ROOT / "src").rglob("*.py"))
+BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 LONGEST_FILE = 450  # lines; more hold more than one idea
 LONGEST_FUNCTION = 70
 # folders of one machine; put together so that this file does not name them itself
@@ -53,7 +54,7 @@ def test_the_search_for_machine_paths_finds_them(text: str, found: bool) -> None
     assert bool(MACHINE_PATH.search(text)) == found
 
 
-@pytest.mark.parametrize("path", SOURCE, ids=lambda path: path.relative_to(ROOT / "src").as_posix())
+@pytest.mark.parametrize("path", [*SOURCE, *BENCHMARKS], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_source_file_says_what_it_is_and_fits_one_idea(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tree = ast.parse(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from annealnet.artifact import Deployed, SmallNetwork
 from annealnet.preparation import Labels, Preparation
+from annealnet.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NetworkClassifier", "all_or_nothing"]
+__all__ = ["NetworkClassifier", "all_or_nothing", "layer_sizes"]
 
 Floats = NDArray[np.float32]
 
@@ -42,6 +43,30 @@ def all_or_nothing(fit: Callable[Concatenate[Estimator, P], R]) -> Callable[Conc
             raise
 
     return fitted
+
+
+def layer_sizes(hidden: Iterable[int], fewest: int = 0) -> tuple[int, ...]:
+    """Sizes of hidden layers as they were asked for.
+
+    Args:
+        hidden: neurons of each layer.
+        fewest: layers that there must be.
+
+    Raises:
+        ValueError: when one is no whole number of at least 1, or layers are too few.
+
+    Example:
+        >>> layer_sizes([8, 4])
+        (8, 4)
+    """
+    least = "(), or " if not fewest else ""
+    try:
+        sizes = tuple(whole_number("hidden", size, 1) for size in hidden)
+    except (TypeError, ValueError):
+        sizes = None
+    if sizes is None or len(sizes) < fewest:
+        raise ValueError(f"hidden={hidden!r} does not do: give {least}layers of whole numbers of at least 1, such as (64,)")
+    return sizes
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

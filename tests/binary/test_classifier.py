@@ -190,10 +190,10 @@ X = np.array([[0.0, 1.0], [1.0, 0.5], [0.0, 0.0]])
         ({}, np.array([[np.nan], [1.0]]), [0, 1], "NaN"),
         ({"inputs": "binary"}, X, [0, 1, 0], "feature 1 has 3 different values.*give inputs='thermometer'"),
         ({"inputs": "hex"}, X, [0, 1, 0], "inputs='hex' is not known"),
-        ({"levels": 0, "inputs": "thermometer"}, X, [0, 1, 0], "levels=0 must be at least 1"),
+        ({"levels": 0, "inputs": "thermometer"}, X, [0, 1, 0], "levels=0 does not do: give a whole number of at least 1"),
         ({"method": "exact"}, X, [0, 1, 0], "method='exact' is not known"),
         ({"method": "native", "sampler": AnnealingSampler()}, X, [0, 1, 0], "method='native' needs none"),
-        ({"hidden": (0,)}, X, [0, 1, 0], "at least two layers of at least one neuron"),
+        ({"hidden": (0,)}, X, [0, 1, 0], r"hidden=\(0,\) does not do: give \(\), or layers"),
         ({"sweeps": 0}, X, [0, 1, 0], "sweeps=0"),
         ({"outputs": 1, "hidden": (2,)}, X, [0, 1, 2], "tell at most 2 classes apart"),
         (
@@ -210,7 +210,8 @@ def test_bad_input_is_refused_before_work(settings: dict[str, Any], x: Any, y: A
 
 
 @pytest.mark.parametrize(
-    ("more", "message"), [({"batch_size": 9}, "batch_size=9 must lie between 1 and the 4"), ({"rounds": 0}, "rounds=0")]
+    ("more", "message"),
+    [({"batch_size": 9}, "batch_size=9 does not do: give a whole number from 1 to 4"), ({"rounds": 0}, "rounds=0")],
 )
 def test_bad_rounds_are_refused(more: dict[str, int], message: str) -> None:
     x, y = np.ones((4, 3), dtype=np.int8), np.zeros(4, dtype=np.int64)

@@ -253,7 +253,7 @@ def test_the_loss_kernel_is_the_definition() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NativeTraining(sweeps=0), "sweeps=0 must be a whole number"),
+        (lambda: NativeTraining(sweeps=0), "sweeps=0 does not do: give a whole number of at least 1"),
         (lambda: NativeTraining(loss="hinge"), "there are cross_entropy and errors"),  # type: ignore[arg-type]
         (lambda: NativeTraining(schedule="cool"), "there are anneal and exchange"),  # type: ignore[arg-type]
         (lambda: NativeTraining(hot=-1.0), "hot=-1.0 must be above 0"),

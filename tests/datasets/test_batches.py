@@ -57,7 +57,7 @@ def test_without_labels_every_batch_says_so() -> None:
         (np.zeros((0, 3)), None, 4, "x is empty"),
         (np.zeros((3, 3)), np.zeros(2, int), 4, r"y has shape \(2,\) for 3 samples"),
         (np.zeros((3, 3)), np.zeros((3, 1), int), 4, r"y has shape \(3, 1\)"),
-        (np.zeros((3, 3)), None, 0, "batch_size is 0"),
+        (np.zeros((3, 3)), None, 0, "batch_size=0 does not do"),
     ],
 )
 def test_bad_batches_are_refused(x: np.ndarray, y: np.ndarray | None, batch_size: int, message: str) -> None:

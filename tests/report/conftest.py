@@ -37,6 +37,7 @@ def resnet20_report() -> CompressionReport:
             "Below 8 bit the ONNX model is smaller, not faster.",
         ),
         settings={"budget": {"size_ratio": 10}, "formulation": "data_aware", "calibration": 1024, "seed": 0},
+        ours="data_aware",
     )
 
 

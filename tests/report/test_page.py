@@ -133,6 +133,12 @@ def test_dots_are_the_accuracies_and_ours_alone_is_coloured(resnet20_report: Com
     }
 
 
+def test_no_method_is_ours_unless_the_report_says_so(resnet20_report: CompressionReport) -> None:
+    given = {name: value for name, value in vars(resnet20_report).items() if name != "ours"}
+    assert '<tr class="ours">' in page(resnet20_report)
+    assert '<tr class="ours">' not in page(CompressionReport(**given))
+
+
 def test_the_candidate_with_the_lowest_true_loss_is_marked(resnet20_report: CompressionReport) -> None:
     others, chosen = candidates_figure(resnet20_report).data
     assert (chosen.x[0], chosen.y[0]) == min(resnet20_report.finite_candidates, key=lambda c: c[1])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import textwrap
 import threading
+import types
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -251,13 +254,14 @@ def test_all_values_differ(name):
     assert len(set(found)) == len(found)
 
 
-def test_what_was_typed_in_is_its_code_and_what_can_be_imported_is_its_name():
+def test_what_was_written_here_is_its_code_and_what_was_installed_is_its_name():
     def factor(by, module):
         function = counted(by)
         function.__module__, function.__qualname__ = module, "factor"
         return describe(function)
 
     assert factor(1, "__main__") != factor(2, "__main__")
+    assert factor(1, "a_users_module") != factor(2, "a_users_module")
     assert factor(1, "numpy") == factor(2, "numpy") == {"function": "numpy.factor"}
 
 
@@ -282,6 +286,91 @@ def test_what_cannot_be_described_is_like_nothing_else():
     stream = (n for n in range(3))
     assert sampler_fingerprint(Holding(stream)) != sampler_fingerprint(Holding(stream))
     assert sampler_fingerprint(Holding(private=threading.Lock())) == sampler_fingerprint(Holding(private=threading.Lock()))
+
+
+def scripted(source: str, module: str = "__main__", **given):
+    """The names of a script after it ran, as a session or a user's module has them."""
+    names = {"__name__": module, "AnnealingSampler": AnnealingSampler, "dimod": dimod, **given}
+    exec(textwrap.dedent(source), names)
+    return names
+
+
+READING = {
+    "a constant": "def judge(x): return factor * x",
+    "nested code": "def judge(x): return [(lambda: factor * part)() for part in x]",
+    "a function called": "def judge(x): return inner(x)\ndef inner(x): return factor * x",
+    "a method": "class Judge:\n    def on(self, x): return factor * x\njudge = Judge().on",
+    "a class called": "class Judge:\n    def on(self, x): return factor * x\ndef judge(x): return Judge().on(x)",
+    "a base class": "class Base:\n    def on(self, x): return factor * x\nclass Judge(Base): pass\njudge = Judge().on",
+    "a default": "def inner(x): return factor * x\ndef judge(x, by=inner): return by(x)",
+    "a closure": "def make(inner): return lambda x: inner(x)\njudge = make(lambda x: factor * x)",
+    "a decorated function": "import functools\n@functools.lru_cache\ndef judge(x): return factor * x",
+    "a value with functions": "steps = {'one': lambda x: factor * x}\ndef judge(x): return steps['one'](x)",
+    "functions in a set": "steps = {lambda x: factor * x, lambda x: x, abs}\ndef judge(x): return [f(x) for f in steps]",
+    "a circle": "def judge(x): return other(x)\ndef other(x): return judge(x) if x else factor",
+    "a circle of values": "held = []\ndef judge(x): return held[0](x) * factor\nheld.append(judge)",
+}
+
+
+@pytest.mark.parametrize("module", ["__main__", "a_users_module"])
+@pytest.mark.parametrize("name", READING)
+@settings(max_examples=8, deadline=None)
+@given(factors=st.lists(st.sampled_from([1, 2, 0.5, True, "1", (1, 2), None]), min_size=2, max_size=2))
+def test_what_functions_read_is_part_of_them(name, module, factors):
+    one, two, again = (
+        sampler_fingerprint(Holding(scripted(READING[name], module, factor=factor)["judge"]))
+        for factor in (*factors, factors[0])
+    )
+    assert one == again
+    assert (one == two) == (repr(factors[0]) == repr(factors[1]))
+
+
+def test_what_functions_do_not_read_is_no_part_of_them():
+    source = "def judge(x): return x.factor"
+    assert describe(scripted(source, factor=1)["judge"]) == describe(scripted(source, factor=2)["judge"])
+
+
+def test_samplers_of_a_session_count_with_the_constants_they_read():
+    source = """
+        class Mine(dimod.Sampler):
+            parameters = properties = None
+            def sample(self, bqm, **parameters):
+                return AnnealingSampler().sample(bqm, num_sweeps=sweeps)
+    """
+    found = [sampler_fingerprint(scripted(source, sweeps=sweeps)["Mine"]()) for sweeps in (100, 200, 100)]
+    assert found[0] == found[2] != found[1]
+
+
+def test_a_users_module_counts_by_what_is_read_of_it():
+    found = []
+    for factor, unread in ((1, 1), (2, 1), (1, 2)):
+        module = types.ModuleType("a_users_constants")
+        module.factor, module.unread = factor, unread
+        found.append(sampler_fingerprint(scripted("def judge(x): return constants.factor * x", constants=module)["judge"]))
+    assert found[0] == found[2] != found[1]
+
+
+def test_long_chains_and_many_paths_of_functions_end():
+    chain = "\n".join(f"def f{n}(x): return f{n + 1}(x) + f{n + 2}(x)" for n in range(2000)) + "\nf2000 = f2001 = len"
+    one, two = (sampler_fingerprint(scripted(chain + change)["f0"]) for change in ("", "\nf2001 = max"))
+    assert one != two
+
+
+def test_sets_among_constants_have_no_order():
+    script = """
+        from annealnet.samplers import sampler_fingerprint
+        def judge(x): return x in {"a", "b", "c", "d"} or x in steps
+        steps = {"one", "two", "three", lambda x: x, lambda x: -x}
+        print(sampler_fingerprint(judge))
+    """
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(answers) == 1
 
 
 def test_circles_end():

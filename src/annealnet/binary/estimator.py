@@ -14,8 +14,9 @@ from annealnet.binary.formulation import FORMULATIONS
 from annealnet.binary.network.architecture import Architecture, Codes, one_per_class, random_codes, single_output
 from annealnet.binary.search.native import NativeTraining
 from annealnet.binary.search.rounds import vote_over_batches
-from annealnet.estimators import NetworkClassifier, all_or_nothing
+from annealnet.estimators import NetworkClassifier, all_or_nothing, layer_sizes
 from annealnet.preparation import Labels, Preparation, Scaling, coding_of
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["BinaryNetworkClassifier"]
 
@@ -119,13 +120,18 @@ class BinaryNetworkClassifier(NetworkClassifier):
     def fit(self, X: Any, y: Any) -> BinaryNetworkClassifier:
         """Trains on features ``(N, d)`` and labels ``(N,)``."""
         x, codes_of = self._checked(X, y)
-        method = self._method()
+        hidden, method = layer_sizes(self.hidden), self._method()
+        for name in ("levels", "sweeps", "reads", "rounds"):
+            whole_number(name, getattr(self, name), 1)
+        for name in ("outputs", "batch_size"):
+            if getattr(self, name) is not None:
+                whole_number(name, getattr(self, name), 1)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         inputs = "thermometer" if method != "native" and self.inputs == "real" else self.inputs
         coding = coding_of(inputs, x, self.levels, self.scaling)
         self.preparation_ = Preparation(coding, Labels(self.classes_))
         codes = self._codes(seed)
-        shape = Architecture((coding.width, *self.hidden, codes.shape[1]), bias=self.bias)
+        shape = Architecture((coding.width, *hidden, codes.shape[1]), bias=self.bias)
         encoded = coding.encode(x)
         if method == "native":
             self._fit_native(shape, codes, encoded, codes_of, seed)

@@ -159,8 +159,6 @@ def plan_and_build(
         The best plan built, what was proposed, the true divergence of each proposal, and seconds.
     """
     began = time.perf_counter()
-    if count < 1:
-        raise ValueError(f"candidates={count!r} must be at least 1")
     if formulation.measures:
         measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
         problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # now or in the interrupted run

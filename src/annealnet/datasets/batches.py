@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from annealnet.whole_numbers import whole_attributes
+
 if TYPE_CHECKING:
     import torch
 
@@ -52,8 +54,7 @@ class ArrayBatches:
                 f"y has shape {self.y.shape} for {len(self.x)} samples in x: "
                 f"give one integer label per sample, shape ({len(self.x)},)"
             )
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}: give at least 1")
+        whole_attributes(self, 1, "batch_size")
 
     def __len__(self) -> int:
         """Number of batches."""

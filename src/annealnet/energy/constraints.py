@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
+
+from annealnet.whole_numbers import whole_number, whole_value
 
 __all__ = [
     "AffineCount",
@@ -22,25 +23,6 @@ __all__ = [
 
 #: Whole numbers that float64 still tells apart: the kernels count in float64.
 _EXACT = 2**53
-
-
-def _whole(name: str, value: float) -> int:
-    """The number as a Python int, which does not wrap.
-
-    Raises:
-        ValueError: when it is not a finite whole number.
-    """
-    number = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if not number or not -np.inf < value < np.inf or value != round(value):
-        raise ValueError(f"{name}={value!r} must be a whole number")
-    return int(value)
-
-
-def _not_negative(name: str, value: float) -> int:
-    whole = _whole(name, value)
-    if whole < 0:
-        raise ValueError(f"{name}={value!r} must not be negative")
-    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +41,10 @@ class Cardinality:
     count: int
 
     def __post_init__(self) -> None:
-        for variable in self.variables:
-            _whole("variables", variable)
+        object.__setattr__(self, "variables", tuple(whole_number("variables", value, None) for value in self.variables))
         if len(set(self.variables)) != len(self.variables):
             raise ValueError("variables names one twice: name each once")
-        if not 0 <= _whole("count", self.count) <= len(self.variables):
-            raise ValueError(f"count={self.count!r} must lie between 0 and {len(self.variables)}")
+        object.__setattr__(self, "count", whole_number("count", self.count, 0, len(self.variables)))
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool per state ``(reads, n)``."""
@@ -110,7 +90,7 @@ class LinearBudget:
         if given.sum() >= _EXACT:
             raise ValueError(f"coefficients sum up to {given.sum():.3g}, from 2^53 on sums are not exact: divide them")
         object.__setattr__(self, "coefficients", given.astype(np.int64))
-        object.__setattr__(self, "limit", _not_negative("limit", self.limit))
+        object.__setattr__(self, "limit", whole_value("limit", self.limit, 0))
 
     def holds(self, x: np.ndarray) -> np.ndarray:
         """bool per state ``(reads, n)``."""
@@ -136,9 +116,11 @@ class AffineCount:
     def __post_init__(self) -> None:
         if len(self.variables) != len(self.coefficients):
             raise ValueError("variables and coefficients differ in length: give one coefficient per variable")
-        object.__setattr__(self, "constant", _whole("constant", self.constant))
-        object.__setattr__(self, "coefficients", tuple(_whole("coefficients", value) for value in self.coefficients))
-        object.__setattr__(self, "variables", tuple(_not_negative("variables", value) for value in self.variables))
+        object.__setattr__(self, "constant", whole_value("constant", self.constant, None))
+        object.__setattr__(
+            self, "coefficients", tuple(whole_value("coefficients", value, None) for value in self.coefficients)
+        )
+        object.__setattr__(self, "variables", tuple(whole_number("variables", value, 0) for value in self.variables))
         if self.low < 0:
             raise ValueError(f"count can become {self.low}: its constant must cover the negative coefficients")
 
@@ -170,8 +152,8 @@ class Term:
     counts: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cost", _not_negative("cost", self.cost))
-        object.__setattr__(self, "counts", tuple(_not_negative("counts", value) for value in self.counts))
+        object.__setattr__(self, "cost", whole_value("cost", self.cost, 0))
+        object.__setattr__(self, "counts", tuple(whole_number("counts", value, 0) for value in self.counts))
         if not 1 <= len(self.counts) <= 3 or len(set(self.counts)) != len(self.counts):
             raise ValueError(f"counts={self.counts!r} of a term must be one to three different counts")
 
@@ -203,7 +185,7 @@ class ProductBudget:
         for term in self.terms:
             if max(term.counts) >= len(self.counts):
                 raise ValueError(f"terms name count {max(term.counts)}, there are {len(self.counts)}")
-        object.__setattr__(self, "limit", _not_negative("limit", self.limit))
+        object.__setattr__(self, "limit", whole_value("limit", self.limit, 0))
         most = sum(term.cost * math.prod(self.counts[f].high for f in term.counts) for term in self.terms)
         if most >= _EXACT:
             raise ValueError(f"terms cost up to {most:.3g}, from 2^53 on sums are not exact: divide the costs and the limit")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from annealnet.whole_numbers import whole_number
+
 __all__ = ["IntegerEncoding"]
 
 
@@ -36,9 +38,9 @@ class IntegerEncoding:
         """Powers of two, the last one lowered so that the range is met exactly: ⌈log₂(high − low + 1)⌉ bits.
 
         Raises:
-            ValueError: when high < low.
+            ValueError: when high < low, or one is no whole number.
         """
-        _check(low, high)
+        low, high = _range(low, high)
         found: list[int] = []
         while sum(found) < high - low:
             found.append(min(2 ** len(found), high - low - sum(found)))
@@ -49,9 +51,9 @@ class IntegerEncoding:
         """One bit per step: the smallest coefficients, for machines of little precision.
 
         Raises:
-            ValueError: when high < low.
+            ValueError: when high < low, or one is no whole number.
         """
-        _check(low, high)
+        low, high = _range(low, high)
         return cls(low, (1,) * (high - low))
 
     def decode(self, bits: np.ndarray) -> int:
@@ -73,6 +75,8 @@ class IntegerEncoding:
         return bits
 
 
-def _check(low: int, high: int) -> None:
+def _range(low: int, high: int) -> tuple[int, int]:
+    low, high = whole_number("low", low, None), whole_number("high", high, None)
     if high < low:
         raise ValueError(f"high={high!r} is below low={low!r}: give a range with low ≤ high")
+    return low, high

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from annealnet.estimators import NetworkClassifier, all_or_nothing
+from annealnet.estimators import NetworkClassifier, all_or_nothing, layer_sizes
 from annealnet.ising.deploy import DeployedIsing, check_deployable
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
@@ -20,6 +20,7 @@ from annealnet.ising.search.optimisers import Adam, Optimiser
 from annealnet.ising.search.training import EpochRecord, Training, TrainingState
 from annealnet.preparation import Labels, Preparation, ScaledCoding, Scaling
 from annealnet.samplers import LayeredSampler
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["IsingNetworkClassifier"]
 
@@ -187,17 +188,17 @@ class IsingNetworkClassifier(NetworkClassifier):
         return Phases() if self.sampler is None else Phases(self.sampler)
 
     def _training(self, seed: int) -> Training:
+        whole_number("reads", self.reads, 1)
+        if self.sweeps is not None:
+            whole_number("sweeps", self.sweeps, 0)
         rule = DeepStateRule() if self.rule is None else self.rule
         optimiser = Adam() if self.optimiser is None else self.optimiser
         return Training(rule, self._phases(), optimiser, self.epochs, self.batch_size, seed=seed, say=self.progress)
 
     def _network(self, seed: int) -> IsingNetwork:
-        hidden = tuple(self.hidden)
-        if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden={hidden!r} must name at least one layer of at least one spin: give (64,), say")
         return IsingNetwork.create(
-            (self.preparation_.coding.width, *hidden), len(self.classes_), spins_per_class=self.spins_per_class,
-            seed=seed, limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
+            (self.preparation_.coding.width, *layer_sizes(self.hidden, fewest=1)), len(self.classes_),
+            spins_per_class=self.spins_per_class, seed=seed, limits=Limits(*self.limits), inner=bool(self.hidden_couplings),
         )  # fmt: skip
 
     def _keep(self, state: TrainingState) -> None:

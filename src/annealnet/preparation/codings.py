@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.parts import Parts
+from annealnet.whole_numbers import whole_number
 
 __all__ = [
     "CODINGS", "Coding", "RealCoding", "ScaledCoding", "Scaling", "SignCoding", "ThermometerCoding", "coding_of",
@@ -288,8 +289,7 @@ class ThermometerCoding:
             >>> ThermometerCoding.fit(np.array([[0.0], [1.0], [2.0]], np.float32), levels=2).thresholds.tolist()
             [[0.5, 1.5]]
         """
-        if levels < 1:
-            raise ValueError(f"levels={levels!r} must be at least 1")
+        levels = whole_number("levels", levels, 1)
         shares = (np.arange(levels) + 0.5) / levels
         rows = []
         for column in x.T:

@@ -129,7 +129,7 @@ class CompressionReport:
             that the network broke.
         notes: limits and remarks, one sentence each.
         settings: what it takes to run the job again.
-        ours: the method that the page highlights.
+        ours: the method that tables and the page highlight; empty for none.
         stays_dense: how much of the network no grid reaches, in words, where that is much; the headline says so.
         task: what «as good as the dense network» was taken to mean, and why.
         unit: of divergences, such as ``nats`` or ``squared error``; of the loss too where there are no classes.
@@ -150,7 +150,7 @@ class CompressionReport:
     candidates: tuple[tuple[float, float], ...] = ()
     notes: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-    ours: str = "data_aware"
+    ours: str = ""
     stays_dense: str = ""
     task: str = ""
     unit: str = "nats"

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from annealnet.energy import Energy, from_bqm
 from annealnet.samplers.external import takes
 from annealnet.samplers.hardware import find_embedding, shape_of
-from annealnet.samplers.native import check_whole
+from annealnet.whole_numbers import whole_number
 
 if TYPE_CHECKING:
     import networkx
@@ -55,12 +55,11 @@ class BlockSampler(dimod.ComposedSampler):
     properties: Any = None
 
     def __init__(self, child: dimod.Sampler, block_bits: int = 150, rounds: int = 100, partitions: int = 16) -> None:
-        for name, value in (("block_bits", block_bits), ("rounds", rounds), ("partitions", partitions)):
-            check_whole(name, value)
         self.children = [child]
         self.parameters = {"num_reads": [], "seed": [], "initial_states": [], "child_parameters": []}
         self.properties = {"child_properties": dict(child.properties or {})}
-        self.block_bits, self.rounds, self.partitions = block_bits, rounds, partitions
+        self.block_bits, self.rounds = whole_number("block_bits", block_bits, 1), whole_number("rounds", rounds, 1)
+        self.partitions = whole_number("partitions", partitions, 1)
 
     def fingerprint_state(self) -> dict[str, Any]:
         """What the answers depend on, see :mod:`.fingerprint`."""
@@ -91,7 +90,7 @@ class BlockSampler(dimod.ComposedSampler):
         Raises:
             ValueError: when ``num_reads`` or ``initial_states`` does not fit.
         """
-        check_whole("num_reads", num_reads)
+        num_reads = whole_number("num_reads", num_reads, 1)
         if bqm.num_variables == 0:
             return dimod.SampleSet.from_samples_bqm([{}], bqm)
         energy, labels = from_bqm(bqm)
@@ -194,7 +193,7 @@ class TiledSampler(dimod.ComposedSampler):
     properties: Any = None
 
     def __init__(self, device: dimod.Structured, max_tiles: int = 16, seed: int | None = 0) -> None:
-        check_whole("max_tiles", max_tiles)
+        max_tiles = whole_number("max_tiles", max_tiles, 1)
         self.children = [device]
         self.parameters = dict(device.parameters or {})
         self.properties = {"child_properties": dict(device.properties or {})}
@@ -213,7 +212,7 @@ class TiledSampler(dimod.ComposedSampler):
         Raises:
             ValueError: when the model does not fit even once.
         """
-        check_whole("num_reads", num_reads)
+        num_reads = whole_number("num_reads", num_reads, 1)
         if bqm.num_variables == 0:
             return dimod.SampleSet.from_samples_bqm([{}], bqm)
         tiles = min(num_reads, len(self._embeddings(bqm)))

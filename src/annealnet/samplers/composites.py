@@ -16,6 +16,7 @@ import numpy as np
 
 from annealnet.samplers.fingerprint import sampler_fingerprint
 from annealnet.samplers.seeds import derived_seed
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["CacheComposite", "RetryComposite", "split_reads", "transient_errors"]
 
@@ -171,9 +172,8 @@ class RetryComposite(_Composite):
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         super().__init__(child)
-        if attempts < 1 or (reads_per_call is not None and reads_per_call < 1):
-            raise ValueError(f"attempts={attempts!r} and reads_per_call={reads_per_call!r} must be at least 1")
-        self.attempts, self.wait, self.reads_per_call = attempts, wait, reads_per_call
+        self.attempts, self.wait = whole_number("attempts", attempts, 1), wait
+        self.reads_per_call = None if reads_per_call is None else whole_number("reads_per_call", reads_per_call, 1)
         self.transient = transient_errors() if transient is None else transient
         self._sleep = sleep
 

@@ -14,8 +14,9 @@ from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.answers import lowest_first
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
-from annealnet.samplers.native import NativeSampler, check_whole
+from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.seeds import derived_seed
+from annealnet.whole_numbers import whole_attributes, whole_number
 
 __all__ = ["DistributedSampler", "Workers"]
 
@@ -50,10 +51,9 @@ class Workers:
     attempts: int = 5
 
     def __post_init__(self) -> None:
-        if self.jobs == 0 or self.jobs < -1:
-            raise ValueError(f"jobs={self.jobs!r} must be at least 1, or -1 for all workers")
-        if self.attempts < 1:
-            raise ValueError(f"attempts={self.attempts!r} must be at least 1")
+        if self.jobs != -1:  # all workers
+            whole_attributes(self, 1, "jobs")
+        whole_attributes(self, 1, "attempts")
         if self.address is not None and self.backend != "ray":
             raise ValueError(f"address={self.address!r} is for backend='ray', not {self.backend!r}")
         if self.backend == "ray" and find_spec("ray") is None:
@@ -157,7 +157,7 @@ class DistributedSampler(NativeSampler, dimod.Composite):
     children: Any = None
 
     def __init__(self, child: dimod.Sampler, workers: Workers, reads_per_piece: int = 16) -> None:
-        check_whole("reads_per_piece", reads_per_piece)
+        reads_per_piece = whole_number("reads_per_piece", reads_per_piece, 1)
         super().__init__([name for name in child.parameters or {} if name not in _ALONE], "reads in pieces, on many workers")
         self.children = [child]
         self.properties["child_properties"] = dict(child.properties or {})

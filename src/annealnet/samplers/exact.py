@@ -10,8 +10,10 @@ from annealnet.samplers.annealing import AnnealingSampler
 from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.branching import Bounded, branch_and_bound
 from annealnet.samplers.kernels.threads import threads_for
-from annealnet.samplers.native import NativeSampler, Task, check_whole
+from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.schedule import Clock
+from annealnet.samplers.seeds import checked_seed
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["MAX_BITS", "MAX_CONSTRAINED_BITS", "ExactSampler"]
 
@@ -67,7 +69,7 @@ class ExactSampler(NativeSampler):
         Raises:
             ValueError: with too many bits and no time limit, or when no state keeps the constraints.
         """
-        check_whole("num_reads", num_reads)
+        num_reads, seed = whole_number("num_reads", num_reads, 1), None if seed is None else checked_seed(seed)
         clock = Clock(time_limit)
         constrained = isinstance(energy, ConstrainedEnergy) and bool(energy.constraints)
         n, limit = energy.num_variables, MAX_CONSTRAINED_BITS if constrained else MAX_BITS

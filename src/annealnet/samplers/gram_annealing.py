@@ -11,9 +11,10 @@ from annealnet.samplers.answers import lowest_first, scored
 from annealnet.samplers.kernels.gram_rows import descend_rows, start_rows, swap_rows, sweep_rows
 from annealnet.samplers.kernels.random import streams
 from annealnet.samplers.kernels.threads import threads_for
-from annealnet.samplers.native import NativeSampler, check_whole
+from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.schedule import Clock, Progress, beta_chunks
 from annealnet.samplers.seeds import checked_seed
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["SharedGramSampler"]
 
@@ -76,11 +77,11 @@ class SharedGramSampler(NativeSampler):
         Raises:
             ValueError: when a number is out of range or the constraints are not one count per row.
         """
-        check_whole("num_reads", num_reads)
+        num_reads = whole_number("num_reads", num_reads, 1)
         clock = Clock(time_limit)
         sweeps = 300 if num_sweeps is None and time_limit is None else num_sweeps
         if sweeps is not None:
-            check_whole("num_sweeps", sweeps)
+            sweeps = whole_number("num_sweeps", sweeps, 1)
         chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         shared = plain if isinstance(plain, SharedGramEnergy) else _one_row(plain)

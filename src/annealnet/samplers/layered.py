@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.samplers.kernels.threads import threads_for
-from annealnet.samplers.native import check_whole
 from annealnet.samplers.seeds import Purpose, checked_seed, stream
+from annealnet.whole_numbers import whole_number
 
 __all__ = [
     "CheckedLayers",
@@ -185,10 +185,10 @@ class Schedule:
             >>> Schedule.forward(1.0, 4.0, 3).betas
             (1.0, 2.0, 4.0)
         """
-        check_whole("sweeps", sweeps)
+        sweeps = whole_number("sweeps", sweeps, 1)
         if not 0 < hot <= cold < np.inf:
             raise ValueError(f"hot={hot!r}, cold={cold!r} must be 0 < hot ≤ cold")
-        return cls(tuple(np.geomspace(hot, cold, int(sweeps)).round(9).tolist()))
+        return cls(tuple(np.geomspace(hot, cold, sweeps).round(9).tolist()))
 
     @classmethod
     def reverse(cls, cold: float, back: float, sweeps: int) -> Schedule:
@@ -370,9 +370,9 @@ def checked_start(
     model: LayeredModel, reads: int, seed: int, starts: Spins | None, held: Sequence[bool] | None
 ) -> tuple[Spins, NDArray[np.bool_]]:
     """The states to start from, a copy int8 ``(problems, reads, n)``, and which layers are free."""
-    check_whole("reads", reads)
+    reads = whole_number("reads", reads, 1)
     seed = checked_seed(seed)
-    shape = (model.num_problems, int(reads), model.num_variables)
+    shape = (model.num_problems, reads, model.num_variables)
     free = np.ones(len(model.sizes), dtype=bool) if held is None else ~np.asarray(held, dtype=bool)
     if free.shape != (len(model.sizes),):
         raise ValueError(f"held={held!r} must have one value for each of the {len(model.sizes)} layers")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from annealnet.samplers.layered import Floats, LayeredModel, LayeredReads, LayeredSampler, Schedule, Spins
-from annealnet.samplers.native import check_whole
 from annealnet.samplers.seeds import Purpose, stream
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["BestOf", "NoisyLayers"]
 
@@ -24,7 +24,7 @@ class BestOf:
     """
 
     def __init__(self, sampler: LayeredSampler, tries: int = 10) -> None:
-        check_whole("tries", tries)
+        tries = whole_number("tries", tries, 1)
         self.sampler, self.tries = sampler, tries
 
     def sample_layers(

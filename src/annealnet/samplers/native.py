@@ -15,6 +15,7 @@ from annealnet.samplers.answers import scored
 from annealnet.samplers.compiled import CompiledEnergy, compile_energy
 from annealnet.samplers.schedule import Clock, Progress
 from annealnet.samplers.seeds import checked_seed
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["NativeSampler", "Task", "check_whole"]
 
@@ -113,14 +114,14 @@ class Task:
         Raises:
             ValueError: when a number is out of range.
         """
-        for name, value in (("num_reads", num_reads), ("num_sweeps", num_sweeps)):
-            if value is not None:
-                check_whole(name, value)
+        reads = whole_number("num_reads", num_reads, 1)
+        if num_sweeps is not None:
+            whole_number("num_sweeps", num_sweeps, 1)
         clock = Clock(time_limit)
         chosen = checked_seed(seed)
         plain = energy.energy_part if isinstance(energy, ConstrainedEnergy) else energy
         constraints = tuple(energy.constraints) if isinstance(energy, ConstrainedEnergy) else ()
-        return cls(energy, plain, constraints, compile_energy(plain), int(num_reads), chosen, clock, progress)
+        return cls(energy, plain, constraints, compile_energy(plain), reads, chosen, clock, progress)
 
     @property
     def stream(self) -> np.uint64:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from enum import IntEnum
 
 import numpy as np
+
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["Purpose", "checked_seed", "derived_seed", "stream"]
 
@@ -34,15 +35,7 @@ def checked_seed(seed: int | None) -> int:
         >>> checked_seed(7)
         7
     """
-    if seed is None:
-        return derived_seed()
-    try:
-        chosen = operator.index(seed)
-    except TypeError:
-        raise ValueError(f"seed={seed!r} must be a whole number, or None for one that is drawn") from None
-    if chosen < 0:
-        raise ValueError(f"seed={seed!r} must not be negative")
-    return chosen
+    return derived_seed() if seed is None else whole_number("seed", seed, 0)
 
 
 def derived_seed(*parts: int) -> int:

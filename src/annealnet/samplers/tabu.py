@@ -10,6 +10,7 @@ from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.replicas import neighbour_lists
 from annealnet.samplers.schedule import Progress
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["TabuSampler"]
 
@@ -68,9 +69,7 @@ class TabuSampler(NativeSampler):
         n = task.plain.num_variables
         if task.constraints:
             raise ValueError("energy has constraints, one-flip tabu search leaves them: take AnnealingSampler")
-        tenure = min(20, max(1, n // 2)) if tenure is None else tenure
-        if not 0 < tenure < max(2, n):
-            raise ValueError(f"tenure={tenure!r} must lie between 1 and n − 1 = {n - 1}")
+        tenure = min(20, max(1, n // 2)) if tenure is None else whole_number("tenure", tenure, 1, max(1, n - 1))
         moves = None
         if num_sweeps is not None or time_limit is None:
             moves = num_sweeps * n if num_sweeps is not None else max(_FEWEST, 50 * n)

@@ -10,6 +10,7 @@ from annealnet.samplers.annealing import checked_beta_range
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.replicas import Replicas, place
 from annealnet.samplers.schedule import REFRESH, Progress
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["TemperingSampler"]
 
@@ -74,8 +75,7 @@ class TemperingSampler(NativeSampler):
         """
         if num_sweeps is None and time_limit is None:
             num_sweeps = 1000
-        if num_replicas < 2:
-            raise ValueError(f"num_replicas={num_replicas!r} must be at least 2: one replica exchanges with nobody")
+        num_replicas = whole_number("num_replicas", num_replicas, 2)  # one exchanges with nobody
         task = Task.of(energy, num_reads, seed, time_limit, None, num_sweeps)
         hot, cold = checked_beta_range(beta_range, task.compiled)
         ladders = _Ladders(task, np.geomspace(hot, cold, num_replicas))

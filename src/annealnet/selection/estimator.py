@@ -15,6 +15,7 @@ from annealnet.selection.network.random import RandomNetwork, WeightKind
 from annealnet.selection.search.layers import Teacher
 from annealnet.selection.search.selecting import SELECTIONS, Task
 from annealnet.selection.search.solving import Effort
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["NeuronSelectionClassifier"]
 
@@ -125,16 +126,20 @@ class NeuronSelectionClassifier(NetworkClassifier):
         if key not in SELECTIONS:
             known = ", ".join(f"{a} {b}" for a, b in SELECTIONS)
             raise ValueError(f"select={self.select!r} with scope={self.scope!r} is not known: there are {known}")
-        if self.depth < 1 or self.depth != int(self.depth):
-            raise ValueError(f"depth={self.depth!r} must be a whole number of at least 1")
+        for name in ("width", "depth", "num_reads", "num_sweeps"):
+            whole_number(name, getattr(self, name), 1)
+        for name in ("neighbours", "refine"):
+            whole_number(name, getattr(self, name), 0)
+        if self.order is not None:
+            whole_number("order", self.order, 1)
         if self.teacher not in (None, "random", "trained"):
             raise ValueError(f"teacher={self.teacher!r} is not known: there are random and trained")
-        if self.refine < 0 or (self.refine and (self.select != "weights" or self.scope == "adjacent" or self.depth != 1)):
+        if self.refine and (self.select != "weights" or self.scope == "adjacent" or self.depth != 1):
             raise ValueError(f"refine={self.refine!r} is for select='weights', depth=1, and no adjacent scope: else leave 0")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.preparation_ = Preparation(ScaledCoding.fit(x, 1.0, self.scaling), Labels(self.classes_))
         network = RandomNetwork(
-            seed, x.shape[1], (self.width,) * int(self.depth), len(self.classes_), self.weights, self.image_shape
+            seed, x.shape[1], (int(self.width),) * int(self.depth), len(self.classes_), self.weights, self.image_shape
         )
         task = Task(
             network, self.preparation_.inputs(x), codes,

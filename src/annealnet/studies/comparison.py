@@ -24,7 +24,7 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
 
-__all__ = ["METHODS", "Outcome", "compare", "for_budget", "summarise"]
+__all__ = ["METHODS", "Outcome", "compare", "for_budget", "in_words", "summarise"]
 
 Say = Callable[[str], None]
 #: Plans of ours that are built and re-ranked; baselines have as many on their short lists.
@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         method: its name.
-        budget: what was asked for.
+        budget: what was asked for, whole: :func:`in_words` rounds it for tables.
         seed: of calibration data and solver.
         bytes, macs: of the network built.
         divergence: on the calibration data, in nats where there are classes.
@@ -49,7 +49,7 @@ class Outcome:
     """
 
     method: str
-    budget: str
+    budget: Budget
     seed: int
     bytes: int
     macs: int
@@ -58,14 +58,28 @@ class Outcome:
     tuned: float | None
     seconds: float
 
+    def to_document(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Outcome:
+        """What :meth:`to_document` gave."""
+        return cls(**document | {"budget": Budget(**document["budget"])})
+
 
 def for_budget(problem: Problem, budget: Budget, model: nn.Module) -> Problem:
     """The same problem, measurements included, under another budget."""
     return problem.under(budget.limits(dense_bytes(model), problem.graph.macs()))
 
 
-def _words(budget: Budget) -> str:
-    """Short for tables and for the steps of a checkpoint."""
+def in_words(budget: Budget) -> str:
+    """Short, for tables: budgets that differ in the seventh digit read alike.
+
+    Example:
+        >>> in_words(Budget(size_ratio=10)), in_words(Budget(bytes=4096, macs_ratio=2.00000001))
+        ('10x', '4096 bytes and 2x fewer multiply-adds')
+    """
     parts = [f"{budget.size_ratio:g}x" if budget.size_ratio else "", f"{budget.bytes} bytes" if budget.bytes else ""]
     parts.append(f"{budget.macs_ratio:g}x fewer multiply-adds" if budget.macs_ratio else "")
     return " and ".join(part for part in parts if part)
@@ -97,7 +111,7 @@ def compare(
     training: Calibration | None = None,
     steps: Checkpoint | None = None,
     say: Say = lambda _: None,
-) -> tuple[list[Outcome], dict[tuple[str, str], Built]]:
+) -> tuple[list[Outcome], dict[tuple[str, Budget], Built]]:
     """Runs every method at every budget with one seed.
 
     Returns:
@@ -108,7 +122,8 @@ def compare(
     outcomes, networks = [], {}
     for budget in budgets:
         for method in methods:
-            step = f"{method} at {_words(budget)}, seed {seed}"
+            step = f"{method} at {budget!r}, seed {seed}"
+            said = f"{method} at {in_words(budget)}, seed {seed}"
             if step not in steps:
                 if common is None:
                     common = prepare(model, calibration, budget, rounding=rounding, seed=seed)
@@ -119,17 +134,16 @@ def compare(
                 built = best_plan(problem, method, seed)
                 seconds = time.perf_counter() - began
                 if built is None:
-                    say(f"{step}: no plan within the budget")
+                    say(f"{said}: no plan within the budget")
                     continue
                 outcome = _measured(
                     problem, built, method, budget, seed, test, seconds, fine_tuning, training or calibration
                 )
-                networks[method, _words(budget)] = built
-                steps.step(step, lambda outcome=outcome: asdict(outcome))  # type: ignore[misc]
-            known: dict[str, Any] = steps.step(step, dict)
-            outcomes.append(Outcome(**known))
+                networks[method, budget] = built
+                steps.step(step, outcome.to_document)
+            outcomes.append(Outcome.from_document(steps.step(step, dict)))
             tuned = "" if outcomes[-1].tuned is None else f", fine-tuned {outcomes[-1].tuned:.2%}"
-            say(f"{step}: {outcomes[-1].bytes} bytes, accuracy {outcomes[-1].accuracy:.2%}{tuned}")
+            say(f"{said}: {outcomes[-1].bytes} bytes, accuracy {outcomes[-1].accuracy:.2%}{tuned}")
     return outcomes, networks
 
 
@@ -151,7 +165,7 @@ def _measured(
         built.grids.update(grids)  # type: ignore[attr-defined]
         tuned = _accuracy(built.model, test, problem.task)
     size, macs = built.num_bytes(problem), problem.graph.macs(built.keep)
-    return Outcome(method, _words(budget), seed, size, macs, built.divergence, accuracy, tuned, seconds)
+    return Outcome(method, budget, seed, size, macs, built.divergence, accuracy, tuned, seconds)
 
 
 def _accuracy(model: nn.Module, test: Calibration, task: Task) -> float:

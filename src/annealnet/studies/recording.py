@@ -48,6 +48,7 @@ def record(
         candidates=report.candidates,
         notes=tuple(f"Left dense: {text}" for text in report.pinned),
         settings=dict(report.settings),
+        ours=str(report.settings.get("formulation", "")),
         stays_dense=str(report.stays_dense) if report.stays_dense.noteworthy else "",
         task=str(chosen),
         unit=chosen.task.unit,

@@ -26,7 +26,7 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.weights import load_weights
 from annealnet.datasets import open_data, subset
 from annealnet.samplers import AnnealingSampler
-from annealnet.studies.comparison import Outcome, compare, summarise
+from annealnet.studies.comparison import Outcome, compare, in_words, summarise
 from annealnet.studies.demo import digits_setup
 
 __all__ = ["SolverRow", "hamiltonian_of", "run_study", "solve_with_everything"]
@@ -141,7 +141,7 @@ def _solver_table(rows: list[SolverRow]) -> str:
 
 def _accuracy_table(outcomes: list[Outcome]) -> str:
     budgets = list(dict.fromkeys(o.budget for o in outcomes))
-    lines = ["| method | " + " | ".join(budgets) + " |", "|---" * (len(budgets) + 1) + "|"]
+    lines = ["| method | " + " | ".join(map(in_words, budgets)) + " |", "|---" * (len(budgets) + 1) + "|"]
     for method in dict.fromkeys(o.method for o in outcomes):
         cells = []
         for budget in budgets:
@@ -182,7 +182,7 @@ def run_study(out: Path, data: Path | None, seeds: int, say: Say) -> dict[str, A
         "## The published Hamiltonian: who finds its proven optimum\n\n" + _solver_table(rows)
         + "\n\n## Accuracy at equal bytes, percent, no fine-tuning\n\n" + _accuracy_table(outcomes) + "\n"
     )  # fmt: skip
-    document = {"text": text, "solvers": [r.__dict__ for r in rows], "outcomes": [o.__dict__ for o in outcomes]}
+    document = {"text": text, "solvers": [r.__dict__ for r in rows], "outcomes": [o.to_document() for o in outcomes]}
     out.mkdir(parents=True, exist_ok=True)
     (out / "wang2025.md").write_text(text)
     (out / "wang2025.json").write_text(json.dumps(document))

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+from annealnet.compression import quantize
 from annealnet.compression.network.calibration import answers_of, check_network, read_batches
+from annealnet.compression.network.precision import in_float32
 
 X = torch.arange(12.0).reshape(6, 2)
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -29,6 +31,14 @@ class Stream(IterableDataset):
         return iter(zip(X, Y, strict=True))
 
 
+class Yields(IterableDataset):
+    def __init__(self, *items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+
 class Endless(Dataset):
     def __getitem__(self, i):
         return X[i]
@@ -42,11 +52,14 @@ class Words(Pairs):
 LABELLED = [
     [(X, Y)], [[X, Y]], [(X[:4], Y[:4]), (X[4:], Y[4:])], (X, Y), DataLoader(TensorDataset(X, Y), batch_size=4),
     TensorDataset(X, Y), Pairs(), Stream(), DataLoader(Pairs(), batch_size=5), [(X.numpy(), Y.numpy())],
-    [(X.double(), Y.int())], [(X, Y.tolist())], iter([(X, Y)]),
+    [(X.double(), Y.int())], [(X, Y.tolist())], iter([(X, Y)]), (batch for batch in [(X[:4], Y[:4]), (X[4:], Y[4:])]),
+    DataLoader(Yields((X[:4], Y[:4]), (X[4:], Y[4:])), batch_size=None), DataLoader(Stream(), batch_size=4),
+    Yields(*[(x.numpy(), int(y)) for x, y in zip(X, Y, strict=True)]),
 ]  # fmt: skip
 PLAIN = [
     X, X.numpy(), [X], [(X, None)], [[X]], [(X,)], DataLoader(TensorDataset(X), batch_size=4), TensorDataset(X),
-    [X[:1], X[1:]], X.half(), X.bfloat16(),
+    [X[:1], X[1:]], X.half(), X.bfloat16(), (batch for batch in X.split(4)), DataLoader(Yields(*X), batch_size=4),
+    DataLoader(Yields(*X.split(4)), batch_size=None),
 ]  # fmt: skip
 
 
@@ -114,6 +127,14 @@ def test_what_is_read_has_memory_of_its_own():
         ([X + 0j], "complex"),
         (Endless(), "Endless without a length"),
         (Words(), "cannot be put into batches"),
+        (Yields((X, Y), (X, Y)), "item 0 of Yields may be a sample or a whole batch.*batch_size=None.*batch_size=64"),
+        (Yields((X[0], 0), (X, Y)), "item 1 of Yields may be a sample or a whole batch"),
+        (Yields(X, X), "item 0 of Yields may be a sample or a whole batch"),
+        (Yields(*X), "item 0 of Yields may be a sample or a whole batch"),
+        (Yields({"x": X}), "is a dict"),
+        (Yields("x", "y"), "batch 0 holds str"),
+        (Yields(), "data is empty"),
+        (zip(X, Y, strict=True), r"2 samples and 1 labels.*batches of them \(x.unsqueeze\(0\)"),
     ],
 )
 def test_what_cannot_be_read_says_what_to_give(data, words):
@@ -192,6 +213,10 @@ def test_an_old_weight_norm_is_named():
     net(X)
     with pytest.raises(ValueError, match="remove_weight_norm"):
         check_network(net, X)
+    for copying in (in_float32, lambda model: check_network(model, X), lambda model: quantize(model, X)):
+        with pytest.raises(ValueError, match="remove_weight_norm"):
+            copying(net.double())
+    assert in_float32(nn.utils.remove_weight_norm(net).double()).weight.dtype == torch.float32
 
 
 def test_one_token_a_sample_wants_an_axis():

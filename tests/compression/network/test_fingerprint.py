@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from annealnet.compression import Budget, DataAware
+from annealnet.compression.measuring.task import Custom
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.fingerprint import describe_network, run_fingerprint
 from annealnet.compression.rounding import AnnealedRounding, NearestRounding
@@ -155,6 +156,22 @@ def test_settings_count():
     assert run_fingerprint(network(), X, AnnealedRounding(workers=Workers("loky", 2))) == run_fingerprint(
         network(), X, AnnealedRounding()
     )
+
+
+def test_a_callable_task_counts_by_its_code_and_what_that_reads():
+    def made(power: int):
+        return (lambda dense, small: ((dense - small) ** 2).mean()) if power == 2 else lambda dense, small: 0.0
+
+    def weighing(weight: float):
+        names = {"weight": weight, "__name__": "a_users_script"}
+        exec("def judge(dense, small): return weight * (dense - small).abs().mean()", names)
+        return names["judge"]
+
+    tasks = [Custom(judge) for judge in (made(2), made(3), weighing(1.0), weighing(2.0), nn.MSELoss(), nn.L1Loss())]
+    prints = [run_fingerprint(network(), X, task) for task in tasks]
+    assert len(set(prints)) == len(prints)
+    for task, found in zip((made(2), weighing(2.0), nn.MSELoss()), (prints[0], prints[3], prints[4]), strict=True):
+        assert run_fingerprint(network(), X, Custom(task)) == found
 
 
 def test_the_sampler_counts_with_all_it_wraps():

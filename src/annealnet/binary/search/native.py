@@ -19,6 +19,7 @@ from annealnet.binary.network.architecture import Architecture, Codes, default_s
 from annealnet.binary.network.signs import BinaryNetwork
 from annealnet.binary.search.flat import Flat, State, flatten, new_state
 from annealnet.interruption import Interruption
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["NativeTraining", "Trained"]
 
@@ -91,10 +92,7 @@ class NativeTraining:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sweeps", "reads", "batch_size"):
-            value = getattr(self, name)
-            if value is not None and (value != int(value) or value < 1):
-                raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
+        whole_attributes(self, 1, "sweeps", "reads", "batch_size")
         if self.loss not in ("cross_entropy", "errors"):
             raise ValueError(f"loss={self.loss!r} is not known: there are cross_entropy and errors")
         if self.schedule not in ("anneal", "exchange"):

@@ -18,6 +18,7 @@ from annealnet.binary.network.architecture import Architecture, Codes
 from annealnet.binary.network.signs import BinaryNetwork
 from annealnet.interruption import Interruption
 from annealnet.samplers import sample_energy
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["Round", "best_of", "dropout_rounds", "vote_over_batches"]
 
@@ -161,7 +162,5 @@ def _free_signs(network: BinaryNetwork) -> NDArray[np.float64]:
 
 
 def _check_rounds(batch_size: int, rounds: int, samples: int) -> None:
-    if not 1 <= batch_size <= samples:
-        raise ValueError(f"batch_size={batch_size} must lie between 1 and the {samples} samples there are")
-    if rounds < 1:
-        raise ValueError(f"rounds={rounds} must be at least 1")
+    whole_number("batch_size", batch_size, 1, samples)
+    whole_number("rounds", rounds, 1)

@@ -22,6 +22,7 @@ from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.kinds import bias_of, layer_at, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["Diverged", "FineTuning", "check_trainable", "fine_tune"]
 
@@ -57,8 +58,7 @@ class FineTuning:
             raise ValueError(f"epochs={self.epochs!r} must be positive: leave fine_tuning=None for none")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r} must be positive, 1e-3 is a good start")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r} must be at least 1")
+        whole_attributes(self, 1, "batch_size")
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"temperature={self.temperature!r} must be a positive number, 2 is a good start")
         if not 0 <= self.label_weight <= 1:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["Latency", "export_onnx", "onnx_latency"]
 
@@ -197,8 +198,9 @@ def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: in
     Raises:
         ValueError: when ``batch`` or ``repeats`` is not positive.
     """
-    if batch < 1 or repeats < 1:
-        raise ValueError(f"batch={batch!r} and repeats={repeats!r} must be at least 1")
+    batch, threads, repeats = (
+        whole_number(name, value, 1) for name, value in (("batch", batch), ("threads", threads), ("repeats", repeats))
+    )
     session = onnx_session(path, threads)
     (entry,) = session.get_inputs()
     shape = (batch, *entry.shape[1:])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from annealnet.whole_numbers import whole_attributes
+
 __all__ = ["Budget", "Limits"]
 
 
@@ -52,8 +54,7 @@ class Budget:
             ratio = getattr(self, name)
             if ratio is not None and not (math.isfinite(ratio) and ratio >= 1):
                 raise ValueError(f"{name}={ratio!r} must be a number of at least 1 (10 means a tenth of the dense network)")
-        if self.bytes is not None and self.bytes < 1:
-            raise ValueError(f"bytes={self.bytes!r} must be a positive number of bytes")
+        whole_attributes(self, 1, "bytes")
 
     def limits(self, dense_bytes: int, dense_macs: int) -> Limits:
         """The budget in bytes and multiply-adds for a dense network of this size."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from annealnet.compression.network.precision import in_float32
+from annealnet.compression.network.precision import copied, in_float32
 
 __all__ = ["Calibration", "answers_of", "check_network", "check_samples", "copies", "read_batches"]
 
@@ -42,8 +41,10 @@ def read_batches(data: Any, argument: str = "data", samples: int | None = None) 
     """Reads batches of ``(x, y)``, ``(x, None)``, ``[x]`` or plain ``x`` into memory.
 
     Args:
-        data: an iterable of batches, such as a DataLoader; a Dataset; one tensor or array of all samples; or one
-            pair ``(x, y)`` of them. Floating-point inputs become float32, int32 and int64 stay: they are tokens.
+        data: an iterable of batches, such as a DataLoader or a generator; a Dataset of samples; one tensor or array of
+            all samples; or one pair ``(x, y)`` of them. An IterableDataset may hold either: where its labels are single
+            numbers its items are samples, else a DataLoader must say. Floating-point inputs become float32, int32 and
+            int64 stay: they are tokens.
         argument: the name errors use.
         samples: stop after this many.
 
@@ -103,7 +104,7 @@ def _batches(data: Any, argument: str) -> Iterator[Any]:
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset) and not hasattr(data, "__len__"):
         raise ValueError(f"{argument} is a {type(data).__name__} without a length: give a DataLoader")
     elif isinstance(data, Dataset):
-        yield from _loaded(data, argument)
+        yield from _streamed(data, argument) if isinstance(data, IterableDataset) else _loaded(data, argument)
         return
     elif not isinstance(data, Iterable):
         raise ValueError(f"{argument}={data!r} is no data: give batches, such as [(x, y)], or one tensor of samples")
@@ -126,6 +127,39 @@ def _loaded(data: Dataset[Any], argument: str) -> Iterator[Any]:
         raise ValueError(f"{argument} cannot be put into batches ({_first_line(error)}): give a DataLoader") from error
 
 
+def _streamed(data: IterableDataset[Any], argument: str) -> Iterator[Any]:
+    """Batches of samples, as a DataLoader makes them; items that may be whole batches are not guessed at."""
+
+    def samples() -> Iterator[Any]:
+        for number, item in enumerate(data):
+            if not _is_sample(item):
+                raise ValueError(
+                    f"{argument}: item {number} of {type(data).__name__} may be a sample or a whole batch: give "
+                    "DataLoader(data, batch_size=None) where it is a batch, DataLoader(data, batch_size=64) where a sample"
+                )
+            yield item
+
+    yield from _loaded(_Stream(samples()), argument)
+
+
+class _Stream(IterableDataset[Any]):
+    """Samples as they come, read once."""
+
+    def __init__(self, samples: Iterator[Any]) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._samples
+
+
+def _is_sample(item: Any) -> bool:
+    """Whether nothing in it can be the axis of samples of a batch: its label is a single number."""
+    parts = list(item) if isinstance(item, tuple | list) else [item]
+    if not all(isinstance(part, Tensor | np.ndarray) for part in parts[:1]):
+        return True  # no tensor at all: for whoever puts it into a batch to refuse
+    return len(parts) > 1 and np.ndim(parts[1]) == 0
+
+
 def _pair(batch: Any, where: str) -> tuple[Tensor, Tensor | None]:
     """Inputs and labels of one batch."""
     if isinstance(batch, Mapping):
@@ -145,7 +179,10 @@ def _pair(batch: Any, where: str) -> tuple[Tensor, Tensor | None]:
         return _as_inputs(x), None
     y = _numbers(y, f"{where}: labels")
     if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(f"{where} has {len(x)} samples and {len(y) if y.ndim else 1} labels: give one label each")
+        raise ValueError(
+            f"{where} has {len(x)} samples and {len(y) if y.ndim else 1} labels: give one label each"
+            + (", or, where it is a single sample, batches of them (x.unsqueeze(0), y.unsqueeze(0))" if y.ndim == 0 else "")
+        )
     return _as_inputs(x), y.float() if y.is_floating_point() else y.long()
 
 
@@ -211,19 +248,9 @@ def check_network(model: nn.Module, x: Tensor) -> nn.Module:
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"model: {name!r} holds NaN or infinite values: load weights of a trained network")
     single = in_float32(model)
-    dense = (_copied(model) if single is model else single).eval().requires_grad_(False)
+    dense = (copied(model) if single is model else single).eval().requires_grad_(False)
     check_samples(dense, x)
     return dense
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except RuntimeError as error:
-        raise ValueError(
-            f"model cannot be copied ({_first_line(error)}): where torch.nn.utils.weight_norm is in it, call "
-            "remove_weight_norm first, or take torch.nn.utils.parametrizations.weight_norm"
-        ) from error
 
 
 def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:

@@ -5,13 +5,13 @@ Checkpoints and settled layers ask here, and nobody else decides. A network is
 * the operations of its traced forward, with their arguments (where it can be traced);
 * every module: its class, its attributes (stride, eps, negative_slope, …) and its hooks, but not what evaluation does not
   read (``training``, dropout's p);
-* the code of every class that is not torch's own, and of the functions and plain values that this code names, so that a
-  forward that was edited, or cannot be traced, is another network;
+* its classes: those of installed packages by name, the user's by their code and what that code reads, so that a forward
+  that was edited, or cannot be traced, is another network;
 * every parameter and buffer: dtype, shape, kind of device, values, and which of them are one tensor;
-* the versions of torch and of this package.
+* the versions of torch, of this package and of the others that its modules come from.
 
 Everything else (settings, roundings, formulations, samplers with all they wrap, attributes that are objects) is described
-by :func:`annealnet.samplers.describe`: named functions by their names, lambdas and functions of a session by their code.
+by :func:`annealnet.samplers.describe`, which also says what a function and a class are.
 What that cannot describe is like nothing else, so its runs are never resumed: that costs work, and no truth.
 """
 
@@ -20,9 +20,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import metadata
-from types import CodeType, FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -67,14 +68,22 @@ def describe_network(model: nn.Module) -> dict[str, Any]:
         ['code', 'modules', 'operations', 'tensors', 'versions']
     """
     modules = list(model.named_modules(remove_duplicate=False))
-    classes = {base for _, module in modules for base in type(module).__mro__ if not _is_library(base)}
+    # the class of a traced module is made on the way; its operations say all
+    classes = list(dict.fromkeys(type(module) for _, module in modules if not isinstance(module, fx.GraphModule)))
     return {
-        "code": sorted((_class_code(cls) for cls in classes), key=json.dumps),
+        "code": describe(classes),
         "modules": [[name, _module(module)] for name, module in modules],
         "operations": _operations(model),
         "tensors": list(_tensors(model)),
-        "versions": [torch.__version__, metadata.version("annealnet")],
+        "versions": [metadata.version("annealnet"), *_versions(classes)],
     }
+
+
+def _versions(classes: list[type]) -> list[list[Any]]:
+    """Of torch and of every other package that the modules come from."""
+    tops = {base.__module__.partition(".")[0] for cls in classes for base in cls.__mro__} | {"torch"}
+    known = {top: getattr(sys.modules.get(top), "__version__", None) for top in tops}
+    return sorted([top, str(version)] for top, version in known.items() if version is not None)
 
 
 def _tensors(model: nn.Module) -> Iterator[list[Any]]:
@@ -117,61 +126,6 @@ def _module(module: nn.Module) -> dict[str, Any]:
     found["attributes"] = {name: _content(value) for name, value in sorted(own.items())}
     found["hooks"] = [describe(list(getattr(module, kind).values())) for kind in _HOOKS]
     return found
-
-
-def _is_library(thing: Any) -> bool:
-    """Whether its version says what it does."""
-    return (thing.__module__ or "").partition(".")[0] in ("builtins", "torch", "numpy", "annealnet")
-
-
-def _class_code(cls: type) -> Any:
-    functions = {name: _inside(item) for name, item in vars(cls).items()}
-    seen: set[int] = set()
-    bodies = {name: _function_code(item, seen) for name, item in functions.items() if isinstance(item, FunctionType)}
-    plain = {name: item for name, item in vars(cls).items() if type(item) in (bool, int, float, str, tuple)}
-    return [f"{cls.__module__}.{cls.__qualname__}", bodies, describe(plain)]
-
-
-def _inside(item: Any) -> Any:
-    """The function in a method or a property of a class."""
-    return getattr(item, "__func__", getattr(item, "fget", item))
-
-
-def _function_code(function: FunctionType, seen: set[int]) -> list[Any]:
-    """Its code, defaults and closure, and what its code names: functions by their code in turn, plain values."""
-    if id(function) in seen:
-        return []
-    seen.add(id(function))
-    beside = {name: function.__globals__.get(name) for name in sorted(_names(function.__code__))}
-    cells = [cell.cell_contents for cell in function.__closure__ or () if _filled(cell)]
-    named: list[Any] = []
-    for name, item in [*beside.items(), *enumerate(cells)]:
-        if isinstance(item, FunctionType) and not _is_library(item):
-            named.append([name, _function_code(item, seen)])
-        elif type(item) in (bool, int, float, str):
-            named.append([name, describe(item)])
-    return [_code(function.__code__), describe((function.__defaults__, function.__kwdefaults__)), named]
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def _code(code: CodeType) -> list[Any]:
-    """Instructions, names and constants; not the lines they stand on. Sets of constants have no order."""
-    constants = [
-        _code(item) if isinstance(item, CodeType) else repr(sorted(map(repr, item)) if isinstance(item, frozenset) else item)
-        for item in code.co_consts
-    ]
-    return [hashlib.sha256(code.co_code).hexdigest(), [*code.co_names, *code.co_varnames, *code.co_freevars], constants]
 
 
 def _operations(model: nn.Module) -> list[Any]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
+from annealnet.compression.network.precision import copied
 from annealnet.compression.network.structure import NetworkGraph
 
 __all__ = ["fold_batch_norms", "reestimate_batch_norms"]
@@ -75,7 +76,7 @@ def reestimate_batch_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mo
         >>> float(fresh[0].running_mean), float(fresh[0].running_var)
         (4.0, 2.0)
     """
-    fresh = copy.deepcopy(model).eval()
+    fresh = copied(model).eval()
     norms = [module for module in fresh.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats]
     momenta = [norm.momentum for norm in norms]

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import nn
 
-__all__ = ["in_float32", "precision_in_words"]
+__all__ = ["copied", "in_float32", "precision_in_words"]
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -18,7 +18,7 @@ def in_float32(model: nn.Module) -> nn.Module:
     float16 and bfloat16 lose nothing by it; float64 loses what the dense network's float32 file loses as well.
 
     Raises:
-        ValueError: when a finite float64 weight is beyond float32.
+        ValueError: when a finite float64 weight is beyond float32, or the network cannot be copied.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -31,7 +31,28 @@ def in_float32(model: nn.Module) -> nn.Module:
     for name, value in state.items():
         if value.is_floating_point() and bool((torch.isfinite(value) & ~torch.isfinite(value.float())).any()):
             raise ValueError(f"model: {name!r} holds numbers beyond float32 ({float(value.abs().max()):.3g}): rescale it")
-    return copy.deepcopy(model).cpu().float()
+    return copied(model).cpu().float()
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a user's network.
+
+    Raises:
+        ValueError: when there can be none, as with the old weight norm, whose weight is the result of an operation.
+
+    Example:
+        >>> net = nn.Linear(2, 1)
+        >>> copied(net) is net
+        False
+    """
+    try:
+        return copy.deepcopy(model)
+    except RuntimeError as error:
+        raise ValueError(
+            f"model cannot be copied ({(str(error).splitlines() or ['RuntimeError'])[0]}): where "
+            "torch.nn.utils.weight_norm is in it, call remove_weight_norm first, or take "
+            "torch.nn.utils.parametrizations.weight_norm"
+        ) from error
 
 
 def precision_in_words(model: nn.Module) -> str:

@@ -43,6 +43,8 @@ _LEAST_RIDGE = 1e-6
 MOST_ANSWER_BYTES = 2**30
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
+#: So large may numbers be that the squares of as many rows as are sampled (2¹⁴) have a sum in float32, below 2¹²⁸.
+_LARGEST = 2.0**56
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,9 @@ class DenseAnswers:
         """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
 
         Where these are more than ``most_bytes``, and the network is a chain of blocks, only those outside the blocks.
+
+        Raises:
+            ValueError: when an answer is not finite, or what a layer reads or answers is too large to be squared.
         """
         seen = [layer for layer in graph.layers if not layer.by_value]
         large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
@@ -96,8 +101,19 @@ def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -
     def keep(name: str, module: nn.Module, given: Tensor) -> None:
         rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)))
         outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+        _check_squares(name, rows, outputs[name])
 
     return keep
+
+
+def _check_squares(layer: str, *values: Tensor) -> None:
+    """Gram matrices and errors are sums of squares over rows, in float32; infinite ones are the answers' to refuse."""
+    largest = max((float(part.abs().max()) for part in values if part.numel()), default=0.0)
+    if _LARGEST < largest < math.inf:
+        raise ValueError(
+            f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
+            f"beyond float32: scale the inputs as in training (nothing in the network may pass {_LARGEST:.1e})"
+        )
 
 
 def check_ridge(ridge: float) -> None:

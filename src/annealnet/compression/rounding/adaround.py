@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["adaround_codes"]
 
@@ -42,8 +43,7 @@ def adaround_codes(lattice: Lattice, steps: int = 3000) -> np.ndarray:
         >>> adaround_codes(lattice, 200).tolist()
         [[1, 0]]
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps!r} must be at least 1")
+    steps = whole_number("steps", steps, 1)
     width = lattice.scale[:, lattice.column] * lattice.grid.step
     place = lattice.weights / width + (lattice.zero[:, lattice.column] - lattice.grid.low) / lattice.grid.step
     top = (lattice.grid.high - lattice.grid.low) // lattice.grid.step

@@ -14,6 +14,7 @@ import numpy as np
 
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["Annealing", "anneal_codes", "graduation"]
 
@@ -57,11 +58,8 @@ class Annealing:
     start: Start = "gptq"
 
     def __post_init__(self) -> None:
-        for name in ("fields", "sweeps", "pairs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative")
-        if self.repeats < 1 or self.field_sweeps < 1:
-            raise ValueError(f"repeats={self.repeats!r} and field_sweeps={self.field_sweeps!r} must be at least 1")
+        whole_attributes(self, 0, "fields", "sweeps", "pairs")
+        whole_attributes(self, 1, "repeats", "field_sweeps")
         if not 0 < self.cold <= self.heat:
             raise ValueError(f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger")
         if self.start not in ("gptq", "nearest"):

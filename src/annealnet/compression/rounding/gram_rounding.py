@@ -20,6 +20,7 @@ from annealnet.compression.rounding.scales import fit_scales, refit_scales
 from annealnet.compression.rounding.stored_numbers import storable
 from annealnet.compression.rounding.torch_rows import torch_anneal_codes
 from annealnet.samplers import Workers
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["AdaRounding", "AnnealedRounding", "GptqRounding", "GramRounding", "layer_lattices", "settled_lattices"]
 
@@ -90,6 +91,9 @@ class GramRounding(ABC):
     group: int | None = None
     symmetric: bool = True
 
+    def __post_init__(self) -> None:
+        whole_attributes(self, 1, "group")
+
     @torch.no_grad()
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None = None) -> Quantized:
         """Rounds a weight; see :class:`Rounding`.
@@ -143,6 +147,10 @@ class AdaRounding(GramRounding):
 
     steps: int = 3000
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_attributes(self, 1, "steps")
+
     def settle(self, lattice: Lattice, number: int) -> tuple[np.ndarray, Lattice]:
         """See :class:`GramRounding`."""
         return adaround_codes(lattice, self.steps), lattice
@@ -182,10 +190,10 @@ class AnnealedRounding(GramRounding):
     device: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        whole_attributes(self, 0, "rounds", "seed")
         if not self.stretches or min(self.stretches) <= 0:
             raise ValueError(f"stretches={self.stretches!r} must hold positive factors, 1.0 among them")
-        if self.rounds < 0:
-            raise ValueError(f"rounds={self.rounds!r} must not be negative")
         if self.device is not None:
             try:
                 torch.device(self.device)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from annealnet.compression.rounding.stored_numbers import stored_scales
+from annealnet.whole_numbers import whole_attributes, whole_number
 
 __all__ = ["MAX_BITS", "MIN_BITS", "Grid", "Quantized", "dequantize", "largest_code"]
 
@@ -31,9 +32,7 @@ def largest_code(bits: int) -> int:
         >>> [largest_code(b) for b in (1, 2, 3, 4, 8)]
         [1, 1, 3, 7, 127]
     """
-    if bits not in range(MIN_BITS, MAX_BITS + 1):
-        raise ValueError(f"bits={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
-    return max(1, int(2 ** (bits - 1) - 1))
+    return max(1, int(2 ** (whole_number("bits", bits, MIN_BITS, MAX_BITS) - 1) - 1))
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,8 @@ class Grid:
     symmetric: bool = True
 
     def __post_init__(self) -> None:
-        largest_code(self.bits)
-        if self.group is not None and self.group < 1:
-            raise ValueError(f"group={self.group!r} must be at least 1 weight, or None for a whole output channel")
+        object.__setattr__(self, "bits", whole_number("bits", self.bits, MIN_BITS, MAX_BITS))
+        whole_attributes(self, 1, "group")
 
     @property
     def low(self) -> int:

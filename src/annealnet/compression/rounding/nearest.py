@@ -11,6 +11,7 @@ from torch import Tensor
 from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.compression.rounding.lattice import nearest_codes
 from annealnet.compression.rounding.scales import fit_scales
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["NearestRounding", "finite_rows", "on_grid"]
 
@@ -39,8 +40,7 @@ class NearestRounding:
     narrowest: float = 0.2
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ValueError(f"candidates={self.candidates!r} must be at least 1")
+        whole_attributes(self, 1, "group", "candidates")
         if not 0 < self.narrowest <= 1:
             raise ValueError(f"narrowest={self.narrowest!r} must lie in (0, 1]")
 

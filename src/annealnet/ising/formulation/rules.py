@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.samplers import LayeredReads, Schedule
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["ContrastiveDivergence", "DeepStateRule", "Direction", "EquilibriumPropagation", "TrainingRule", "contrast"]
 
@@ -97,8 +98,9 @@ class DeepStateRule:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.reads < 1 or self.margin < 0 or (self.temperature is not None and self.temperature <= 0):
-            raise ValueError(f"{self!r}: reads at least 1, margin at least 0, temperature above 0 or None")
+        whole_attributes(self, 1, "reads")
+        if self.margin < 0 or (self.temperature is not None and self.temperature <= 0):
+            raise ValueError(f"{self!r}: margin at least 0, temperature above 0 or None")
 
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`."""
@@ -136,8 +138,9 @@ class EquilibriumPropagation:
     skip: bool = True
 
     def __post_init__(self) -> None:
-        if not self.nudge > 0 or self.reads < 1:
-            raise ValueError(f"{self!r}: nudge above 0, reads at least 1")
+        whole_attributes(self, 1, "reads")
+        if not self.nudge > 0:
+            raise ValueError(f"nudge={self.nudge!r} must be above 0")
 
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`."""
@@ -172,8 +175,7 @@ class ContrastiveDivergence:
     reads: int = 4
 
     def __post_init__(self) -> None:
-        if self.sweeps < 1 or self.reads < 1:
-            raise ValueError(f"{self!r}: sweeps and reads at least 1")
+        whole_attributes(self, 1, "sweeps", "reads")
 
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`; the sampler must draw at the last temperature (``LayeredAnnealing(quenches=0)``)."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from annealnet.whole_numbers import whole_number
+
 __all__ = ["Pattern"]
 
 
@@ -51,8 +53,9 @@ class Pattern:
             >>> pattern.groups.shape, int(pattern.groups.max()) + 1, int((pattern.groups[:, 0] >= 0).sum())
             ((64, 72), 18, 9)
         """
-        if not 1 <= kernel <= side or channels < 1 or stride < 1:
-            raise ValueError(f"kernel={kernel}, channels={channels}, stride={stride}: a kernel must fit a side of {side}")
+        side = whole_number("side", side, 1)
+        kernel, stride = whole_number("kernel", kernel, 1, side), whole_number("stride", stride, 1)
+        channels = whole_number("channels", channels, 1)
         places = range(0, side - kernel + 1, stride)
         groups = np.full((side * side, channels * len(places) ** 2), -1, dtype=np.int64)
         spin = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from annealnet.ising.network.patterns import Pattern
 from annealnet.samplers import LayeredModel
 from annealnet.samplers.layered import checked_inner
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["INPUT_RMS", "IsingNetwork", "Limits", "class_codes"]
 
@@ -40,8 +41,7 @@ def class_codes(classes: int, spins: int) -> Floats:
         >>> class_codes(2, 2).tolist()
         [[1.0, 1.0, -1.0, -1.0], [-1.0, -1.0, 1.0, 1.0]]
     """
-    if classes < 2 or spins < 1:
-        raise ValueError(f"classes={classes}, spins={spins}: give at least 2 classes and 1 spin each")
+    classes, spins = whole_number("classes", classes, 2), whole_number("spins_per_class", spins, 1)
     return np.repeat(2 * np.eye(classes, dtype=np.float32) - 1, spins, axis=1)
 
 

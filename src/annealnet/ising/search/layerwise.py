@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.training import INTERRUPTED, EpochRecord, Training
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["signs_at", "targets_at", "train_windows", "window_of"]
 
@@ -122,8 +123,7 @@ def train_windows(
         ValueError: windows or sweeps out of range, or couplings inside layers that would be frozen.
     """
     depth = len(network.sizes)
-    if not 1 <= window <= depth or sweeps < 1:
-        raise ValueError(f"window={window}, sweeps={sweeps}: give 1 to {depth} layers of the network, and 1 or more sweeps")
+    window, sweeps = whole_number("window", window, 1, depth), whole_number("sweeps", sweeps, 1)
     x, targets = np.asarray(x, np.float32), network.targets(labels)
     records: list[EpochRecord] = []
     for number, first in enumerate(_path(depth - window, sweeps)):

@@ -18,6 +18,7 @@ from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.optimisers import Adam, Moments, Optimiser
 from annealnet.samplers import sampler_fingerprint
+from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["EpochRecord", "Training", "TrainingState"]
 
@@ -111,8 +112,8 @@ class Training:
     say: Callable[[EpochRecord], None] | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1 or self.seed < 0:
-            raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}, seed={self.seed}: at least 0, 1 and 0")
+        whole_attributes(self, 0, "epochs", "seed")
+        whole_attributes(self, 1, "batch_size")
 
     def start(self, network: IsingNetwork) -> TrainingState:
         """Before the first step."""

@@ -21,6 +21,7 @@ from annealnet.samplers.quantum.evolution import (
 )
 from annealnet.samplers.quantum.landscape import Landscape, uniform_state
 from annealnet.samplers.quantum.measurement import Request, measured
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["AdiabaticSampler"]
 
@@ -87,6 +88,7 @@ class AdiabaticSampler(NativeSampler):
         """
         request = Request.of(energy, num_reads, seed)
         path = AnnealPath.forward(anneal_time) if anneal_schedule is None else AnnealPath(tuple(anneal_schedule))
+        entropy_points = whole_number("entropy_points", entropy_points, 0)
         count = max(100, int(np.ceil(STEPS_PER_TIME * path.duration))) if steps is None else steps
         plan = TrotterSteps.of(path, self.controls, count)
         landscape = Landscape.of(energy)

@@ -10,6 +10,7 @@ import numpy as np
 from annealnet.samplers.kernels.statevector import evolve_layers
 from annealnet.samplers.quantum.controls import AnnealPath, Controls
 from annealnet.samplers.quantum.landscape import Landscape, uniform_state
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["TrotterSteps", "anneal", "basis_state", "entanglement_entropy", "probabilities", "success_probability"]
 
@@ -40,8 +41,7 @@ class TrotterSteps:
     @classmethod
     def of(cls, path: AnnealPath, controls: Controls, steps: int) -> TrotterSteps:
         """Cuts a path into equal steps."""
-        if steps != int(steps) or steps < 1:
-            raise ValueError(f"steps={steps!r} must be a whole number of at least 1")
+        steps = whole_number("steps", steps, 1)
         step = path.duration / steps
         transverse, problem = controls.at(path.at((np.arange(steps) + 0.5) * step))
         halves = problem * step / 2

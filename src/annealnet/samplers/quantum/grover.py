@@ -13,6 +13,7 @@ from annealnet.samplers.kernels.statevector import all_energies
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.quantum.landscape import check_memory
 from annealnet.samplers.quantum.measurement import Request, answer_of
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["GroverSampler", "MinimumSearch", "durr_hoyer_bound", "find_minimum", "marked_chance"]
 
@@ -134,12 +135,11 @@ class GroverSampler(NativeSampler):
         """
         request = Request.of(energy, num_reads, seed)
         n = energy.num_variables
-        if budget is not None and budget < 1:
-            raise ValueError(f"budget={budget!r} must be at least 1 oracle call")
+        budget = None if budget is None else whole_number("budget", budget, 1)
         check_memory(n)
         order, values = _ordered(energy)
         rng = np.random.default_rng(request.seed)
-        limit = math.ceil(durr_hoyer_bound(n)) if budget is None else int(budget)
+        limit = math.ceil(durr_hoyer_bound(n)) if budget is None else budget
         runs = [find_minimum(order, values, limit, rng) for _ in range(request.reads)]
         codes = np.array([run.code for run in runs])
         states = ((codes[:, None] >> np.arange(n)) & 1).astype(np.int8)

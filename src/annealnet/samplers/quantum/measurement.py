@@ -10,10 +10,10 @@ import numpy as np
 
 from annealnet.energy import Certificate, ConstrainedEnergy, Energy, lower_bound
 from annealnet.samplers.answers import lowest_first, scored
-from annealnet.samplers.native import check_whole
 from annealnet.samplers.quantum.landscape import Landscape
 from annealnet.samplers.schedule import Clock
 from annealnet.samplers.seeds import checked_seed
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["Request", "answer_of", "measured"]
 
@@ -41,8 +41,8 @@ class Request:
         Raises:
             ValueError: when one is out of range.
         """
-        check_whole("num_reads", num_reads)
-        return cls(energy, int(num_reads), checked_seed(seed), Clock(None))
+        num_reads = whole_number("num_reads", num_reads, 1)
+        return cls(energy, num_reads, checked_seed(seed), Clock(None))
 
 
 def measured(

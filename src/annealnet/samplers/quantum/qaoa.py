@@ -10,11 +10,12 @@ from scipy.optimize import minimize
 
 from annealnet.energy import ConstrainedEnergy, Energy
 from annealnet.samplers.kernels.statevector import diagonal_overlap, evolve_layers, mixer_overlap, turn_and_mix
-from annealnet.samplers.native import NativeSampler, check_whole
+from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.quantum.angles import Angles, field_size, fourier_basis
 from annealnet.samplers.quantum.evolution import entanglement_entropy, probabilities, success_probability
 from annealnet.samplers.quantum.landscape import Landscape, check_memory, uniform_state
 from annealnet.samplers.quantum.measurement import Request, measured
+from annealnet.whole_numbers import whole_number
 
 __all__ = ["QAOASampler", "expected_cost", "expected_cost_and_gradient", "optimise_angles", "qaoa_state"]
 
@@ -77,7 +78,7 @@ def optimise_angles(
     Raises:
         ValueError: with a depth below that of ``start``, or an unknown strategy.
     """
-    check_whole("depth", depth)
+    depth, iterations = whole_number("depth", depth, 1), whole_number("iterations", iterations, 0)
     if strategy not in ("interp", "fourier"):
         raise ValueError(f"strategy={strategy!r} is not known: there are interp and fourier")
     angles = Angles.first() if start is None else start
