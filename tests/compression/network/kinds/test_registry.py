@@ -116,13 +116,10 @@ def test_a_users_own_layer_is_quantised() -> None:
         assert (small.model(x) - dense(x)).abs().max() < 0.05 * dense(x).abs().max()
 
 
-def test_without_registration_it_stays_dense_and_is_named() -> None:
+def test_without_registration_its_matrix_is_rounded_by_value_and_the_rest_is_named() -> None:
     graph = trace(network(), torch.randn(4, 3))
-    assert [layer.name for layer in graph.layers] == ["0", "4"]
-    assert {pinned.name: pinned.num_bytes for pinned in graph.pinned if pinned.num_bytes} == {
-        "2.matrix": 120,
-        "2.offset": 24,
-    }
+    assert [(layer.name, layer.by_value) for layer in graph.layers] == [("0", False), ("2.matrix", True), ("4", False)]
+    assert {pinned.name: pinned.num_bytes for pinned in graph.pinned if pinned.num_bytes} == {"2.offset": 24}
 
 
 def test_its_errors_say_what_it_expects() -> None:
