@@ -28,11 +28,17 @@ def test_codes_do_not_depend_on_the_scale_of_inputs(power: int) -> None:
     assert all(torch.equal(plain.grids[name].codes, scaled.grids[name].codes) for name in plain.grids)
 
 
-@pytest.mark.parametrize("largest", [1e17, 1e18, 1e19, 1e25, 1e34])
+@pytest.mark.parametrize("largest", [1e19, 1e25, 1e34])
 @pytest.mark.parametrize("work", [an.quantize, lambda *given: an.compress(*given, BUDGET, formulation=FAST)])
 def test_what_cannot_be_squared_is_refused_before_work(largest: float, work) -> None:
     with pytest.raises(ValueError, match=r"data: layer '0' reads or answers numbers as large as .* scale the inputs"):
         work(network(1 / largest), X / X.abs().max() * largest)
+
+
+def test_more_rows_have_larger_sums() -> None:
+    x = torch.randn(5_000, 6, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    with pytest.raises(ValueError, match=r"as large as 1e\+18, .*over 4096 rows none may pass 1.4e\+17"):
+        an.quantize(network(1e-18), 1e18 * x)
 
 
 def test_what_grows_inside_is_named_by_its_layer() -> None:
@@ -44,7 +50,7 @@ def test_what_grows_inside_is_named_by_its_layer() -> None:
         an.quantize(inner, X)
 
 
-@pytest.mark.parametrize("largest", [1e15, 2.0**55])
+@pytest.mark.parametrize("largest", [1e15, 1e17, 1e18])
 def test_what_is_as_large_as_may_be_gives_finite_figures(largest: float) -> None:
     x = X / X.abs().max() * largest
     quantised = an.quantize(network(1 / largest), x, 3)

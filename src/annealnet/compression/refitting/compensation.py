@@ -43,8 +43,8 @@ _LEAST_RIDGE = 1e-6
 MOST_ANSWER_BYTES = 2**30
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
-#: So large may numbers be that the squares of as many rows as are sampled (2¹⁴) have a sum in float32, below 2¹²⁸.
-_LARGEST = 2.0**56
+#: So large may a sum of squares over a layer's rows be; compressed layers answer a little more than dense ones.
+_MOST_SQUARES = float(torch.finfo(torch.float32).max) / 4
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,12 @@ def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -
 
 def _check_squares(layer: str, *values: Tensor) -> None:
     """Gram matrices and errors are sums of squares over rows, in float32; infinite ones are the answers' to refuse."""
+    limit = math.sqrt(_MOST_SQUARES / max(1, len(values[0])))
     largest = max((float(part.abs().max()) for part in values if part.numel()), default=0.0)
-    if _LARGEST < largest < math.inf:
+    if limit < largest < math.inf:
         raise ValueError(
             f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
-            f"beyond float32: scale the inputs as in training (nothing in the network may pass {_LARGEST:.1e})"
+            f"beyond float32: scale the inputs as in training (over {len(values[0])} rows none may pass {limit:.1e})"
         )
 
 
