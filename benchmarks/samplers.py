@@ -21,6 +21,7 @@ import numpy as np
 
 from annealnet.energy import DenseEnergy, Energy, FactoredEnergy, SparseEnergy
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
+from annealnet.samplers.seeds import Purpose, derived_seed
 from benchmarks.parts import one_core, parser_of, run_parts
 
 BEST_KNOWN = {"G1": 11624, "G14": 3064, "G22": 13359, "G39": 2408, "G43": 6660, "G67": 6950, "G81": 14060}
@@ -211,7 +212,7 @@ def _time_to(target: float, solver: Callable[[int, int], float], sweeps: int, se
     """Seconds until a run, one seed after another, is at or below the target; infinite after 20 s."""
     began = time.perf_counter()
     for attempt in range(1000):
-        if solver(sweeps, 1000 * seed + attempt) <= target:
+        if solver(sweeps, derived_seed(seed, Purpose.ATTEMPTS, attempt)) <= target:
             return time.perf_counter() - began
         if time.perf_counter() - began > 20:
             break

@@ -20,6 +20,7 @@ from annealnet.ising.search.optimisers import Adam, Optimiser
 from annealnet.ising.search.training import EpochRecord, Training, TrainingState
 from annealnet.preparation import Labels, Preparation, ScaledCoding, Scaling
 from annealnet.samplers import LayeredSampler
+from annealnet.samplers.seeds import checked_seed
 
 __all__ = ["IsingNetworkClassifier"]
 
@@ -180,7 +181,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0])
+            return checked_seed(None)
         return int(self.random_state.randint(2**31))
 
     def _phases(self) -> Phases:

@@ -18,6 +18,7 @@ from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.optimisers import Adam, Moments, Optimiser
 from annealnet.samplers import sampler_fingerprint
+from annealnet.samplers.seeds import Purpose, derived_seed, stream
 
 __all__ = ["EpochRecord", "Training", "TrainingState"]
 
@@ -159,7 +160,7 @@ class Training:
         Ctrl-C ends it: the state then is ``stopped``, with the network of the steps by then and without a record.
         """
         number = len(state.history)
-        order = np.random.default_rng([self.seed, number]).permutation(len(x))
+        order = stream(self.seed, Purpose.ORDER, number).permutation(len(x))
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         network, moments, steps = state.network, state.moments, state.steps
         wrong, anneals = 0.0, state.history[-1].anneals if state.history else 0
@@ -168,7 +169,8 @@ class Training:
             for index, batch in enumerate(batches):
                 place = (number + index / len(batches)) / max(self.epochs, 1)
                 share = 0.5 * (1 + np.cos(np.pi * min(place, 1.0))) if self.decay else 1.0
-                learned = self.rule.direction(network, x[batch], targets[batch], self.phases, self._seed(steps))
+                own = derived_seed(self.seed, Purpose.STEPS, steps)
+                learned = self.rule.direction(network, x[batch], targets[batch], self.phases, own)
                 steps += 1
                 with np.errstate(all="ignore"):
                     moved, moments = self.optimiser.move(network.parameters, learned.steps, moments, steps, float(share))
@@ -185,9 +187,6 @@ class Training:
             return TrainingState(network, moments, steps, state.history, INTERRUPTED)
         record = EpochRecord(number + 1, wrong, anneals)
         return TrainingState(network, moments, steps, (*state.history, record))
-
-    def _seed(self, step: int) -> int:
-        return int(np.random.SeedSequence([self.seed, 7, step]).generate_state(1)[0])
 
     def _fingerprint(self, network: IsingNetwork, x: Floats, targets: Floats) -> str:
         """Of everything that the trained network follows from, the phases' sampler included."""
