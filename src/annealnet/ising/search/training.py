@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annealnet.files import replacing
+from annealnet.files import arrays_of, replacing
 from annealnet.interruption import Interruption
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
@@ -73,16 +73,16 @@ class TrainingState:
         """This state as a checkpoint has it.
 
         Raises:
-            ValueError: a checkpoint of other settings or data.
+            ValueError: a checkpoint that is damaged, or of other settings or data.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["fingerprint"]) != fingerprint:
-                raise ValueError(f"checkpoint {path} belongs to other settings or data: give another path, or remove it")
-            parameters = [arrays[f"p{i}"] for i in range(len(self.network.parameters))]
-            moments = tuple(tuple(arrays[f"m{i}_{j}"] for j in range(len(part))) for i, part in enumerate(self.moments))
-            history = tuple(EpochRecord(int(e), float(w), int(a)) for e, w, a in arrays["history"])
-            network = self.network.with_parameters(parameters)
-            return TrainingState(network, moments, int(arrays["steps"]), history, str(arrays["stopped"]))
+        arrays = arrays_of(path, f"checkpoint {path}")
+        if str(arrays.get("fingerprint")) != fingerprint:
+            raise ValueError(f"checkpoint {path} belongs to other settings or data: give another path, or remove it")
+        parameters = [arrays[f"p{i}"] for i in range(len(self.network.parameters))]
+        moments = tuple(tuple(arrays[f"m{i}_{j}"] for j in range(len(part))) for i, part in enumerate(self.moments))
+        history = tuple(EpochRecord(int(e), float(w), int(a)) for e, w, a in arrays["history"])
+        network = self.network.with_parameters(parameters)
+        return TrainingState(network, moments, int(arrays["steps"]), history, str(arrays["stopped"]))
 
 
 @dataclass(frozen=True)
