@@ -29,7 +29,6 @@ from annealnet.samplers.kernels import crossing
 from annealnet.samplers.native import Task, check_whole
 from annealnet.samplers.replicas import place
 from annealnet.samplers.schedule import REFRESH, Clock, beta_chunks
-from annealnet.samplers.seeds import Purpose, checked_seed, derived_seed, stream
 
 
 def states_of(n: int) -> np.ndarray:
@@ -180,26 +179,6 @@ def test_a_request_knows_its_seed_starts_and_limits():
             Task.of(energy, *arguments)
     with pytest.raises(ValueError, match="num_sweeps"):
         Task.of(energy, 1, 0, None, None, 0)
-
-
-def test_a_seed_is_kept_drawn_or_refused():
-    assert [checked_seed(value) for value in (0, 7, np.int64(2**40))] == [0, 7, 2**40]
-    with pytest.raises(ValueError, match="seed=-1"):
-        checked_seed(-1)
-    drawn = [checked_seed(None) for _ in range(64)]
-    assert len(set(drawn)) == 64
-    followed = [derived_seed(a, b) for a in range(8) for b in range(8)]
-    assert len(set(followed)) == 64
-    assert followed == [derived_seed(a, b) for a in range(8) for b in range(8)]
-    for seeds in (drawn, followed):
-        assert min(seeds) >= 0
-        assert 2**30 < max(seeds) < 2**31
-
-
-def test_every_purpose_and_seed_has_a_stream_of_its_own():
-    first = {(seed, purpose): stream(seed, purpose).random() for seed in range(8) for purpose in Purpose}
-    assert len(set(first.values())) == len(first)
-    assert first == {(seed, purpose): stream(seed, purpose).random() for seed, purpose in first}
 
 
 def test_answers_are_scored_by_the_energy_itself():

@@ -14,6 +14,7 @@ import numpy as np
 
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.samplers.seeds import kernel_words
 from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["Annealing", "anneal_codes", "graduation"]
@@ -117,7 +118,7 @@ def anneal_codes(
     common = (lattice.gram, lattice.weights, lattice.scale, lattice.zero, lattice.column, lattice.levels)
     partners = _partners(lattice.gram) if effort.sweeps else np.zeros((lattice.weights.shape[1], 1), dtype=np.int32)
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
-    streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
+    streams = kernel_words(seed, effort.repeats + 1)
     for number in range(effort.fields):
         codes = np.empty_like(best)
         graduate_rows(*common, codes, graduation(effort.field_sweeps, number))

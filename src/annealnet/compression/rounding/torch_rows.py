@@ -21,6 +21,7 @@ from torch import Tensor
 from annealnet.compression.rounding.annealed import Annealing, graduation
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 __all__ = ["TorchRows", "torch_anneal_codes"]
 
@@ -180,7 +181,7 @@ def torch_anneal_codes(
     best, least = start.copy(), lattice.errors(start)
     low, _, step = (int(level) for level in lattice.levels)
     rows = TorchRows.of(lattice, place)
-    generator = torch.Generator(place).manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0]))
+    generator = torch.Generator(place).manual_seed(derived_seed(seed, Purpose.HEAT_BATH))
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
 
     def keep(places: Tensor) -> None:
