@@ -123,16 +123,18 @@ def take_chances(t, e, y, code, scale, output):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, error_model="numpy", fastmath=_FAST)
 def _normalise(output):  # type: ignore[no-untyped-def]
     """Chances over their sum, which stands in ``after``; slope and variance from them."""
-    raised, lowered, left, own, slope, variance, after = (
-        output.raised, output.lowered, output.left, output.own, output.slope, output.variance, output.after,
-    )  # fmt: skip
+    raised, lowered, left, own, after = output.raised, output.lowered, output.left, output.own, output.after
+    # loops over few arrays: beside many, the compiler does not look whether they overlap, and takes numbers one by one
     for s in range(len(after)):
-        share = np.float32(1) / after[s]
-        raised[s] *= share
-        lowered[s] *= share
-        left[s] *= share
+        after[s] = np.float32(1) / after[s]
+    for group in (raised, lowered, left):
+        for s in range(len(after)):
+            group[s] *= after[s]
+    slope, variance = output.slope, output.variance
+    for s in range(len(after)):
+        slope[s] = raised[s] - lowered[s] - own[s]
+    for s in range(len(after)):
         mean = raised[s] - lowered[s]
-        slope[s] = mean - own[s]
         variance[s] = raised[s] + lowered[s] - mean * mean
 
 
