@@ -8,7 +8,7 @@ budget, the input channels of the next layer included. Native samplers keep it e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -101,16 +101,23 @@ class PlanSpace:
 
     def layer_grains(self, name: str, keep: np.ndarray, bits: int) -> int:
         """What one layer costs: weights, scales, zero points, bias, exponents; ``grains_per_byte`` are a byte."""
+        return self.width_grains(name, keep, (bits,))[0]
+
+    def width_grains(self, name: str, keep: np.ndarray, widths: Sequence[int]) -> list[int]:
+        """What one layer costs at each of several widths; its channels are counted once."""
         layer = self.graph.layer(name)
         outputs, inputs = (int(slots_kept(units, keep).sum()) for units in (layer.out_units, layer.fan_in_units))
-        return self.terms[name].at(outputs, inputs, bits)
+        return [self.terms[name].at(outputs, inputs, bits) for bits in widths]
 
     def num_bytes(self, keep: np.ndarray, bits: Mapping[str, int]) -> int:
         """Bytes that the files of this plan do not exceed, both, header included; the count that the budget limits.
 
         At most 16 more than are written, if all weights of an output share a scale and batch norms are folded.
         """
-        grains = sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers)
+        return self.bytes_of(sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers))
+
+    def bytes_of(self, grains: int) -> int:
+        """Bytes of files whose layers together cost these grains."""
         return self.overhead - (-grains // self.grains_per_byte)
 
     def fits(self, keep: np.ndarray, bits: Mapping[str, int], limits: Limits) -> bool:
