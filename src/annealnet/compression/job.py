@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def compress(
     formulation: Formulation | None = None,
     widths: Sequence[int] = WIDTHS,
     layer_widths: Mapping[str, Sequence[int]] | None = None,
-    prune: bool = True,
+    prune: bool | Collection[str] = True,
     candidates: int = 6,
     rounding: Rounding | None = None,
     ridge: float = DEFAULT_RIDGE,
@@ -74,7 +74,8 @@ def compress(
         formulation: :class:`DataAware` (default) or :class:`Published`.
         widths: bits per weight a layer may take, within 2…8.
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
-        prune: whether channels may be removed.
+        prune: what may be removed: True or False, or some of ``("channels", "neurons", "heads")``: channels of convolutions,
+            neurons between linear layers, heads of attentions (with grouped queries a key and value with its queries).
         candidates: plans that are built and re-ranked.
         rounding: how weights go to their grid, its groups and zero points included; None anneals them.
         ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.

@@ -18,7 +18,7 @@ from annealnet.compression.files.stored_layer import CostTerms, cost_terms, grai
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.structure import AffineCount as Kept
-from annealnet.compression.network.structure import slots_kept
+from annealnet.compression.network.structure import DependencyGroup, slots_kept
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
 from annealnet.energy import AffineCount, Constraint, LinearBudget, OneHot, ProductBudget, Term
 
@@ -34,6 +34,7 @@ class PlanSpace:
         widths: the widths each layer may take; one width means that the layer is not asked.
         overhead: bytes that no plan changes (headers, plan, tensors that stay as they are).
         removable: whether channels may go at all.
+        fixed: names of dependency groups that lose nothing.
         grid: how scales are shared; its width does not matter.
     """
 
@@ -41,6 +42,7 @@ class PlanSpace:
     widths: Mapping[str, tuple[int, ...]]
     overhead: int
     removable: bool = True
+    fixed: frozenset[str] = frozenset()
     grid: Grid = field(default_factory=lambda: Grid(MAX_BITS))
 
     @cached_property
@@ -136,7 +138,7 @@ class PlanSpace:
         for group in self.graph.groups:
             coefficients = np.zeros(self.num_variables)
             coefficients[list(group.units)] = 1
-            found.append(LinearBudget(coefficients, len(group.units) - 1 if self.removable else 0))
+            found.append(LinearBudget(coefficients, self.most_removed(group)))
         if limits.bytes is not None:
             found.append(self._byte_budget(limits.bytes))
         if limits.macs is not None:
@@ -176,12 +178,15 @@ class PlanSpace:
         """Outputs kept, and inputs kept that one output reads, as functions of the removal bits."""
         return [_affine(count) for count in self.graph.affine_counts()[name]]
 
+    def most_removed(self, group: DependencyGroup) -> int:
+        """How many of a group's units may go: all but one, or none."""
+        return len(group.units) - 1 if self.removable and group.name not in self.fixed else 0
+
     def smallest(self) -> tuple[np.ndarray, dict[str, int]]:
         """The least plan: one channel per group, the least width everywhere."""
         keep = np.ones(self.graph.num_units, dtype=bool)
-        if self.removable:
-            for group in self.graph.groups:
-                keep[list(group.units)[1:]] = False
+        for group in self.graph.groups:
+            keep[list(group.units)[len(group.units) - self.most_removed(group) :]] = False
         return keep, {layer.name: min(self.widths[layer.name]) for layer in self.graph.layers}
 
     def keep_lowest_out(self, scores: np.ndarray, share: float) -> np.ndarray:
@@ -189,7 +194,7 @@ class PlanSpace:
         keep = np.ones(self.graph.num_units, dtype=bool)
         for group in self.graph.groups:
             units = np.asarray(group.units)
-            gone = min(len(units) - 1, int(share * len(units))) if self.removable else 0
+            gone = min(self.most_removed(group), int(share * len(units)))
             keep[units[np.argsort(scores[units], kind="stable")[:gone]]] = False
         return keep
 

@@ -172,17 +172,18 @@ def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
         _layer(name, labeller, units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
         for name, (_, labels) in found.items()
     )
+    products = tuple(Product(name, units(labels), macs) for name, labels, macs in labeller.products)
     return NetworkGraph(
         layers=layers,
         norms=norms,
-        groups=grouped_units(layers, norms, len(order)),
+        groups=grouped_units(layers, norms, len(order), products),
         num_units=len(order),
         pinned=(*labeller.pinned, *_left_dense(labeller, folded)),
         num_bytes=tensor_bytes(labeller.modules[""]),
         output_shapes={name: labeller.positions(name) for name in found},
         input_shape=tuple(inputs.main.shape[1:]),
         input_dtype=dtype_in_words(inputs.main),
-        products=tuple(Product(name, units(labels), macs) for name, labels, macs in labeller.products),
+        products=products,
         way=labeller.way,
         opaque=bool(labeller.opaque),
     )

@@ -132,6 +132,7 @@ class DependencyGroup:
         producers: layers that compute these channels.
         readers: layers that read them.
         norms: batch norms between.
+        what: ``"heads"`` of an attention, ``"neurons"`` between linear layers, or ``"channels"``.
     """
 
     name: str
@@ -139,6 +140,7 @@ class DependencyGroup:
     producers: tuple[str, ...]
     readers: tuple[str, ...]
     norms: tuple[str, ...]
+    what: str = "channels"
 
     def __str__(self) -> str:
         words = f"{self.name}: {len(self.units)} units, computed by {', '.join(self.producers)}"

@@ -156,5 +156,6 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
     pinned = tuple(Pinned(group.name, reason) for group in groups)
     return replace(
         graph, layers=layers, norms=norms, products=products, sizes=sizes, num_units=len(left),
-        pinned=(*pinned, *graph.pinned), groups=grouped_units(layers, norms, len(left)),
+        pinned=(*pinned, *graph.pinned),
+        groups=grouped_units(layers, norms, len(left), products),
     )  # fmt: skip
