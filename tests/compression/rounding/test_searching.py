@@ -50,7 +50,10 @@ def ups_and_downs(lattice: Lattice, row: int) -> list[list[int]]:
     return around
 
 
-@pytest.mark.parametrize("grid", [Grid(1), Grid(2), Grid(3, group=2), Grid(2, symmetric=False), Grid(4)])
+ADAROUND_GRIDS = [Grid(1), Grid(2), Grid(3, group=2), Grid(2, symmetric=False), Grid(4)]
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
 def test_adaround_goes_up_or_down_as_the_whole_row_asks(grid):
     lattice = correlated(4, 12, 5, grid)
     codes = adaround_codes(lattice, 600)
@@ -91,12 +94,32 @@ def test_the_soft_step_and_what_hardens_it():
     assert torch.isfinite(pulled.grad).all()
 
 
-def test_adaround_with_one_step_stays_near_the_nearest_points():
+def decided(lattice: Lattice) -> np.ndarray:
+    """Weights that lie within the grid and away from the middle between two points: bool ``(rows, n)``."""
+    grid = lattice.grid
+    place = (lattice.weights / lattice.scale[:, lattice.column] + lattice.zero[:, lattice.column] - grid.low) / grid.step
+    return (np.abs(place % 1 - 0.5) > 0.05) & (place > 0) & (place < (grid.high - grid.low) / grid.step)
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
+def test_adaround_with_one_step_stays_near_the_nearest_points(grid):
     """The soft step starts where the weight lies, so a single small step changes only codes near the middle."""
-    lattice = correlated(8, 6, 2, Grid(3))
-    place = (lattice.weights / lattice.scale[:, lattice.column]) % 1
-    clear = (np.abs(place - 0.5) > 0.05) & (np.abs(lattice.weights) < 3 * lattice.scale[:, lattice.column])
+    lattice = correlated(8, 12, 2, grid)
+    clear = decided(lattice)
+    assert clear.mean() > 0.4
     assert np.array_equal(adaround_codes(lattice, 1)[clear], lattice.nearest()[clear])
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
+def test_what_hardens_adaround_pulls_to_the_nearer_point(monkeypatch, grid):
+    """With nothing else to speak of, most weights end at the nearest point, however the inputs are correlated."""
+    lattice = correlated(8, 12, 2, grid)
+    clear = decided(lattice)
+    usual = (adaround_codes(lattice, 300) == lattice.nearest())[clear].mean()
+    monkeypatch.setattr(adaround, "_REGULARISER", 1e9)
+    monkeypatch.setattr(adaround, "_WARM", 0.0)
+    alone = (adaround_codes(lattice, 300) == lattice.nearest())[clear].mean()
+    assert alone > max(0.85, usual)
 
 
 def test_mean_fields_rise_with_their_powers():
@@ -225,6 +248,9 @@ def test_cold_heat_baths_stay_and_hot_ones_leave():
     frozen = lattice.errors(anneal_codes(lattice, Annealing(fields=0, sweeps=300, pairs=0, heat=1e-6, cold=1e-6), 0))
     assert right.sum() < 0.97 * hot.sum()
     assert right.sum() < 0.97 * frozen.sum()
+    # from far too hot to far too cold it passes what is right
+    through = lattice.errors(anneal_codes(lattice, Annealing(fields=0, sweeps=300, pairs=0, heat=1e3, cold=1e-3), 0))
+    assert through.sum() < 0.97 * hot.sum()
     assert (frozen <= descent).all()
 
 
@@ -256,8 +282,10 @@ def test_a_search_starts_from_the_codes_that_its_effort_names(start, chosen):
     lattice = correlated(12, 20, 1, Grid(2))
     assert (lattice.nearest() != gptq_codes(lattice)).any()
     least = Annealing(fields=0, sweeps=0, pairs=0, start=start)
+    wanted = anneal_codes(lattice, least, 0, start=chosen(lattice))
     codes, _ = AnnealedRounding(effort=least, stretches=(1.0,), rounds=0).settle(lattice, 0)
-    assert np.array_equal(codes, anneal_codes(lattice, least, 0, start=chosen(lattice)))
+    assert np.array_equal(codes, wanted)
+    assert np.array_equal(anneal_codes(lattice, least, 0), wanted)
 
 
 def test_pairs_that_just_fit_are_tried():

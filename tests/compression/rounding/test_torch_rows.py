@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,18 @@ def test_every_visit_of_a_sweep_sees_the_field_of_all_moves_before_it(monkeypatc
         assert int(changed) == int((places != before).sum())
 
 
+def test_what_float32_adds_to_a_field_is_gone_after_so_many_sweeps(monkeypatch):
+    monkeypatch.setattr(torch_module, "_ANEW", 3)
+    rows = TorchRows.of(layer(4, 2, Grid(3), 0), CPU)
+    places, true = some_places(rows, 1), []
+    for number, (share, field) in enumerate(rows._sweeps(places, np.arange(8.0))):
+        assert share == number
+        true.append(torch.equal(field, rows.fields(places)))
+        field += 1e-3
+        places[number % 4] += 1
+    assert true == [True, False, False] * 2 + [True, False]
+
+
 @pytest.mark.parametrize(("block", "anew"), [(2, 3), (64, 64)])
 @pytest.mark.parametrize("shares", [[1.0], [0.0, 0.6], [0.0, 0.2, 0.5, 0.7, 0.85, 0.95, 1.0]])
 def test_mean_fields_go_where_those_of_the_compiled_rows_go(monkeypatch, block, anew, shares):
@@ -183,6 +196,18 @@ def test_a_descent_on_torch_ends_where_no_single_code_can_be_bettered(n, grid, s
         assert (errors(lattice, moved.numpy()) >= least - 1e-3 * rows.stiff[i].numpy() - 1e-5).all()
     if dead:
         assert torch.equal(found[0], begin[0])
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 6), st.sampled_from(GRIDS), st.integers(0, 9999))
+def test_a_descent_on_torch_does_not_depend_on_the_unit_of_the_error(n, grid, seed):
+    """A Gram matrix times a power of two, exactly."""
+    lattice, found = layer(n, 4, grid, seed), []
+    for unit in (1.0, 2.0**-30, 2.0**30):
+        rows = TorchRows.of(replace(lattice, gram=lattice.gram * np.float32(unit)), CPU)
+        found.append(rows.descend(some_places(rows, seed)))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
 
 
 @pytest.mark.parametrize("width", [0.25, 1.0, 8.0])
