@@ -29,6 +29,7 @@ from annealnet.compression.rounding.annealed import graduation
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.grids import Grid, dequantize
 from annealnet.compression.rounding.stored_numbers import storable
+from annealnet.samplers import Workers
 
 
 def correlated(n: int, rows: int, seed: int, grid: Grid) -> Lattice:
@@ -294,7 +295,7 @@ def test_pairs_that_just_fit_are_tried():
         assert asked.within(rows, 1000).pairs == pairs
 
 
-def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains():
+def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains(monkeypatch):
     weight, gram = layer(12, 20, 1)
 
     def error(rounds: int) -> np.ndarray:
@@ -309,7 +310,11 @@ def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains():
     assert (many <= one * (1 + 1e-6)).all()
     assert one.sum() < 0.99 * none.sum()
     assert many.sum() < one.sum()
-    assert np.array_equal(many, error(41))  # it ended long before
+    assert np.array_equal(many, error(41))
+    tried: list[int] = []
+    monkeypatch.setattr(gram_rounding, "anneal_codes", lambda *asked: tried.append(1) or anneal_codes(*asked))
+    error(40)
+    assert len(tried) < 20  # it ended long before
 
 
 def test_the_quick_one_only_descends_from_gptq():
@@ -364,6 +369,25 @@ def test_groups_draw_from_streams_of_their_own(monkeypatch):
     AnnealedRounding(seed=2, rounds=0)(weight, 3, gram)
     assert seen[0][0] != first
     assert [rows for _, rows, _ in seen] == [4, 4, 2]
+
+
+def test_answers_depend_on_every_setting_but_the_workers():
+    plain = AnnealedRounding()
+    state = plain.fingerprint_state()
+    assert replace(plain, workers=Workers("sequential", 1), device=plain.place).fingerprint_state() == state
+    changes = {"group": 3, "symmetric": False, "effort": Annealing(1), "stretches": (1.0,), "rounds": 1, "seed": 1}
+    for name, value in {**changes, "device": "meta"}.items():
+        other = replace(plain, **{name: value}).fingerprint_state()
+        assert {key for key in state if other[key] != state[key]} == {name}
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_cuda_is_taken_where_there_is_one_and_nothing_else_was_asked_for(monkeypatch, cuda):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    workers = Workers("sequential", 1)
+    assert AnnealedRounding().place == ("cuda" if cuda else None)
+    assert AnnealedRounding(workers=workers).place is None
+    assert AnnealedRounding(device="cpu").place == AnnealedRounding(device="cpu", workers=workers).place == "cpu"
 
 
 def test_stretches_and_rounds_have_limits():
