@@ -229,6 +229,19 @@ def test_pairs_and_single_steps_each_lead_through_a_valley_alone(start, partners
     assert np.mean([energy(lattice, row) < best + 0.05 for row in codes]) > share
 
 
+def test_pairs_draw_the_two_ends_of_a_valley_by_boltzmanns_chances():
+    """Between (1, −1) and (−1, 1) single steps meet a barrier far above the heat; energies differ by three temperatures."""
+    gram, many = np.array([[1.0, 0.95], [0.95, 1.0]], dtype=np.float32), 1500
+    ones = np.ones((many, 1), dtype=np.float32)
+    weights = np.tile(np.array([[0.5, -0.5]], dtype=np.float32), (many, 1))
+    lattice = Lattice(gram, weights, ones, 0 * ones, np.zeros(2, dtype=np.int64), Grid(1))
+    codes = np.tile(np.array([[1, -1], [-1, 1]], dtype=np.int16), (many // 2, 1))
+    rise = energy(lattice, np.array([-1, 1])) - energy(lattice, np.array([1, -1]))
+    heats, partners = np.full(many, rise / 3, dtype=np.float32), np.array([[1], [0]], dtype=np.int32)
+    anneal_rows(*common(lattice), codes, partners, heats, np.ones(12, dtype=np.float32), np.uint64(3), 0)
+    assert np.mean(codes[:, 0] == 1) == pytest.approx(1 / (1 + math.exp(-3)), abs=0.018)
+
+
 def test_a_pair_moves_where_its_partner_pays():
     """From (3, 0), without correlations: the first input's step gains, but its partner's would cost, so it stays; the second
     one's steps down and up cost little, and the first pays for each of them.
