@@ -78,7 +78,7 @@ class Annealing:
         left = _MOST_PRODUCTS / max(1, rows * inputs**2)
         affordable = int(0.75 * left / _FIELD_COST)
         fields = min(self.fields, max(1, affordable // self.field_sweeps))
-        field_sweeps = min(self.field_sweeps, affordable // max(1, fields))
+        field_sweeps = min(self.field_sweeps, affordable)  # several fields only where all of their sweeps fit
         if fields == 0 or field_sweeps < min(_SHORTEST_FIELD, self.field_sweeps):
             fields, field_sweeps = 0, self.field_sweeps
         left -= _FIELD_COST * fields * field_sweeps
@@ -161,7 +161,7 @@ def _partners(gram: np.ndarray) -> np.ndarray:
     """The most correlated inputs of each: int32 ``(n, k)``."""
     n = len(gram)
     root = np.sqrt(np.maximum(np.diag(gram), 1e-30))
-    close = np.abs(gram / root[:, None] / root)
+    close = np.abs(gram / root)  # in units of each row's own length, which its order does not see
     np.fill_diagonal(close, -1.0)
     k = max(1, min(_PARTNERS, n - 1))
     return np.ascontiguousarray(np.argpartition(-close, k - 1, axis=1)[:, :k], dtype=np.int32)
