@@ -1,5 +1,5 @@
-"""Sixteen numbers as one value, in numpy: what the instructions of ``kernels.simd`` must do, and what stands in for them where
-kernels run interpreted."""
+"""Sixteen numbers as one value, in numpy: what ``kernels.simd`` must do, and what stands in for it where kernels run
+interpreted."""
 
 from types import SimpleNamespace
 

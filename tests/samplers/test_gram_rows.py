@@ -1,4 +1,4 @@
-"""Rows under one Gram matrix: kernels against Boltzmann's chances and enumeration, the sampler against the energy's own rows."""
+"""Rows under one Gram matrix: kernels against Boltzmann's chances and enumeration, the sampler against its energy's rows."""
 
 from __future__ import annotations
 

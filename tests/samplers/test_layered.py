@@ -25,8 +25,10 @@ from annealnet.samplers import (
     NoisyLayers,
     QuantumLayers,
     Schedule,
+    layered,
+    layered_dimod,
+    layered_torch,
 )
-from annealnet.samplers import layered, layered_dimod, layered_torch
 from annealnet.samplers.layered import LayeredTask
 from annealnet.samplers.layered_exact import all_states
 from annealnet.samplers.layered_torch import TorchLayeredAnnealing

@@ -1,4 +1,4 @@
-"""Kernels of quantum states against matrices written out, with tiles and strips of a few qubits where they run interpreted."""
+"""Kernels of quantum states against matrices written out; interpreted, with tiles and strips of a few qubits."""
 
 from __future__ import annotations
 

@@ -65,6 +65,39 @@ def test_middle_work_tries_both_and_goes_on_with_the_faster():
         assert (used(pace.threads_for, WORTH / 2) == ALL) == slower
 
 
+@pytest.mark.skipif(ALL == 1, reason="one core")
+def test_middle_work_is_compared_by_the_step(monkeypatch):
+    """Ten times the steps in five times the time are twice as fast, whichever came first; a mean forgets by quarters."""
+    now = [0.0]
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: now[0])
+
+    def took(pace: Pace, steps: float, seconds: float) -> int:
+        with pace.threads_for(steps):
+            now[0] += seconds
+            return numba.get_num_threads()
+
+    pace = Pace()
+    for _ in range(threads._LOADING):
+        assert took(pace, 100_000, 9.0) == 1
+    assert took(pace, 100_000, 1.0) == 1  # the first that counts
+    assert took(pace, 1_000_000, 5.0) == ALL
+    assert pace._seconds == pytest.approx({False: 1e-5, True: 5e-6})
+    assert took(pace, 100_000, 2.1) == ALL
+    assert pace._seconds[True] == pytest.approx(5e-6 + 0.25 * (2.1e-5 - 5e-6))
+    assert took(pace, 100_000, 9.0) == ALL  # 9.0e-6 is still less than 1e-5, what follows is not
+    assert took(pace, 100_000, 0.5) == 1
+    assert pace._seconds[False] == pytest.approx(1e-5 + 0.25 * (5e-6 - 1e-5))
+
+
+@pytest.mark.skipif(ALL == 1, reason="one core")
+@pytest.mark.parametrize(("steps", "kept"), [(49_999, False), (50_000, True), (WORTH - 1, True), (WORTH, False)])
+def test_middle_work_lies_between_two_limits(steps, kept):
+    pace = Pace()
+    pace._calls = threads._LOADING
+    used(pace.threads_for, steps)
+    assert bool(pace._seconds) == kept
+
+
 def energies():
     rng = np.random.default_rng(0)
     dense = DenseEnergy(rng.normal(size=(24, 24)), rng.normal(size=24))
