@@ -250,14 +250,14 @@ def test_compound_moves_visit_the_feasible_states_with_boltzmanns_chances():
 
 @pytest.mark.parametrize("ruled", [True, False])
 def test_a_hot_sweep_of_compound_moves_makes_as_many_as_there_are_bits(ruled):
-    """Each is one flip or two, of 60 bits drawn anew: after a sweep about two fifths are other than they were."""
+    """Each is one flip or two, of 60 bits drawn anew: after a sweep nearly half are other than they were."""
     n = 60
     energy = FactoredEnergy(np.ones((1, n)), np.array([1e-9]), np.zeros(1))
     rules = (LinearBudget(np.ones(n), n),) if ruled else ()
     replicas = put(energy, 10, rules=rules)
     replicas.sweep(np.full(1, 1e-9))
     changed = current(replicas).mean()
-    assert 0.3 < changed < 0.5
+    assert 0.4 < changed < 0.55
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

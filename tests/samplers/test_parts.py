@@ -19,6 +19,7 @@ from annealnet.samplers import (
     ExactSampler,
     RecombinationSampler,
     exact,
+    native,
     recombination,
     schedule,
 )
@@ -359,6 +360,7 @@ def test_bounds_get_the_time_that_annealing_left_and_prove_what_they_reach(monke
         asked["bounding"] = seconds
         return exact.Bounded(None, bound[0], 0.5)
 
+    monkeypatch.setattr(native, "Clock", lambda limit: Clock(limit, 0.0))
     monkeypatch.setattr(exact, "AnnealingSampler", Annealing)
     monkeypatch.setattr(exact, "branch_and_bound", branch_and_bound)
     monkeypatch.setattr(exact, "MAX_BITS", 3)
@@ -378,6 +380,7 @@ def test_annealed_timing_adds_up(monkeypatch):
     """Preparing and sampling are parts of the whole, on a clock that ticks at every look."""
     ticks = itertools.count()
     monkeypatch.setattr(schedule, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr(native, "Clock", lambda limit: Clock(limit, float(next(ticks))))
     timing = AnnealingSampler().sample_energy(sparse(5, 0), num_reads=2, num_sweeps=3, seed=0).info["timing"]
     assert min(timing.values()) > 0
     assert timing["preprocessing"] + timing["sampling"] + 1 == timing["total"]

@@ -101,8 +101,8 @@ def test_bounds_of_whole_coefficients_are_whole():
     assert _rounded_up(-np.inf, whole, 1e-6) == -np.inf
 
 
-@settings(max_examples=20)
-@given(st.integers(2, 5), st.integers(0, 999))
+@settings(max_examples=8)
+@given(st.integers(2, 4), st.integers(0, 999))
 def test_rows_hold_products_where_costs_pull(n, seed):
     rng = np.random.default_rng(seed)
     upper = sparse.triu(
@@ -215,7 +215,7 @@ class Timed(AnnealingSampler):
 
     def sample_energy(self, energy, **asked):
         Timed.given.append(asked.get("time_limit"))
-        return super().sample_energy(energy, num_sweeps=1, num_reads=asked["num_reads"], seed=asked["seed"])
+        return super().sample_energy(energy, num_sweeps=1, num_reads=asked["num_reads"], seed=asked.get("seed"))
 
 
 def test_a_time_limit_is_shared_by_the_rounds_of_pieces(monkeypatch):
@@ -306,14 +306,14 @@ def test_only_complete_layers_of_two_and_more_are_bicliques():
     assert _biclique(inside, graph) == {}
 
 
-@pytest.mark.parametrize(("couplings", "searched"), [(9, True), (10, False)])
+@pytest.mark.parametrize(("couplings", "searched"), [(7, True), (8, False)])
 def test_dense_models_are_cliques_and_sparse_ones_are_searched_for(couplings, searched, monkeypatch):
     minorminer = pytest.importorskip("minorminer", reason="needs annealnet[dwave]")
     calls = []
     own = minorminer.find_embedding
     monkeypatch.setattr(minorminer, "find_embedding", lambda *a, **k: calls.append(1) or own(*a, **k))
     bqm = dimod.BinaryQuadraticModel(dict.fromkeys(range(6), 0.0), {}, 0.0, "SPIN")  # half of the 15 pairs are 7.5
-    bqm.add_quadratic_from((u, v, 1.0) for u, v in list(itertools.combinations(range(6), 2))[: couplings - 2])
+    bqm.add_quadratic_from((u, v, 1.0) for u, v in list(itertools.combinations(range(6), 2))[:couplings])
     chains = find_embedding(bqm, topology_graph("zephyr"))
     assert set(chains) == set(range(6))
     assert bool(calls) == searched
