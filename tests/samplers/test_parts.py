@@ -376,6 +376,13 @@ def test_bounds_get_the_time_that_annealing_left_and_prove_what_they_reach(monke
         assert len(answer) == 3
 
 
+def test_energies_are_annealed_for_a_thousand_sweeps_unless_told():
+    energy = sparse(5, 0)
+    for asked, sweeps in (({}, 1000), ({"num_sweeps": 7}, 7), ({"num_sweeps": 7, "time_limit": 60.0}, 7)):
+        assert AnnealingSampler().sample_energy(energy, num_reads=1, seed=0, **asked).info["num_sweeps"] == sweeps
+    assert AnnealingSampler().sample_energy(energy, num_reads=1, seed=0, time_limit=0.2).info["num_sweeps"] > 0
+
+
 def test_annealed_timing_adds_up(monkeypatch):
     """Preparing and sampling are parts of the whole, on a clock that ticks at every look."""
     ticks = itertools.count()
