@@ -62,7 +62,7 @@ def test_moves_are_counted_by_bits_and_come_in_pieces(moves, n, asked, pieces, t
 def test_tenures_leave_a_bit_to_move(moves):
     energy = SparseEnergy([], [], [], np.ones(5))
     for tenure in (0, 5):
-        with pytest.raises(ValueError, match=r"between 1 and n − 1 = 4"):
+        with pytest.raises(ValueError, match=r"tenure=.* from 1 to 4"):
             TabuSampler().sample_energy(energy, tenure=tenure)
     assert TabuSampler().sample_energy(energy, tenure=4, num_sweeps=1).info["tenure"] == 4
     assert TabuSampler().sample_energy(SparseEnergy([], [], [], np.ones(1)), tenure=1, num_sweeps=1).info["tenure"] == 1
