@@ -7,6 +7,7 @@ rounded anew: the ONNX model multiplies the very weights that the torch model mu
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,23 +17,28 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.kinds import LayerKind, layer_kind
+from annealnet.compression.network.inputs import Answering, Inputs
+from annealnet.compression.network.kinds import LayerKind, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
 
-__all__ = ["Latency", "export_onnx", "onnx_latency"]
+__all__ = ["Latency", "export_onnx", "onnx_latency", "onnx_names"]
 
 _INT4_BITS = 4
+#: What :class:`.Answering` puts in front of the names of parameters.
+_WRAPPED = "network."
 
 
-def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor) -> Path:
+def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor | Inputs) -> Path:
     """Writes a compressed network as an ONNX model whose weights are grid codes.
 
     Args:
         model: the network after surgery, batch norms folded, its weights on the grids; not changed.
         quantized: the grid values of each layer.
         path: the file to write.
-        example: a batch of inputs ``(samples, ...)``; the model's batch is dynamic.
+        example: a batch of inputs; the model's batch is dynamic, and so is the length of sequences of whole numbers where
+            the network allows it. One input by position is called ``input``, several ``input_0`` and so on, those by name
+            have it; the one answer that counts is ``output``.
 
     Returns:
         The path.
@@ -53,13 +59,22 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
         >>> bool(np.allclose(answer, net(x).detach().numpy(), atol=1e-5))
         True
     """
-    exported = captured(model, example)
+    inputs = Inputs.of(example)
+    exported = _unwrapped(captured(Answering(model, inputs), onnx_names(inputs)))
     graph = exported.graph
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
     for name, grid in quantized.items():
         kind = layer_kind(model.get_submodule(name))
-        found, transposed = _find_weight(name, kind, grid, initialisers, dequantised)
+        place = _find_weight(name, kind, grid, initialisers, dequantised)
+        if place is None and not _is_read(model, name, inputs):
+            continue
+        if place is None:
+            raise ValueError(
+                f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid "
+                "first"
+            )
+        found, transposed = place
         if found not in dequantised:
             _put_codes(graph, initialisers[found], grid, transposed)
             dequantised[found] = grid
@@ -67,12 +82,30 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
     return write_model(exported, path)
 
 
+def onnx_names(inputs: Inputs) -> dict[str, Tensor]:
+    """Tensors in the order of :attr:`.Inputs.tensors`, by the names that an ONNX model's inputs have."""
+    own = ["input"] if len(inputs.args) == 1 else [f"input_{place}" for place in range(len(inputs.args))]
+    return dict(zip(own, inputs.args, strict=True)) | dict(inputs.kwargs)
+
+
+def _unwrapped(exported: Any) -> Any:
+    """Initialisers under the names that the model's own parameters have, not :class:`.Answering`'s."""
+    wrapped = {tensor.name for tensor in exported.graph.initializer if tensor.name.startswith(_WRAPPED)}
+    for tensor in exported.graph.initializer:
+        tensor.name = tensor.name.removeprefix(_WRAPPED)
+    for node in exported.graph.node:
+        for place, name in enumerate(node.input):
+            if name in wrapped:
+                node.input[place] = name.removeprefix(_WRAPPED)
+    return exported
+
+
 # ---- codes in place of floats ----------------------------------------------------------------------------
 
 
 def _find_weight(
     name: str, kind: LayerKind, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
-) -> tuple[str, bool]:
+) -> tuple[str, bool] | None:
     """The initialiser that holds a layer's weight, and whether it holds the transpose (``MatMul`` of a linear layer)."""
     onnx, weight = optional("onnx"), dequantize(grid).numpy()
     own = f"{name}.{kind.weight_name}"
@@ -92,9 +125,14 @@ def _find_weight(
             return candidate, False
         if kind.transposed_in_onnx and np.array_equal(value.T, weight):
             return candidate, True
-    raise ValueError(
-        f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid first"
-    )
+    return None
+
+
+def _is_read(model: nn.Module, name: str, inputs: Inputs) -> bool:
+    """Whether the answer that counts depends on a layer; if not, it is not part of the ONNX model."""
+    twin = copy.deepcopy(model).eval().requires_grad_(True)
+    answer = inputs[:1].clone().answer(twin)
+    return torch.autograd.grad(answer.sum(), weight_of(twin.get_submodule(name)), allow_unused=True)[0] is not None
 
 
 def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:

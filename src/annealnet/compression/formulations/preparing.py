@@ -53,7 +53,7 @@ def prepare(
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
-        >>> prepare(net, Calibration(torch.randn(8, 4), None), Budget(size_ratio=2)).space.num_variables
+        >>> prepare(net, Calibration.of(torch.randn(8, 4)), Budget(size_ratio=2)).space.num_variables
         34
     """
     check_ridge(ridge)
@@ -66,7 +66,7 @@ def prepare(
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)
     grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
-    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]), grid)
+    overhead = fixed_bytes(graph, folded, grid)
     space = PlanSpace(graph, allowed, overhead, prune and bool(graph.groups), grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import that_count
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
@@ -182,4 +183,4 @@ def _probe(
     keep = np.ones(graph.num_units, dtype=bool)
     probing = _OnlyCoarse(rounding)
     compensate(trial, graph, keep, bits, answers, probing, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
-    return task(answers.logits, behind.answer())
+    return task(answers.logits, that_count(answers.x, behind.answer()))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from annealnet.compression.network.grouping import grouped_units
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labeller
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
@@ -28,12 +29,12 @@ from annealnet.compression.network.tracing import symbolic_trace
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace"]
 
 
-def trace(model: nn.Module, example: Tensor) -> NetworkGraph:
+def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     """Finds layers, batch norms, dependency groups, and what has to stay dense.
 
     Args:
         model: the dense network; neither changed nor run in training mode.
-        example: a batch of inputs ``(samples, ...)``; one sample is enough, its values do not matter.
+        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter.
 
     Returns:
         The structure. What is not understood is listed in ``pinned`` and left dense.
@@ -53,18 +54,25 @@ def trace(model: nn.Module, example: Tensor) -> NetworkGraph:
         >>> graph.macs(), graph.macs(np.array([True, False, False, False]))
         (192, 48)
     """
+    inputs = _checked(example)
+    twin = copy.deepcopy(model).eval()
+    # one sample could not be told from a dimension of extent one
+    batch = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
+    traced, opaque = symbolic_trace(twin, batch)
+    labeller = Labeller(traced, twin, opaque, _untouchable(traced, twin))
+    with torch.no_grad():
+        labeller.run(*batch.tensors.values())
+    _pin_unread(labeller)
+    return _structure(labeller, inputs)
+
+
+def _checked(example: Tensor | Inputs) -> Inputs:
+    if isinstance(example, Inputs) and len(example):
+        return example
     if not isinstance(example, Tensor) or example.ndim < 2 or example.shape[0] == 0:
         found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
         raise ValueError(f"example={found} is not a batch of inputs: give a tensor of shape (samples, ...)")
-    twin = copy.deepcopy(model).eval()
-    traced, opaque = symbolic_trace(twin)
-    # one sample could not be told from a dimension of extent one
-    batch = torch.cat([example[:1], example[:1]]).detach()
-    labeller = Labeller(traced, twin, opaque, _untouchable(traced, twin))
-    with torch.no_grad():
-        labeller.run(batch)
-    _pin_unread(labeller)
-    return _structure(labeller, example)
+    return Inputs.of(example)
 
 
 def _untouchable(traced: fx.GraphModule, model: nn.Module) -> Mapping[str, str]:
@@ -90,7 +98,7 @@ def _untouchable(traced: fx.GraphModule, model: nn.Module) -> Mapping[str, str]:
     return refused
 
 
-def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
+def _structure(labeller: Labeller, example: Inputs) -> NetworkGraph:
     """The labels as units, groups, layers and norms."""
     classes, found = labeller.classes, labeller.layers
     roots = [int(root) for _, labels in found.values() for root in classes.roots(labels.outputs)]
@@ -118,8 +126,7 @@ def _structure(labeller: Labeller, example: Tensor) -> NetworkGraph:
             name: math.prod(labeller.shapes[node]) // (labeller.shapes[node][0] * len(labels.outputs))
             for name, (node, labels) in found.items()
         },
-        input_shape=tuple(example.shape[1:]),
-        input_dtype=str(example.dtype).removeprefix("torch."),
+        signature=example.signature,
     )
 
 

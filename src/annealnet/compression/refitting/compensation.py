@@ -22,7 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.calibration import that_count
 from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
@@ -45,34 +47,37 @@ class DenseAnswers:
     """What the dense network's layers answer on the calibration inputs, at the sampled rows.
 
     Attributes:
-        x: the calibration inputs ``(samples, ...)``.
+        x: the calibration inputs.
         outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias.
-        logits: the network's output ``(samples, classes)``.
+        logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
         seed: draws the sampled positions.
     """
 
-    x: Tensor
+    x: Inputs
     outputs: Mapping[str, Tensor]
     logits: Tensor
     seed: int
 
     @classmethod
     @torch.no_grad()
-    def of(cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0) -> DenseAnswers:
+    def of(cls, dense: nn.Module, graph: NetworkGraph, x: Tensor | Inputs, seed: int = 0) -> DenseAnswers:
         """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer."""
+        x = Inputs.of(x)
         forward = StagedForward(dense, x)
         outputs = {}
         for layer in graph.layers:
             module = dense.get_submodule(layer.name)
             rows = layer_rows(module, forward.reach(layer.name), seed, sampled_rows(layer))
             outputs[layer.name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        logits = forward.answer()
-        broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
+        answers = forward.answer()
+        counted = x.counted(answers)
+        finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
+        broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
         if len(broken):
             raise ValueError(
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
-        return cls(x, outputs, logits, seed)
+        return cls(x, outputs, that_count(x, answers), seed)
 
 
 def check_ridge(ridge: float) -> None:

@@ -15,6 +15,7 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.inputs import Inputs, answer_in
 from annealnet.compression.network.tracing import symbolic_trace
 
 __all__ = ["StagedForward"]
@@ -26,7 +27,7 @@ class StagedForward(fx.Interpreter):
     Args:
         network: a module that ``torch.fx`` can trace; its submodules are read when they are reached, so a
             weight changed in place before :meth:`answer` is called takes part in what follows.
-        x: the whole input batch, shape ``(samples, ...)``; it is copied.
+        x: the whole input batch, one tensor ``(samples, ...)`` or several; it is copied.
 
     Example:
         >>> import torch
@@ -40,12 +41,14 @@ class StagedForward(fx.Interpreter):
         tensor([[2., 2.]])
     """
 
-    def __init__(self, network: nn.Module, x: Tensor) -> None:
-        super().__init__(symbolic_trace(network)[0], garbage_collect_values=True)
+    def __init__(self, network: nn.Module, x: Tensor | Inputs) -> None:
+        inputs = Inputs.of(x)
+        super().__init__(symbolic_trace(network, inputs)[0], garbage_collect_values=True)
+        self._called = inputs[:0]
         self._nodes: list[fx.Node] = list(self.graph.nodes)
         self._next = 0
         self.env = {}
-        self.args_iter = iter((x.clone(),))
+        self.args_iter = iter(inputs.clone().tensors.values())
 
     @torch.no_grad()
     def _run_until(self, layer: str | None) -> fx.Node:
@@ -70,20 +73,18 @@ class StagedForward(fx.Interpreter):
         node = self._run_until(layer)
         if node.op == "output":
             raise ValueError(f"layer={layer!r} never runs in this network: name a layer of the traced graph")
-        args, _ = self.fetch_args_kwargs_from_env(node)
-        value = args[0]
+        args, named = self.fetch_args_kwargs_from_env(node)
+        value = next(iter((*args, *named.values())))
         assert isinstance(value, Tensor)
         return value
 
     def answer(self) -> Tensor:
-        """Runs what is left and returns the network's output."""
-        value = self.env[self._run_until(None)]
-        assert isinstance(value, Tensor)
-        return value
+        """Runs what is left and returns the tensor that counts in the network's output."""
+        return answer_in(self.env[self._run_until(None)], self._called.output)
 
     def fork_onto(self, network: nn.Module) -> StagedForward:
         """A second pass over a copy of the network that knows everything run so far and goes its own way from here."""
-        twin = StagedForward(network, torch.empty(0))
+        twin = StagedForward(network, self._called)
         twin._next = self._next
         nodes = dict(zip(self._nodes, twin._nodes, strict=True))
         # one deepcopy: activations that are views of each other in this pass are so in the twin
