@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression import CompressionPlan, DataAware, FineTuning
+from annealnet.compression.files.onnx_activations import quantize_activations
+from annealnet.compression.files.onnx_export import onnx_latency
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.network.calibration import answers_of, read_batches
 from annealnet.compression.network.graph import trace
@@ -105,6 +107,9 @@ def test_a_map_is_rounded_reported_saved_loaded_and_exported(tmp_path):
     session = onnx_session(small.export_onnx(tmp_path / "net.onnx"))
     assert [entry.name for entry in session.get_inputs()] == ["input_ids", "attention_mask"]
     assert [entry.name for entry in session.get_outputs()] == ["output"]
+    assert onnx_latency(tmp_path / "net.onnx", batch=3, repeats=2).median > 0
+    rounded = quantize_activations(tmp_path / "net.onnx", tmp_path / "int8.onnx", [{k: v.numpy() for k, v in batch.items()}])
+    assert onnx_session(rounded).run(None, {k: v.numpy() for k, v in batch.items()})[0].shape == (24, 7, 5)
     longer = tokens(5, 9, seed=3)  # batch and length are free
     (found,) = session.run(None, {name: tensor.numpy() for name, tensor in longer.items()})
     with torch.no_grad():

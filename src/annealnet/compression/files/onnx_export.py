@@ -25,6 +25,8 @@ from annealnet.exporting import captured, onnx_session, optional, write_model
 __all__ = ["Latency", "export_onnx", "onnx_latency", "onnx_names"]
 
 _INT4_BITS = 4
+#: Positions of sequences whose length is free, where they are timed.
+_LENGTH = 16
 #: What :class:`.Answering` puts in front of the names of parameters.
 _WRAPPED = "network."
 
@@ -211,6 +213,16 @@ def _code_tensor(name: str, codes: np.ndarray, bits: int) -> Any:
 # ---- running ---------------------------------------------------------------------------------------------
 
 
+def _some_input(entry: Any, batch: int) -> np.ndarray:
+    """Random numbers, the token 0, or a mask that leaves nothing out."""
+    free = (batch, *[_LENGTH] * len(entry.shape))
+    shape = tuple(extent if isinstance(extent, int) else free[place] for place, extent in enumerate(entry.shape))
+    if entry.type == "tensor(float)" and not entry.name.endswith("mask"):
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    kind = entry.type.removeprefix("tensor(").removesuffix(")")
+    return np.full(shape, entry.name.endswith("mask"), dtype={"float": "float32"}.get(kind, kind))
+
+
 class Latency(NamedTuple):
     """Milliseconds of one run of a batch: median, lower and upper quartile."""
 
@@ -223,7 +235,7 @@ def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: in
     """How long ONNX Runtime takes for one batch, over repeats after a warm-up.
 
     Args:
-        path: an ONNX file with one input, its first dimension the batch.
+        path: an ONNX file; the first dimension of its inputs is the batch. Sequences whose length is free have 16 positions.
         batch: samples a run.
         threads: threads of the runtime.
         repeats: timed runs.
@@ -234,13 +246,7 @@ def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: in
     if batch < 1 or repeats < 1:
         raise ValueError(f"batch={batch!r} and repeats={repeats!r} must be at least 1")
     session = onnx_session(path, threads)
-    (entry,) = session.get_inputs()
-    shape = (batch, *entry.shape[1:])
-    if entry.type == "tensor(float)":
-        value = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    else:
-        value = np.zeros(shape, dtype=np.int64)
-    feed = {entry.name: value}
+    feed = {entry.name: _some_input(entry, batch) for entry in session.get_inputs()}
     for _ in range(max(3, repeats // 10)):
         session.run(None, feed)
     taken = np.empty(repeats)
