@@ -141,7 +141,7 @@ def test_count_and_constraint_are_the_same(kind: str, group: int | None, symmetr
     """A plan keeps the sampler's constraint exactly when its bytes are within the limit."""
     rng = np.random.default_rng(seed)
     problem = prepare(
-        network(kind, True, 0, False), Calibration(samples(kind, 4), None), an.Budget(bytes=10**6),
+        network(kind, True, 0, False), Calibration.of(samples(kind, 4)), an.Budget(bytes=10**6),
         rounding=NearestRounding(group, symmetric),
     )  # fmt: skip
     space = problem.space
@@ -159,7 +159,7 @@ def test_count_and_constraint_are_the_same(kind: str, group: int | None, symmetr
 
 
 def test_starts_keep_the_constraint_at_the_smallest_budget() -> None:
-    net, x = network("linear", True, 0, False), Calibration(samples("linear"), None)
+    net, x = network("linear", True, 0, False), Calibration.of(samples("linear"))
     least = named_smallest("linear", net, NearestRounding())
     problem = prepare(net, x, an.Budget(bytes=least), rounding=NearestRounding())
     starts = feasible_starts(problem.space, np.zeros(problem.space.graph.num_units), {}, problem.limits)

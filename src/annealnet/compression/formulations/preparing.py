@@ -55,7 +55,7 @@ def prepare(
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
-        >>> prepare(net, Calibration(torch.randn(8, 4), None), Budget(size_ratio=2)).space.num_variables
+        >>> prepare(net, Calibration.of(torch.randn(8, 4)), Budget(size_ratio=2)).space.num_variables
         34
     """
     check_ridge(ridge)
@@ -69,7 +69,7 @@ def prepare(
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)
     grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
-    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]), grid)
+    overhead = fixed_bytes(graph, folded, grid)
     fixed = frozenset(group.name for group in graph.groups if group.what not in kinds)
     space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
