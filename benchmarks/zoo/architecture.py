@@ -1,0 +1,108 @@
+"""What the zoo knows of an architecture, and the batches and weights all of them share."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Architecture", "Batch", "Inputs", "noise", "seeded", "text", "tokens"]
+
+#: What one call of a network takes: its only input, or its inputs by name.
+Batch = Tensor | dict[str, Tensor]
+#: (generator, samples) -> one batch.
+Inputs = Callable[[torch.Generator, int], Batch]
+
+SAMPLES_PER_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network with random weights and the batches it takes, both small.
+
+    ``grids`` is the least share of its bytes that must lie on grids after rounding; where it is below 95 %, ``why`` says why.
+    """
+
+    name: str
+    make: Callable[[], nn.Module]
+    inputs: Inputs
+    grids: float = 0.95
+    why: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """The network in eval mode; the same seed gives the same weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return seeded(self.make(), seed).eval()
+
+    def batches(self, seed: int, samples: int) -> list[Batch]:
+        """``samples`` samples, eight to a batch, as the network takes them."""
+        generator = torch.Generator().manual_seed(seed)
+        starts = range(0, samples, SAMPLES_PER_BATCH)
+        return [self.inputs(generator, min(SAMPLES_PER_BATCH, samples - start)) for start in starts]
+
+    def call(self, batch: Batch, model: nn.Module) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """The positional and the named arguments of one call; a cache of keys and values is switched off where there is one."""
+        named: dict[str, Any] = {} if isinstance(batch, Tensor) else dict(batch)
+        if "use_cache" in inspect.signature(model.forward).parameters:
+            named["use_cache"] = False
+        return ((batch,) if isinstance(batch, Tensor) else ()), named
+
+
+def seeded(model: nn.Module, seed: int) -> nn.Module:
+    """Weights under which every part of a network matters to its answer.
+
+    The libraries' own starts (0.02 everywhere, layer scales of 1e-6, zeros) make attention and its heads whisper, and a wrong
+    removal would pass for rounding. Matrices become normal with variance 1/fan-in; vectors and the statistics of batch norms
+    move by a tenth.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            normal = torch.randn(parameter.shape, generator=generator)
+            if parameter.dim() < 2:
+                parameter.add_(0.1 * normal)
+            elif "parametrizations" not in name:
+                fan_in = parameter[0].numel() if parameter.shape[0] > 1 else parameter.shape[-1]
+                parameter.copy_(normal / fan_in**0.5)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
+            if name.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+    return model
+
+
+def tokens(generator: torch.Generator, samples: int, length: int, vocabulary: int) -> Tensor:
+    """int64[samples, length], the first four numbers (padding, start, end, unknown) left out."""
+    return torch.randint(4, vocabulary, (samples, length), generator=generator)
+
+
+def text(length: int, vocabulary: int, decoder_length: int = 0) -> Inputs:
+    """Sentences of half to full length, padded on the right; with ``decoder_length`` also what the decoder has said so far."""
+
+    def batch(generator: torch.Generator, samples: int) -> Batch:
+        ids = tokens(generator, samples, length, vocabulary)
+        lengths = torch.randint(length // 2, length + 1, (samples, 1), generator=generator)
+        mask = (torch.arange(length) < lengths).long()
+        named = {"input_ids": torch.where(mask.bool(), ids, 0), "attention_mask": mask}
+        if decoder_length:
+            named["decoder_input_ids"] = tokens(generator, samples, decoder_length, vocabulary)
+        return named
+
+    return batch
+
+
+def noise(*shape: int, named: str = "") -> Inputs:
+    """Normal numbers float32[samples, \\*shape]: pictures, sound; a plain tensor, or under the name the network wants."""
+
+    def batch(generator: torch.Generator, samples: int) -> Batch:
+        values = torch.randn((samples, *shape), generator=generator)
+        return {named: values} if named else values
+
+    return batch
