@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-__all__ = ["Architecture", "Batch", "Inputs", "noise", "seeded", "text", "tokens"]
+__all__ = ["Architecture", "Batch", "Inputs", "answer", "noise", "seeded", "tensor_of", "text", "tokens"]
 
 #: What one call of a network takes: its only input, or its inputs by name.
 Batch = Tensor | dict[str, Tensor]
@@ -24,7 +25,12 @@ SAMPLES_PER_BATCH = 8
 class Architecture:
     """A network with random weights and the batches it takes, both small.
 
-    ``grids`` is the least share of its bytes that must lie on grids after rounding; where it is below 95 %, ``why`` says why.
+    Attributes:
+        name: as the table prints it.
+        make: the network with whatever weights its library starts it with.
+        inputs: one batch as the network takes it.
+        grids: the least share of its bytes that must lie on grids after rounding.
+        why: where that is below 95 %, why.
     """
 
     name: str
@@ -32,7 +38,6 @@ class Architecture:
     inputs: Inputs
     grids: float = 0.95
     why: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, seed: int = 0) -> nn.Module:
         """The network in eval mode; the same seed gives the same weights."""
@@ -46,20 +51,37 @@ class Architecture:
         starts = range(0, samples, SAMPLES_PER_BATCH)
         return [self.inputs(generator, min(SAMPLES_PER_BATCH, samples - start)) for start in starts]
 
-    def call(self, batch: Batch, model: nn.Module) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-        """The positional and the named arguments of one call; a cache of keys and values is switched off where there is one."""
+    @staticmethod
+    def call(batch: Batch, model: nn.Module) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+        """The positional and the named arguments of one call; a cache of keys and values is switched off if there is one."""
         named: dict[str, Any] = {} if isinstance(batch, Tensor) else dict(batch)
         if "use_cache" in inspect.signature(model.forward).parameters:
             named["use_cache"] = False
         return ((batch,) if isinstance(batch, Tensor) else ()), named
 
 
+def answer(model: nn.Module, batch: Batch) -> Tensor:
+    """What a network says to a batch, as one tensor."""
+    arguments, named = Architecture.call(batch, model)
+    with torch.no_grad():
+        return tensor_of(model(*arguments, **named))
+
+
+def tensor_of(given: Any) -> Tensor:
+    """The logits of an answer, its embeddings, its last hidden state, or else the first floating-point tensor in it."""
+    for name in ("logits", "text_embeds", "image_embeds", "last_hidden_state"):
+        if isinstance(getattr(given, name, None), Tensor):
+            found: Tensor = getattr(given, name)
+            return found
+    return next(leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.is_floating_point())
+
+
 def seeded(model: nn.Module, seed: int) -> nn.Module:
     """Weights under which every part of a network matters to its answer.
 
-    The libraries' own starts (0.02 everywhere, layer scales of 1e-6, zeros) make attention and its heads whisper, and a wrong
-    removal would pass for rounding. Matrices become normal with variance 1/fan-in; vectors and the statistics of batch norms
-    move by a tenth.
+    The libraries' own starts (0.02 everywhere, layer scales of 1e-6, zeros) make attention and its heads whisper, and a
+    wrong removal would pass for rounding. Matrices become normal with variance 1/fan-in; vectors and the statistics of
+    batch norms move by a tenth.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -84,7 +106,7 @@ def tokens(generator: torch.Generator, samples: int, length: int, vocabulary: in
 
 
 def text(length: int, vocabulary: int, decoder_length: int = 0) -> Inputs:
-    """Sentences of half to full length, padded on the right; with ``decoder_length`` also what the decoder has said so far."""
+    """Sentences of half to full length, padded on the right; with ``decoder_length`` also what a decoder has said so far."""
 
     def batch(generator: torch.Generator, samples: int) -> Batch:
         ids = tokens(generator, samples, length, vocabulary)

@@ -8,15 +8,17 @@ Prints a line per architecture, then each architecture's operations with their c
 from __future__ import annotations
 
 import argparse
+import inspect
 import time
 import warnings
 from collections import Counter
 
 import torch
+from torch import Tensor
 from torch.export import Dim, ExportedProgram, export
-from torch.utils import _pytree as pytree
 
 from . import ARCHITECTURES, Architecture
+from .architecture import answer, tensor_of
 
 __all__ = ["exported", "main", "operations"]
 
@@ -30,22 +32,16 @@ def exported(architecture: Architecture) -> ExportedProgram:
     model = architecture.build()
     batch, other = architecture.batches(seed=0, samples=13)
     arguments, named = architecture.call(batch, model)
-    sizes = pytree.tree_map(lambda value: {0: Dim("batch")} if isinstance(value, torch.Tensor) else None, (arguments, named))
+    names = inspect.signature(model.forward).parameters
+    given = dict(zip(names, arguments, strict=False)) | named
+    sizes = {name: {0: Dim("batch")} if isinstance(value, Tensor) else None for name, value in given.items()}
     with torch.no_grad():
-        program = export(model, arguments, named, dynamic_shapes=_by_name(model, sizes), strict=False)
+        program = export(model, arguments, named, dynamic_shapes=sizes, strict=False)
         arguments, named = architecture.call(other, model)
-        ours, theirs = (pytree.tree_leaves(run(*arguments, **named))[0] for run in (program.module(), model))
+        ours, theirs = tensor_of(program.module()(*arguments, **named)), answer(model, other)
     if not torch.allclose(ours, theirs, atol=1e-5):
         raise RuntimeError(f"answers differ by {float((ours - theirs).abs().max()):.1e} on a batch of another size")
     return program
-
-
-def _by_name(model: torch.nn.Module, sizes: tuple[tuple[object, ...], dict[str, object]]) -> dict[str, object]:
-    positional, named = sizes
-    import inspect
-
-    names = list(inspect.signature(model.forward).parameters)
-    return dict(zip(names, positional, strict=False)) | named
 
 
 def operations(program: ExportedProgram) -> Counter[str]:
