@@ -11,7 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["Architecture", "Batch", "Inputs", "answer", "noise", "seeded", "tensor_of", "text", "tokens"]
+__all__ = [
+    "Architecture",
+    "Batch",
+    "Inputs",
+    "answer",
+    "noise",
+    "seeded",
+    "settle_batch_norms",
+    "tensor_of",
+    "text",
+    "tokens",
+]
 
 #: What one call of a network takes: its only input, or its inputs by name.
 Batch = Tensor | dict[str, Tensor]
@@ -43,7 +54,9 @@ class Architecture:
         """The network in eval mode; the same seed gives the same weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return seeded(self.make(), seed).eval()
+            model = seeded(self.make(), seed).eval()
+        settle_batch_norms(model, self.inputs(torch.Generator().manual_seed(seed), 32))
+        return model
 
     def batches(self, seed: int, samples: int) -> list[Batch]:
         """``samples`` samples, eight to a batch, as the network takes them."""
@@ -80,8 +93,8 @@ def seeded(model: nn.Module, seed: int) -> nn.Module:
     """Weights under which every part of a network matters to its answer.
 
     The libraries' own starts (0.02 everywhere, layer scales of 1e-6, zeros) make attention and its heads whisper, and a
-    wrong removal would pass for rounding. Matrices become normal with variance 1/fan-in; vectors and the statistics of
-    batch norms move by a tenth.
+    wrong removal would pass for rounding. Matrices become normal with variance 1/fan-in, and vectors move by a
+    tenth.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -92,12 +105,21 @@ def seeded(model: nn.Module, seed: int) -> nn.Module:
             elif "parametrizations" not in name:
                 fan_in = parameter[0].numel() if parameter.shape[0] > 1 else parameter.shape[-1]
                 parameter.copy_(normal / fan_in**0.5)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.copy_(0.1 * torch.randn(buffer.shape, generator=generator))
-            if name.endswith("running_var"):
-                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
     return model
+
+
+def settle_batch_norms(model: nn.Module, batch: Batch) -> None:
+    """Batch norms learn the statistics of what passes, as in training; else deep networks answer the same to everything."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    if norms:
+        answer(model, batch)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def tokens(generator: torch.Generator, samples: int, length: int, vocabulary: int) -> Tensor:
@@ -105,13 +127,18 @@ def tokens(generator: torch.Generator, samples: int, length: int, vocabulary: in
     return torch.randint(4, vocabulary, (samples, length), generator=generator)
 
 
-def text(length: int, vocabulary: int, decoder_length: int = 0) -> Inputs:
-    """Sentences of half to full length, padded on the right; with ``decoder_length`` also what a decoder has said so far."""
+def text(length: int, vocabulary: int, decoder_length: int = 0, end: int | None = None) -> Inputs:
+    """Sentences of half to full length, padded on the right.
+
+    With ``decoder_length`` also what a decoder has said so far; with ``end`` each sentence's last word is that.
+    """
 
     def batch(generator: torch.Generator, samples: int) -> Batch:
         ids = tokens(generator, samples, length, vocabulary)
         lengths = torch.randint(length // 2, length + 1, (samples, 1), generator=generator)
         mask = (torch.arange(length) < lengths).long()
+        if end is not None:
+            ids.scatter_(1, lengths - 1, end)
         named = {"input_ids": torch.where(mask.bool(), ids, 0), "attention_mask": mask}
         if decoder_length:
             named["decoder_input_ids"] = tokens(generator, samples, decoder_length, vocabulary)

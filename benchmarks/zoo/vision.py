@@ -49,15 +49,15 @@ def efficientnet() -> nn.Module:
     """Three stages of inverted bottlenecks with squeeze-excitation, kernels of 3 and 5."""
     config = hf.EfficientNetConfig(
         image_size=64,
-        width_coefficient=1.0,
+        width_coefficient=0.25,
         depth_coefficient=1.0,
         kernel_sizes=[3, 3, 5],
-        in_channels=[32, 8, 16],
-        out_channels=[8, 16, 24],
+        in_channels=[32, 16, 48],
+        out_channels=[16, 48, 96],
         strides=[1, 2, 2],
         num_block_repeats=[1, 2, 2],
         expand_ratios=[1, 4, 4],
-        hidden_dim=64,
+        hidden_dim=320,
         num_labels=10,
     )
     return hf.EfficientNetForImageClassification(config)
@@ -107,5 +107,5 @@ VISION = (
     Architecture("EfficientNet", efficientnet, LARGE_PICTURES),
     Architecture("SegFormer", segformer, LARGE_PICTURES),
     Architecture("CLIP vision", clip_vision, PICTURES),
-    Architecture("CLIP text", clip_text, text(16, 120)),
+    Architecture("CLIP text", clip_text, text(16, 119, end=119)),
 )
