@@ -86,11 +86,17 @@ def table(rows: dict[str, Row]) -> str:
         cells += [_cell(architecture, step, record) for step, record in steps.items()]
         cells += [f"{sum(record.get('seconds', 0) for record in steps.values()):.0f}", _memory(row)]
         lines.append("| " + " | ".join(cells) + " |")
-        wrong = {step: complaint(architecture, step, record) for step, record in steps.items()}
-        reasons += [f"- {architecture.name}, {step}: {reason[:240]}" for step, reason in wrong.items() if reason]
-        if architecture.why:
-            reasons.append(f"- {architecture.name}: {architecture.why}")
+        reasons += _reasons(architecture, steps)
     return "\n".join([*lines, "", *reasons])
+
+
+def _reasons(architecture: Architecture, steps: Row) -> list[str]:
+    """A line for each thing that is wrong, with the steps it spoils."""
+    found: dict[str, list[str]] = {architecture.why: ["less on grids"]} if architecture.why else {}
+    for step, record in steps.items():
+        if wrong := complaint(architecture, step, record):
+            found.setdefault(wrong, []).append(step)
+    return [f"- {architecture.name}, {', '.join(spoilt)}: {wrong[:240]}" for wrong, spoilt in found.items()]
 
 
 def _memory(row: Row) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from torch.utils._pytree import tree_leaves
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Inputs",
     "answer",
     "noise",
+    "pictures",
     "seeded",
     "settle_batch_norms",
     "tensor_of",
@@ -30,6 +32,7 @@ Batch = Tensor | dict[str, Tensor]
 Inputs = Callable[[torch.Generator, int], Batch]
 
 SAMPLES_PER_BATCH = 8
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,9 @@ def seeded(model: nn.Module, seed: int) -> nn.Module:
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, BATCH_NORMS) and module.weight is not None:
+                module.weight.fill_(1.0)  # EfficientNet's library starts them near zero
         for name, parameter in model.named_parameters():
             normal = torch.randn(parameter.shape, generator=generator)
             if parameter.dim() < 2:
@@ -110,7 +116,7 @@ def seeded(model: nn.Module, seed: int) -> nn.Module:
 
 def settle_batch_norms(model: nn.Module, batch: Batch) -> None:
     """Batch norms learn the statistics of what passes, as in training; else deep networks answer the same to everything."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    norms = [module for module in model.modules() if isinstance(module, BATCH_NORMS)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0
@@ -147,8 +153,22 @@ def text(length: int, vocabulary: int, decoder_length: int = 0, end: int | None 
     return batch
 
 
+def pictures(side: int, named: str = "") -> Inputs:
+    """Three coarse colours that run into each other, under fine noise: float32[samples, 3, side, side].
+
+    Bare noise looks the same to everything that averages over places, such as squeeze-and-excitation.
+    """
+
+    def batch(generator: torch.Generator, samples: int) -> Batch:
+        coarse = interpolate(torch.randn((samples, 3, 4, 4), generator=generator), size=(side, side), mode="bilinear")
+        values = 1.5 * coarse + 0.5 * torch.randn((samples, 3, side, side), generator=generator)
+        return {named: values} if named else values
+
+    return batch
+
+
 def noise(*shape: int, named: str = "") -> Inputs:
-    """Normal numbers float32[samples, \\*shape]: pictures, sound; a plain tensor, or under the name the network wants."""
+    """Normal numbers float32[samples, \\*shape]: vectors, sound; a plain tensor, or under the name the network wants."""
 
     def batch(generator: torch.Generator, samples: int) -> Batch:
         values = torch.randn((samples, *shape), generator=generator)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .architecture import Architecture, Batch, noise, tokens
+from .architecture import Architecture, Batch, noise, pictures, tokens
 
 __all__ = ["BY_HAND", "DenseNet", "EncoderWithHead", "LstmTagger", "UNet"]
 
@@ -119,8 +119,8 @@ def _words(generator: torch.Generator, samples: int) -> Batch:
 
 BY_HAND = (
     Architecture("nn.TransformerEncoder", EncoderWithHead, noise(16, 32)),
-    Architecture("U-Net", UNet, noise(3, 32, 32)),
-    Architecture("DenseNet-like", DenseNet, noise(3, 32, 32)),
+    Architecture("U-Net", UNet, pictures(32)),
+    Architecture("DenseNet-like", DenseNet, pictures(32)),
     Architecture("LSTM tagger", LstmTagger, _words),
     Architecture("Regression MLP", regression_mlp, noise(12)),
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import transformers as hf
 from torch import nn
 
-from .architecture import Architecture, noise, text
+from .architecture import Architecture, pictures, text
 
 __all__ = ["VISION"]
 
-PICTURES = noise(3, 32, 32, named="pixel_values")
-LARGE_PICTURES = noise(3, 64, 64, named="pixel_values")
+PICTURES = pictures(32, "pixel_values")
+LARGE_PICTURES = pictures(64, "pixel_values")
 ENCODER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 PATCHES = ENCODER | {"image_size": 32, "patch_size": 8}
 
