@@ -155,16 +155,16 @@ class CompressionPlan:
             ) from error
         except ValueError as error:
             raise ValueError(f"{source} is not a valid plan: {error}") from error
-        version = found.get("version")
-        if type(version) is int and version not in (PLAN_VERSION, NAMED_VERSION):
-            raise ValueError(f"{source} has {_other_version(version)}")
-        named = type(version) is int and version == NAMED_VERSION
+        named = _whole(found.get("version"), NAMED_VERSION, NAMED_VERSION)
         keys = _NAMED_KEYS if named else _KEYS
+        if "version" in found and not named and not _whole(found["version"], PLAN_VERSION, PLAN_VERSION):
+            raise ValueError(
+                f"{source} has version {_short(found['version'])}: this annealnet reads versions {PLAN_VERSION} and "
+                f"{NAMED_VERSION}"
+            )
         missing = [key for key in keys if key not in found]
         if missing:
             raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
-        if type(version) is not int:
-            raise ValueError(f"{source} has {_other_version(version)}")
         beside = ("group", "symmetric", "settings", "output") if named else ("group", "symmetric")
         unknown = [key for key in found if key not in (*keys, *beside)]
         if unknown:
@@ -277,10 +277,6 @@ def _check_names(argument: str, what: str, found: Mapping[str, Any], expected: s
     missing = sorted(expected - set(found))
     if missing:
         raise ValueError(f"{argument} does not name {what} {missing[0]!r} of the network: the plan was made for another")
-
-
-def _other_version(version: Any) -> str:
-    return f"version {_short(version)}: this annealnet reads versions {PLAN_VERSION} and {NAMED_VERSION}"
 
 
 def _object(found: Any, source: str) -> dict[str, Any]:
