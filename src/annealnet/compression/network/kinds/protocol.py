@@ -89,6 +89,8 @@ class LayerKind(ABC):
         transposed_in_onnx: whether an ONNX file may hold the weight transposed.
         reads_rows: whether it is a product of rows that data show; else it is rounded by value.
         multiplies: whether its weights cost multiply-adds.
+        inside: whether the module has a forward of its own, somewhere in which the product is: a convolution that pads
+            first. What is said of its input is then said of the product's.
     """
 
     word: str
@@ -97,6 +99,7 @@ class LayerKind(ABC):
     transposed_in_onnx: bool = False
     reads_rows: bool = True
     multiplies: bool = True
+    inside: bool = False
 
     @abstractmethod
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
