@@ -342,7 +342,7 @@ def _hand_down(t, e, code, scale, output):  # type: ignore[no-untyped-def]
 def visit_output(flat, x, y, scale, w, f, t, e, o, beta, table, output, margins, random):  # type: ignore[no-untyped-def]
     """Proposes every weight of one output; gives the random state.
 
-    ``table`` is as for :func:`weigh`, K the largest input, and at least 1.
+    ``table`` is as for :func:`weigh`, K the largest number that an output reads, and at least 1.
     """
     layer = len(flat.layer_start) - 2
     code = flat.codes[:, o].copy()
