@@ -97,7 +97,7 @@ def walked(case: Case) -> tuple[np.ndarray, np.ndarray, int]:
         yes = change < -1e-3
         if not yes:
             with np.errstate(all="ignore"):
-                random = next_state(random)
+                random = np.uint64(next_state(random))
                 draw = uniform(random)
             yes = draw < (0.5 if change < 1e-3 else np.exp(-change))
             if change >= 1e-3 and abs(change + np.log(max(draw, 1e-300))) <= rounding:
