@@ -1,13 +1,14 @@
 """What a rounded layer costs the network's answers, measured *after* the layers behind it were refitted.
 
-Errors made early are largely mended by the compensation that follows them, errors made late are not; a sensitivity
-taken at the dense network (a Hessian trace, say) does not see that and overrates the early layers several times.
-So each layer is rounded alone, the layers behind it are refitted, and the divergence of the network's answers is
-divided by the squared error of the layer's own output:
+A layer is rounded, the layers behind it are refitted, and the divergence of the network's answers is divided by the squared
+error of the layer's own output:
 
     κ_l = D(dense, network with layer l at b₀ bits, refitted) / ‖Y_l − Ŷ_l(b₀)‖²
 
-D is the task's divergence (:mod:`.task`): nats of KL where there are classes, squared error in a regression.
+D is the task's divergence (:mod:`.task`): nats of KL where there are classes, squared error in a regression. What the
+rounding of every layer does before a refit comes from a few passes back through the network (:mod:`.first_order`); what the
+refit mends, which a sensitivity taken at the dense network (a Hessian trace, say) does not see, from a few probes of
+neighbours (:mod:`.bands`). So the cost grows with the number of layers and not with its square.
 
 Then the energy of width b is e_{l,b} = κ_l ‖Y_l − Ŷ_l(b)‖², and of removals κ_r times the refit error in their reading
 layer r. Sums of these come close to the true divergence of whole plans, which is why they may be added.
@@ -17,7 +18,7 @@ layer r. Sums of these come close to the true divergence of whole plans, which i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +26,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.measuring.bands import mended
+from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
+from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import (
+    DEFAULT_RIDGE,
+    PROBED_FAN_IN,
+    DenseAnswers,
+    affine_fit,
+    compensate,
+    refitted_behind,
+)
 from annealnet.compression.refitting.staged import StagedForward
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
-__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "measure_sensitivity"]
+__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "divergence_rounded", "measure_sensitivity"]
 
 #: Width at which a layer's κ is measured: coarse enough to be seen, fine enough to be in the quadratic regime.
 PROBE_BITS = 3
@@ -100,9 +111,7 @@ def measure_sensitivity(
     Returns:
         The measured :class:`Sensitivity`.
     """
-    widths: dict[tuple[str, int], float] = {}
-    kappa: dict[str, float] = {}
-    shares: dict[str, np.ndarray] = {}
+    alone: dict[str, _Alone] = {}
     forward = StagedForward(dense, answers.x)
     for layer in graph.layers:
         x = forward.reach(layer.name)
@@ -110,29 +119,57 @@ def measure_sensitivity(
             continue
         module = dense.get_submodule(layer.name)
         rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
-        gram = _gram(rows)
-        errors = {
-            b: _output_error(module, rows, gram, answers.outputs[layer.name], b, rounding)
-            for b in {*layers[layer.name], PROBE_BITS}
-        }
-        probe = errors[PROBE_BITS]
-        if probe.sum() > 0:
-            divergence = _probe(dense, graph, layer.name, answers, task, rounding, ridge, forward)
-            kappa[layer.name] = divergence / float(probe.sum())
-            shares[layer.name] = probe / probe.sum()
-        else:
-            kappa[layer.name], shares[layer.name] = 0.0, np.full(len(probe), 1 / len(probe))
-        for b in layers[layer.name]:
-            widths[layer.name, b] = kappa[layer.name] * float(errors[b].sum())
+        alone[layer.name] = _alone(module, rows, answers.outputs[layer.name], layers[layer.name], rounding)
         if progress is not None:
             progress(layer.name)
-    return Sensitivity(widths, kappa, shares)
+    seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
+    first = first_order(dense, answers.x, task, seen, answers.seed)
+    fewer = answers.for_probes(dense, graph)
+    divergences = mended(first, lambda band: divergence_rounded(dense, graph, band, fewer, task, rounding, ridge))
+    kappa = {name: divergences[name] / float(own.probed.sum()) if name in seen else 0.0 for name, own in alone.items()}
+    widths = {(name, b): kappa[name] * error for name, own in alone.items() for b, error in own.errors.items()}
+    return Sensitivity(widths, kappa, {name: own.shares for name, own in alone.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """What rounding does to a layer's own output.
+
+    Attributes:
+        errors: mean squared error at each width asked for, summed over channels.
+        probed: of each output channel at the probe's width: float64 ``(outputs,)``.
+        change: what the probe's rounding adds to the layer.
+    """
+
+    errors: Mapping[int, float]
+    probed: np.ndarray
+    change: Change
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Of each output channel in the error; even where there is none."""
+        return self.probed / self.probed.sum() if self.probed.sum() > 0 else np.full(len(self.probed), 1 / len(self.probed))
+
+
+def _alone(module: nn.Module, rows: Tensor, target: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
+    weight, gram = weight_of(module).detach(), _gram(rows)
+
+    def rounded(bits: int) -> tuple[np.ndarray, Change]:
+        """Mean squared error of each output channel once its scale and shift are fitted; and what changes."""
+        own = dequantize(rounding(weight, bits, gram))
+        answered = rows_times_weight(rows, weight_matrix(module, own))
+        scale, shift = affine_fit(answered, target)
+        error = ((target - scale * answered - shift) ** 2).mean(0).double().numpy()
+        return error, Change(own * scale.reshape(-1, *([1] * (own.ndim - 1))) - weight, shift)
+
+    probed, change = rounded(PROBE_BITS)
+    return _Alone({b: float((probed if b == PROBE_BITS else rounded(b)[0]).sum()) for b in widths}, probed, change)
 
 
 @dataclass(frozen=True)
 class _OnlyCoarse:
     """Layers at :data:`FINE_BITS` go to nearest (they should add no error, and there are many of them), and so do layers too
-    wide for a probe, as in :func:`_output_error`.
+    wide for a probe, as in :func:`_alone`.
     """
 
     rounding: Rounding
@@ -154,32 +191,23 @@ def _gram(rows: Tensor) -> Tensor | None:
     return (gram_of(rows) / len(rows)).float() if rows.shape[2] <= PROBED_FAN_IN else None
 
 
-def _output_error(
-    module: nn.Module, rows: Tensor, gram: Tensor | None, target: Tensor, bits: int, rounding: Rounding
-) -> np.ndarray:
-    """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
-    rounded = dequantize(rounding(weight_of(module).detach(), bits, gram))
-    answered = rows_times_weight(rows, weight_matrix(module, rounded))
-    centred, wanted = answered - answered.mean(0), target - target.mean(0)
-    scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)
-    return ((wanted - scale * centred) ** 2).mean(0).double().numpy()
-
-
-def _probe(
+@torch.no_grad()
+def divergence_rounded(
     dense: nn.Module,
     graph: NetworkGraph,
-    name: str,
+    names: Sequence[str],
     answers: DenseAnswers,
     task: Task,
     rounding: Rounding,
     ridge: float,
-    forward: StagedForward,
 ) -> float:
-    """Divergence of the network with one layer at the probe's width and the layers behind it refitted."""
+    """Divergence of the network with some layers at :data:`PROBE_BITS`, they and the layers behind them refitted.
+
+    Arguments as in :func:`measure_sensitivity`; ``names`` in order of execution.
+    """
     trial = copy.deepcopy(dense)
-    bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
-    behind = forward.fork_onto(trial)
+    bits = {layer.name: FINE_BITS for layer in graph.layers} | dict.fromkeys(names, PROBE_BITS)
     keep = np.ones(graph.num_units, dtype=bool)
-    probing = _OnlyCoarse(rounding)
-    compensate(trial, graph, keep, bits, answers, probing, ridge, start=behind, first=name, largest_fan_in=PROBED_FAN_IN)
-    return task(answers.logits, behind.answer())
+    treated = {*names, *refitted_behind(graph, names[0])}
+    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, treated)
+    return task(answers.logits, answers_of(trial, answers.x))
