@@ -54,7 +54,7 @@ def mended(first_order: Mapping[str, float], probe: Callable[[list[str]], float]
         ({1.0}, 10)
     """
     known = [part for part, value in first_order.items() if value > 0]
-    unknown = [[part] for part in first_order if part not in known]
+    unknown = [[part] for part, value in first_order.items() if not value > 0]
     found: dict[str, float] = {}
     for band in bands(known) + unknown:
         divergence, whole = probe(band), sum(first_order[part] for part in band)

@@ -185,13 +185,25 @@ def _weakest_quarter(errors: sparse.csr_matrix, group: DependencyGroup) -> Quart
 def refits_without(
     dense: nn.Module, graph: NetworkGraph, answers: DenseAnswers, gone: Mapping[str, np.ndarray], ridge: float
 ) -> dict[str, dict[str, Change]]:
-    """For each set of units the change of every layer that reads some of them: their weights go, the others are refitted."""
+    """What each layer gains when units that it reads go: their weights vanish, the others are refitted.
+
+    Args:
+        dense, graph, answers: as in :func:`measure_removals`.
+        gone: units by the name of their set; the sets are disjoint.
+        ridge: λ of the refits.
+
+    Returns:
+        For each set that some layer reads, the changes by the layers' names.
+    """
     found: dict[str, dict[str, Change]] = {name: {} for name in gone}
+    names, owner = list(gone), np.full(graph.num_units + 1, -1)  # the last entry is for slots of unit -1
+    for number, name in enumerate(names):
+        owner[gone[name]] = number
     forward = StagedForward(dense, answers.x)
     for layer in graph.layers:
-        lost = {name: np.isin(layer.in_units, units) for name, units in gone.items()}
-        lost = {name: slots for name, slots in lost.items() if slots.any() and not layer.depthwise}
-        if not lost:
+        owners = owner[layer.in_units]
+        lost = {names[number]: owners == number for number in np.unique(owners[owners >= 0])}
+        if not lost or layer.depthwise:
             continue
         module = dense.get_submodule(layer.name)
         rows = layer_rows(module, forward.reach(layer.name), answers.seed, sampled_rows(layer))
