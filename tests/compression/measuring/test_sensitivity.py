@@ -13,8 +13,10 @@ import annealnet as an
 from annealnet.compression.measuring.sensitivity import Sensitivity, divergence_rounded, measure_sensitivity
 from annealnet.compression.measuring.task import Custom, Task
 from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import DenseAnswers
 from annealnet.compression.rounding import NearestRounding
+from annealnet.compression.rounding.grids import dequantize
 
 RIDGE = 1e-2
 
@@ -110,3 +112,32 @@ def test_probes_take_as_many_samples_as_refits_need(samples, width):
     fewer = answers.for_probes(net, graph)
     assert len(fewer.x) == len(fewer.logits) == min(samples, max(256, 4 * width))
     assert torch.equal(fewer.logits, net(fewer.x))
+
+
+@pytest.mark.parametrize(
+    ("net", "shape"),
+    [
+        (nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2)), (6,)),
+        (nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(24, 2)), (4, 4, 4)),
+        (nn.Sequential(nn.Linear(1100, 4), nn.ReLU(), nn.Linear(4, 2)), (1100,)),  # too wide for a Gram matrix
+    ],
+)
+def test_errors_are_what_a_fitted_line_leaves_on_the_rows(net: nn.Module, shape: tuple[int, ...]):
+    torch.manual_seed(0)
+    net = net.eval().requires_grad_(False)
+    for part in (net[0], net[-1]):
+        part.reset_parameters()
+    x = 1 + torch.randn(100, *shape, generator=torch.Generator().manual_seed(0))
+    graph = trace(net, x)
+    answers = DenseAnswers.of(net, graph, x)
+    widths = {layer.name: (2, 8) for layer in graph.layers}
+    found = measure_sensitivity(net, graph, answers, an.Regression(), widths, NearestRounding(), RIDGE)
+    layer, first = graph.layers[0], net[0]
+    rows = layer_rows(first, x, answers.seed, sampled_rows(layer))
+    wanted = rows_times_weight(rows, weight_matrix(first, first.weight)).double().numpy()
+    for bits in (2, 8):
+        rounded = dequantize(NearestRounding()(first.weight, bits))
+        answered = rows_times_weight(rows, weight_matrix(first, rounded)).double().numpy()
+        lines = [np.polyfit(one, other, 1) for one, other in zip(answered.T, wanted.T, strict=True)]
+        left = [((w - np.polyval(line, a)) ** 2).mean() for line, a, w in zip(lines, answered.T, wanted.T, strict=True)]
+        assert found.widths[layer.name, bits] / found.kappa[layer.name] == pytest.approx(sum(left), rel=2e-3)

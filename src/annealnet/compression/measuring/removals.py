@@ -27,7 +27,6 @@ from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
@@ -257,8 +256,9 @@ def divergence_without(
     small = remove(dense, graph, keep)
     bits = {layer.name: FINE_BITS for layer in graph.layers}
     first = next(layer.name for layer in graph.layers if np.isin(gone, [*layer.out_units, *layer.in_units]).any())
-    compensate(small, graph, keep, bits, answers, rounding, ridge, refitted_behind(graph, first))
-    return task(answers.logits, answers_of(small, answers.x))
+    forward = StagedForward(small, answers.x)
+    compensate(small, graph, keep, bits, answers, rounding, ridge, refitted_behind(graph, first), forward)
+    return task(answers.logits, forward.answer())
 
 
 def _greedy(errors: np.ndarray, count: int) -> np.ndarray:

@@ -29,16 +29,15 @@ from torch import Tensor, nn
 from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import (
     DEFAULT_RIDGE,
     PROBED_FAN_IN,
     DenseAnswers,
-    affine_fit,
     compensate,
+    fitted_scale,
     refitted_behind,
 )
 from annealnet.compression.refitting.staged import StagedForward
@@ -119,7 +118,7 @@ def measure_sensitivity(
             continue
         module = dense.get_submodule(layer.name)
         rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
-        alone[layer.name] = _alone(module, rows, answers.outputs[layer.name], layers[layer.name], rounding)
+        alone[layer.name] = _alone(module, rows, layers[layer.name], rounding)
         if progress is not None:
             progress(layer.name)
     seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
@@ -151,19 +150,35 @@ class _Alone:
         return self.probed / self.probed.sum() if self.probed.sum() > 0 else np.full(len(self.probed), 1 / len(self.probed))
 
 
-def _alone(module: nn.Module, rows: Tensor, target: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
+def _alone(module: nn.Module, rows: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
     weight, gram = weight_of(module).detach(), _gram(rows)
+    matrix, mean = weight_matrix(module, weight).double(), rows.mean(0).double()
+    products = _products(rows, gram, mean)
 
     def rounded(bits: int) -> tuple[np.ndarray, Change]:
         """Mean squared error of each output channel once its scale and shift are fitted; and what changes."""
         own = dequantize(rounding(weight, bits, gram))
-        answered = rows_times_weight(rows, weight_matrix(module, own))
-        scale, shift = affine_fit(answered, target)
-        error = ((target - scale * answered - shift) ** 2).mean(0).double().numpy()
-        return error, Change(own * scale.reshape(-1, *([1] * (own.ndim - 1))) - weight, shift)
+        answered = weight_matrix(module, own).double()
+        scale = fitted_scale(products(answered, matrix), products(answered, answered))
+        step = scale.unsqueeze(1) * answered - matrix
+        shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
+        change = Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
+        return products(step, step).clamp_min(0).reshape(-1).numpy(), change
 
     probed, change = rounded(PROBE_BITS)
     return _Alone({b: float((probed if b == PROBE_BITS else rounded(b)[0]).sum()) for b in widths}, probed, change)
+
+
+def _products(rows: Tensor, gram: Tensor | None, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Covariance of the outputs of two weight matrices ``(groups, fan_in, outputs)``, channel by channel.
+
+    From the Gram matrix, many times cheaper than the rows themselves, where there is one.
+    """
+    if gram is not None:
+        centred = gram.double() - mean.unsqueeze(2) * mean.unsqueeze(1)
+        return lambda one, other: (one * (centred @ other)).sum(1)
+    deviations = (rows - mean.float()).transpose(0, 1)
+    return lambda one, other: ((deviations @ one.float()) * (deviations @ other.float())).mean(1).double()
 
 
 @dataclass(frozen=True)
@@ -209,5 +224,6 @@ def divergence_rounded(
     bits = {layer.name: FINE_BITS for layer in graph.layers} | dict.fromkeys(names, PROBE_BITS)
     keep = np.ones(graph.num_units, dtype=bool)
     treated = {*names, *refitted_behind(graph, names[0])}
-    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, treated)
-    return task(answers.logits, answers_of(trial, answers.x))
+    forward = StagedForward(trial, answers.x)
+    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, treated, forward)
+    return task(answers.logits, forward.answer())

@@ -36,9 +36,9 @@ __all__ = [
     "LEAST_RIDGE",
     "PROBED_FAN_IN",
     "DenseAnswers",
-    "affine_fit",
     "check_ridge",
     "compensate",
+    "fitted_scale",
     "refit",
     "refitted_behind",
 ]
@@ -141,15 +141,21 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     return matrix + step, (gram / max(1, len(rows))).float()
 
 
-def affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Per column the scale a and shift c of the least-squares line target ≈ a · answered + c."""
     mean_a, mean_t = answered.mean(0), target.mean(0)
     centred = answered - mean_a
-    variance = (centred**2).mean(0)
-    scale = (centred * (target - mean_t)).mean(0) / variance.clamp_min(1e-12)
-    # a channel that is constant, or whose answer points the wrong way, keeps its scale: only its mean is mended
-    scale = torch.where((variance > 1e-12) & (scale > 0), scale, torch.ones_like(scale))
+    scale = fitted_scale((centred * (target - mean_t)).mean(0), (centred**2).mean(0))
     return scale, mean_t - scale * mean_a
+
+
+def fitted_scale(covariance: Tensor, variance: Tensor) -> Tensor:
+    """Least-squares scales of channels, from the covariance of answer and target and the variance of the answer.
+
+    A channel that is constant, or whose answer points the wrong way, keeps its scale: only its mean is mended.
+    """
+    scale = covariance / variance.clamp_min(1e-12)
+    return torch.where((variance > 1e-12) & (scale > 0), scale, torch.ones_like(scale))
 
 
 def refitted_behind(graph: NetworkGraph, first: str) -> list[str]:
@@ -169,6 +175,7 @@ def compensate(
     rounding: Rounding,
     ridge: float = DEFAULT_RIDGE,
     only: Collection[str] | None = None,
+    forward: StagedForward | None = None,
     settled: SettledLayers | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Quantized]:
@@ -183,13 +190,15 @@ def compensate(
         rounding: how weights go to their grid.
         ridge: λ in units of the mean diagonal of each Gram matrix.
         only: names of the layers that are treated, the others stay as they are; None treats all.
+        forward: a pass of ``pruned`` that has not begun; it is left behind the last layer treated, so that its answer is the
+            compensated network's.
         settled: keeps finished layers, and has those of an interrupted run.
         progress: called with each layer's name.
 
     Returns:
         The grid values of each layer treated; the module holds exactly these.
     """
-    forward = StagedForward(pruned, answers.x)
+    forward = StagedForward(pruned, answers.x) if forward is None else forward
     quantized: dict[str, Quantized] = {}
     for layer in graph.layers:
         if only is not None and layer.name not in only:
@@ -219,7 +228,7 @@ def _settle(
     fitted = matrix.transpose(1, 2).reshape(weight.shape)
     grid = rounding(fitted, bits, gram)
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
-    scale, shift = affine_fit(answered, target)
+    scale, shift = _affine_fit(answered, target)
     rounded = Rounded(grid, fitted, gram)
     grid = grid.rescaled(scale)
     # storing rounded the new scales: the shift is taken for the scales that are kept
