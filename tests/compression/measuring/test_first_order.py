@@ -126,3 +126,18 @@ def test_a_watched_network_leaves_the_network_and_its_inputs_alone():
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not net[0]._forward_hooks
     assert all(parameter.grad is None and parameter.requires_grad for parameter in net.parameters())
+
+
+def test_samples_at_once_do_not_change_what_is_measured_but_for_the_directions(monkeypatch):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)).eval()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(70, 3, generator=generator)
+    changes = {"one": {"0": drawn(net[0], generator)}}
+    truth = first_order(net, x, an.Regression(), changes)["one"]
+    monkeypatch.setattr("annealnet.compression.measuring.first_order._MOST_OUTPUTS", 9)  # four and one per sample: singly
+    seen: list[int] = []
+    hook = net[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
+    assert first_order(net, x, an.Regression(), changes)["one"] == pytest.approx(truth, rel=1e-5)
+    hook.remove()
+    assert max(seen) == 1

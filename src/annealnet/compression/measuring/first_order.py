@@ -29,8 +29,10 @@ from annealnet.compression.network.kinds import bias_of, weight_of
 
 __all__ = ["Change", "WatchedNetwork", "first_order"]
 
-#: Samples that are looked at, how many of them at once, and most random directions where there are fewer samples.
-_MOST_SAMPLES, _BATCH, _MOST_DIRECTIONS = 512, 64, 16
+#: Samples that are looked at, and most random directions where there are fewer samples.
+_MOST_SAMPLES, _MOST_DIRECTIONS = 512, 16
+#: Samples at once, and numbers in their layers' outputs: about a gigabyte with what is kept for the passes back.
+_MOST_AT_ONCE, _MOST_OUTPUTS = 64, 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +125,9 @@ def first_order(
         >>> from annealnet.compression.measuring.task import Regression
         >>> net = nn.Linear(1, 1, bias=False)
         >>> change = Change(torch.tensor([[0.5]]), torch.zeros(1))
-        >>> first_order(nn.Sequential(net), torch.tensor([[1.0], [3.0]]), Regression(), {"half": {"0": change}})
-        {'half': 1.25}
+        >>> found = first_order(nn.Sequential(net), torch.tensor([[1.0], [3.0]]), Regression(), {"half": {"0": change}})
+        >>> round(found["half"], 3)    # (0.5² + 1.5²) / 2
+        1.25
     """
     moves: dict[str, dict[str, nn.Module]] = {}
     for key, parts in changes.items():
@@ -142,7 +145,7 @@ def first_order(
     totals = dict.fromkeys(changes, 0.0)
     used = x[:_MOST_SAMPLES]
     directions = min(_MOST_DIRECTIONS, math.ceil(_MOST_SAMPLES / max(1, len(used))))
-    for batch in copies(used, _BATCH):
+    for batch in copies(used, _at_once(watched, x)):
         answers = watched(batch)
         for _ in range(directions):
             with torch.enable_grad():
@@ -152,6 +155,13 @@ def first_order(
                 along = _along(gradients, {name: moved[key, name] for name in parts if (key, name) in moved}, len(batch))
                 totals[key] += float((along**2).sum()) * len(batch) / len(used) / directions
     return {key: total if math.isfinite(total) else 0.0 for key, total in totals.items()}
+
+
+def _at_once(watched: WatchedNetwork, x: Tensor) -> int:
+    """How many samples' outputs are kept together."""
+    watched(next(copies(x[:1])))
+    outputs = sum(output.numel() for output in watched.outputs.values())
+    return max(1, min(_MOST_AT_ONCE, _MOST_OUTPUTS // max(1, outputs)))
 
 
 def _along(gradients: Mapping[str, Tensor], moved: Mapping[str, Tensor], samples: int) -> Tensor:
