@@ -69,7 +69,7 @@ def refit_errors(
     values: list[np.ndarray] = [np.empty(0)]
 
     def add(name: str, module: nn.Module, x: torch.Tensor) -> None:
-        for ids, error in _layer_errors(module, graph.layer(name), x, answers.seed, ridge):
+        for ids, error in _layer_errors(module, graph.layer(name), x, answers, ridge):
             rows.append(np.repeat(ids, len(ids)))
             cols.append(np.tile(ids, len(ids)))
             values.append(sensitivity.kappa[name] * error.ravel())
@@ -80,12 +80,12 @@ def refit_errors(
 
 
 def _layer_errors(
-    module: nn.Module, layer: Layer, x: torch.Tensor, seed: int, ridge: float
+    module: nn.Module, layer: Layer, x: torch.Tensor, answers: DenseAnswers, ridge: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(unit ids, F) for each weight group of one reading layer; depthwise layers pass their channel on and add nothing."""
     if layer.depthwise:
         return []
-    rows = layer_rows(module, x, seed, sampled_rows(layer))
+    rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
     matrices = weight_matrix(module, weight_of(module))
     slots = torch.from_numpy(layer.in_units).reshape(layer.groups, -1)
     found = []
@@ -207,7 +207,7 @@ def refits_without(
 
     def refit(place: str, module: nn.Module, x: Tensor) -> None:
         layer = graph.layer(place)
-        rows = layer_rows(module, x, answers.seed, sampled_rows(layer))
+        rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
         mean, gram = rows.double().mean(0), None
         if rows.shape[2] <= PROBED_FAN_IN:
             gram = gram_of(rows) / len(rows)

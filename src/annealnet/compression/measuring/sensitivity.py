@@ -114,7 +114,7 @@ def measure_sensitivity(
     alone: dict[str, _Alone] = {}
 
     def measure(name: str, module: nn.Module, x: Tensor) -> None:
-        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)))
+        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)), answers.x)
         alone[name] = _alone(module, rows, layers[name], rounding)
         if progress is not None:
             progress(name)

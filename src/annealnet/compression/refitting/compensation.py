@@ -101,7 +101,7 @@ class DenseAnswers:
         names = chain_of_blocks(dense, x[:2]) if large else ()
         kept = [layer.name for layer in seen if not layer.name.startswith(tuple(f"{name}." for name in names))]
         outputs: dict[str, Tensor] = {}
-        at = _keeps_answers(outputs, graph, seed)
+        at = _keeps_answers(outputs, graph, x, seed)
         if names:
             blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
         else:
@@ -127,11 +127,11 @@ class DenseAnswers:
         return self if len(self.x) <= samples else DenseAnswers.of(dense, graph, self.x[:samples], self.seed)
 
 
-def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -> At:
+def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:
     """Notes the answers of a layer of the dense network at its sampled rows."""
 
     def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)))
+        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)), inputs)
         outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
         _check_squares(name, rows, outputs[name])
 
@@ -265,7 +265,7 @@ def compensate(
             kept_out, _ = graph.keep_for(layer, keep)
 
             def rounded_now() -> tuple[Quantized, Rounded]:
-                rows = layer_rows(module, given, answers.seed, sampled_rows(layer))
+                rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
                 return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
 
             settle(name, module, rounded_now)
@@ -301,7 +301,7 @@ def _visit_in_order(
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.seed))
+        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
         small = blocks.run(pruned, number, small, inside, against(outputs))
     behind = [name for name in layers[begins:] if owner[name] is None]
     visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
