@@ -128,7 +128,15 @@ def test_turned_layers_are_trained_and_tables_stay() -> None:
     network, x = Turned().eval(), torch.randint(0, 12, (64, 5))
     settings = FineTuning(epochs=5, learning_rate=1e-2)
     plain, tuned = (
-        an.compress(network, [x], an.Budget(size_ratio=2), candidates=1, fine_tuning=chosen) for chosen in (None, settings)
+        an.compress(
+            network,
+            [x],
+            an.Budget(size_ratio=2),
+            candidates=1,
+            fine_tuning=chosen,
+            layer_widths={"table": (8,), "up": (2,), "head": (2,)},
+        )
+        for chosen in (None, settings)
     )
     assert torch.equal(plain.model.table.weight, tuned.model.table.weight)
     assert not torch.equal(plain.model.up.weight, tuned.model.up.weight)
