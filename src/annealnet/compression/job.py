@@ -150,7 +150,7 @@ def compress(
         "rounding": repr(problem.rounding), "rounded_by": rounder_name(problem.rounding),
         "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
         "fine_tuning": tuned, "task": str(problem.chosen),
-        "computed_in": precision,
+        "computed_in": precision, "opened_by": problem.graph.way,
     }  # fmt: skip
     return finish(model, problem, built, calibration, proposed, losses, said)
 

@@ -119,6 +119,7 @@ def quantize(
     said = {
         "rounding": repr(chosen), "rounded_by": rounder_name(chosen), "seed": seed, "samples": len(x), "ridge": ridge,
         "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision,
+        "opened_by": graph.way,
     }  # fmt: skip
     report = Report(
         before,
