@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
     for depth in (int(text) for text in options.depths.split(",")):
         ends = {"conv1": WIDTHS, "linear": WIDTHS}
-        net, calibration = network(depth, options.data, x), Calibration(x, None)
+        net, calibration = network(depth, options.data, x), Calibration.of(x)
         problem = prepare(net, calibration, Budget(size_ratio=10), layer_widths=ends, seed=0)
         lines.append("| " + " | ".join(row(depth, problem, str(depth) in options.alone.split(","))) + " |")
         print(lines[-1], file=sys.stderr, flush=True)

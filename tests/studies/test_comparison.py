@@ -21,7 +21,7 @@ def asked(budgets, steps=None, said=None, labelled=True):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
     x = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
-    data = Calibration(x, network(x).argmax(1) if labelled else None)
+    data = Calibration.of(x, network(x).argmax(1) if labelled else None)
     return compare(
         network, data, data, budgets, 0, methods=[METHOD], rounding=NearestRounding(), steps=steps,
         say=[].append if said is None else said.append,

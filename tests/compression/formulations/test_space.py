@@ -189,7 +189,7 @@ class Attends(nn.Module):
 @pytest.mark.parametrize("prune", [True, False, ("heads",), ["neurons", "channels"], ()])
 def test_only_what_is_asked_for_may_go(prune: object) -> None:
     torch.manual_seed(0)
-    data = Calibration(torch.randn(16, 6, 8), None)
+    data = Calibration.of(torch.randn(16, 6, 8), None)
     problem = prepare(Attends().eval(), data, Budget(size_ratio=2), prune=prune)  # type: ignore[arg-type]
     space = problem.space
     assert {group.what: len(group.units) for group in space.graph.groups} == {"heads": 2, "neurons": 12, "channels": 5}
@@ -203,12 +203,12 @@ def test_only_what_is_asked_for_may_go(prune: object) -> None:
 @pytest.mark.parametrize("prune", ["heads", ("rows",)])
 def test_what_cannot_be_removed_is_named(prune: object) -> None:
     with pytest.raises(ValueError, match="give True, False, or a list of some of 'channels', 'neurons', 'heads'"):
-        prepare(Attends().eval(), Calibration(torch.randn(4, 6, 8), None), Budget(size_ratio=2), prune=prune)  # type: ignore[arg-type]
+        prepare(Attends().eval(), Calibration.of(torch.randn(4, 6, 8), None), Budget(size_ratio=2), prune=prune)  # type: ignore[arg-type]
 
 
 def test_multiply_adds_of_an_attention_are_counted_and_go_with_its_heads() -> None:
     torch.manual_seed(0)
-    problem = prepare(Attends().eval(), Calibration(torch.randn(16, 6, 8), None), Budget(size_ratio=2))
+    problem = prepare(Attends().eval(), Calibration.of(torch.randn(16, 6, 8), None), Budget(size_ratio=2))
     graph = problem.graph
     heads = next(group for group in graph.groups if group.what == "heads")
     keep = np.ones(graph.num_units, dtype=bool)
