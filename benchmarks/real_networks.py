@@ -24,7 +24,7 @@ from annealnet.compression.formulations.preparing import WIDTHS
 from annealnet.compression.measuring.task import Classification, Regression, Task
 from annealnet.compression.network.kinds import Convolution, register
 
-__all__ = ["Missing", "Subject", "minilm", "efficientnet"]
+__all__ = ["Missing", "Subject", "efficientnet", "minilm"]
 
 Figures = Mapping[str, float]
 
@@ -44,7 +44,7 @@ class Subject:
         calibration: inputs drawn with a seed, from articles or pictures of their own.
         validation: inputs on which settings are chosen.
         held_out: inputs on which tables are made.
-        judge: (dense answers, small answers) -> figures by name, the first of them the one that is compared.
+        judge: (dense answers, small answers) -> figures by name.
         layer_widths: widths of layers that would stay at 8 bits.
         said: what the data are, for readers of the table.
     """
@@ -88,20 +88,21 @@ _MARKUP = (
 
 
 class SentenceEncoder(nn.Module):
-    """BERT, the mean of its last states over the attention mask, brought to length one: as the package's model is defined."""
+    """BERT, the mean of its last states over the attention mask, brought to length one: as the package says."""
 
     def __init__(self, bert: nn.Module) -> None:
         super().__init__()
         self.bert = bert
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor) -> Tensor:
         """``(sentences, 384)``."""
-        states = self.bert(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
+        attention_mask = (input_ids != 0).long()
+        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
         counted = attention_mask.unsqueeze(-1).to(states.dtype)
         return F.normalize((states * counted).sum(1) / counted.sum(1).clamp_min(1e-9), dim=1)
 
 
-def minilm(calibrated: int = 64, judged: int = 192) -> Subject:
+def minilm(calibrated: int = 96, judged: int = 192) -> Subject:
     """all-MiniLM-L6-v2 on sentences of Wikipedia articles.
 
     Args:
@@ -117,15 +118,19 @@ def minilm(calibrated: int = 64, judged: int = 192) -> Subject:
         raise Missing("transformers is not installed: pip install transformers")
     from transformers import AutoTokenizer, BertModel
 
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # of the pooler, which the package's encoder does not use
+    logging.disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(weights)
     bert = BertModel.from_pretrained(weights, add_pooling_layer=False, dtype=torch.float32)
     parts = _split(list(_articles(next(texts.glob("enwiki-latest-pages-articles1*.bz2")))))
 
-    def batch(sentences: list[str]) -> dict[str, Tensor]:
+    def batch(sentences: list[str]) -> Tensor:
         found = tokenizer(sentences, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
-        return {name: found[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+        return torch.as_tensor(found["input_ids"])
 
-    def drawn(part: list[str], count: int, seed: int) -> dict[str, Tensor]:
+    def drawn(part: list[str], count: int, seed: int) -> Tensor:
         order = np.random.default_rng(seed).permutation(len(part))[:count]
         return batch([part[place] for place in order])
 
