@@ -116,14 +116,19 @@ def rate_part(options: argparse.Namespace) -> Iterator[str]:
     for _ in range(5):
         stream.sum()
     plain = 5 * stream.nbytes / (time.perf_counter() - began) / 1e9
-    for sizes, samples in (((64, 64, 10), 1437), ((784, 64, 10), 8000), ((15, 7, 1), 8), ((64, 64, 64, 10), 1437)):
+    shapes = (
+        ((64, 64, 10), 1437), ((784, 64, 10), 8000), ((15, 7, 1), 8), ((64, 64, 64, 10), 1437),
+        ((64, 10), 1437), ((784, 10), 8000),
+    )  # fmt: skip
+    for sizes, samples in shapes:
         x = rng.choice(np.array([-1, 1], dtype=np.int8), (samples, sizes[0]))
         codes = one_per_class(10) if sizes[-1] == 10 else np.array([[-1], [1]], dtype=np.int8)
         y = rng.integers(0, len(codes), samples)
         shape = Architecture(sizes)
         found = NativeTraining(max(20, 2_000_000 // (samples * sizes[1])), 2).train(shape, codes, x, y, 0)
         rate = found.proposals / found.seconds
-        gigabytes = rate * samples * 7 / 1e9  # pre-activation, change of loss, input
+        # pre-activation, change of loss, input; of an output's weight that is refused for its slope: slope, input
+        gigabytes = rate * samples * (7 if len(sizes) > 2 else 5) / 1e9
         yield f"| {shape} | {samples} | {rate / 1e6:.2f} | {gigabytes:.1f} | {gigabytes / plain:.2f} |"
 
 

@@ -63,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> str:
     network = resnet20().eval()
     load_weights(network, options.data / "resnet20.safetensors")
     split = open_data(options.data, mean=MEAN, std=STD)
-    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
-    training = Calibration(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
+    test = Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    training = Calibration.of(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
     tuning = FineTuning(epochs=options.epochs) if options.epochs else None
     dense = measure(network, test.x, test.y)[2]
     print(f"dense: {dense:.2%} of {len(test.x)} test images", file=sys.stderr, flush=True)
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     outcomes: list[Outcome] = []
     for seed in range(options.seeds):
         x, y = subset(split.x_train, split.y_train, options.samples, seed)
-        calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
+        calibration = Calibration.of(torch.from_numpy(x), torch.from_numpy(y))
         run = run_fingerprint(network, calibration, tuning, options.rounding)
         found, _ = compare(
             network, calibration, test, budgets, seed, methods=options.methods.split(","), fine_tuning=tuning,

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     network = resnet18().eval()
     x = torch.randn(options.samples, 3, options.pixels, options.pixels)
     began = time.perf_counter()
-    problem = prepare(network, Calibration(x, None), Budget(size_ratio=options.ratio), seed=0)
+    problem = prepare(network, Calibration.of(x), Budget(size_ratio=options.ratio), seed=0)
     marks = [("trace, fold, dense answers", time.perf_counter() - began)]
     for name, work in (("width energies", lambda: problem.sensitivity), ("removal energies", lambda: problem.removals)):
         began = time.perf_counter()

@@ -20,6 +20,7 @@ import numpy as np
 
 from annealnet.energy import DenseEnergy, FactoredEnergy
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
+from annealnet.samplers.seeds import Purpose, derived_seed
 from benchmarks.annealers import (
     BEST_KNOWN,
     annealed_by_dwave,
@@ -139,7 +140,7 @@ def _time_to(target: float, solver: Callable[[int, int], float], sweeps: int, se
     """Seconds until a run, one seed after another, is at or below the target; infinite after 20 s."""
     began = time.perf_counter()
     for attempt in range(1000):
-        if solver(sweeps, 1000 * seed + attempt) <= target:
+        if solver(sweeps, derived_seed(seed, Purpose.ATTEMPTS, attempt)) <= target:
             return time.perf_counter() - began
         if time.perf_counter() - began > 20:
             break

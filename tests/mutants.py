@@ -183,7 +183,7 @@ def drawn(
     for target in targets:
         allowed = [entry for entry in equivalents if entry["module"] == target.module]
         mutants, equivalent = without_equivalents(mutants_of((SOURCE / target.module).read_text(encoding="utf-8")), allowed)
-        pool += [(target, mutant) for mutant in mutants if asked.kind in (None, mutant.kind)]
+        pool += [(target, mutant) for mutant in mutants if asked.kind is None or mutant.kind in asked.kind]
         skipped += equivalent
     whole = len(pool)
     if asked.sample is not None and asked.sample < whole:
@@ -235,7 +235,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--room", help="only modules of this room")
     parser.add_argument("--module", default="", help="only modules whose path contains this")
-    parser.add_argument("--kind", help="only mutants of this kind: arithmetic, comparison, sign, constant, …")
+    parser.add_argument("--kind", nargs="+", help="only mutants of these kinds: arithmetic, comparison, sign, constant, …")
     parser.add_argument("--sample", type=int, help="so many mutants of each room, drawn by the seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, help="start no further mutant of a room after so many seconds")

@@ -14,6 +14,8 @@ SOURCE = sorted((ROOT / "src").rglob("*.py"))
 BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 LONGEST_FILE = 450  # lines; more hold more than one idea
 LONGEST_FUNCTION = 70
+RUNNING = [*SOURCE, *(path for folder in ("benchmarks", "examples") for path in sorted((ROOT / folder).rglob("*.py")))]
+SEED_OWNERS = [ROOT / "src/annealnet/samplers" / name for name in ("seeds.py", "kernels/random.py")]  # the latter: of reads
 # folders of one machine; put together so that this file does not name them itself
 MACHINE_PATH = re.compile(
     "|".join(rf"(?<![\w.$])/{folder}/" for folder in ("work", "root", "farm", "home/[a-z]+", "opt/wheels"))
@@ -74,6 +76,60 @@ def test_public_classes_and_functions_have_docstrings(path: Path) -> None:
         node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
+def home_made_seeds(text: str) -> list[str]:
+    """Where seeds are reckoned with, or generators made of several numbers: seed 0's second draw would be seed 1's first,
+    and two purposes' streams one. ``range(seed, seed + runs)`` names whole runs and is none.
+    """
+    tree = ast.parse(text)
+    named = {id(part) for call in ast.walk(tree) if _called(call) == "range" for part in call.args}
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.BinOp) and id(node) not in named and (_is_seed(node.left) or _is_seed(node.right)))
+        or (isinstance(node, ast.AugAssign) and _is_seed(node.target))
+        or _called(node) == "SeedSequence"
+        or (_called(node) in ("default_rng", "manual_seed", "SFC64", "PCG64", "Philox", "RandomState")
+            and any(isinstance(part, ast.Tuple | ast.List | ast.BinOp) for part in node.args))
+    ]  # fmt: skip
+
+
+def _called(node: ast.AST) -> str | None:
+    """The last name of what is called; None where nothing is."""
+    function = node.func if isinstance(node, ast.Call) else None
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+
+
+def _is_seed(node: ast.AST) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name.removeprefix("_").endswith("seed")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("f(seed + number)", 1),
+        ("f(2 * self.seed + 1)", 1),
+        ("own_seed += 1", 1),
+        ("f(1000 * network.seed)", 1),
+        ("np.random.SeedSequence([seed, 7])", 1),
+        ("np.random.default_rng([seed, epoch])", 1),
+        ("torch.manual_seed(k + 1)", 1),
+        ("np.random.default_rng(seed)", 0),
+        ("range(seed, seed + seeds)", 0),
+        ("10 * seeds", 0),
+        ("derived_seed(seed, Purpose.ROWS, number + 1)", 0),
+    ],
+)
+def test_the_search_for_home_made_seeds_finds_them(text: str, found: int) -> None:
+    assert len(home_made_seeds(text)) == found
+
+
+@pytest.mark.parametrize("path", RUNNING, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_seeds_follow_from_seeds_in_one_place(path: Path) -> None:
+    if path not in SEED_OWNERS:
+        assert home_made_seeds(path.read_text(encoding="utf-8")) == []
 
 
 def test_the_version_is_the_same_everywhere() -> None:

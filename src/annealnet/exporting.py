@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,15 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def captured(model: nn.Module, example: Tensor) -> Any:
+def captured(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> Any:
     """An ``onnx.ModelProto`` of a module in evaluation mode: input ``input``, output ``output``, a free batch.
+
+    Whole numbers and masks ``(samples, positions)`` are sequences: their length stays free where the module allows it.
 
     Args:
         model: any module that ``torch.export`` can capture; not changed.
-        example: a batch of inputs ``(samples, …)``.
+        example: a batch of inputs ``(samples, …)``, or several by the names that the model's inputs get, in the order in
+            which the module takes them by position.
 
     Raises:
         ImportError: when the packages of ``annealnet[onnx]`` are missing.
@@ -75,21 +79,40 @@ def captured(model: nn.Module, example: Tensor) -> Any:
     """
     for module in ("onnx", "onnxscript"):
         optional(module)
-    twin = copy.deepcopy(model).eval()
+    given = {"input": example} if isinstance(example, Tensor) else example
     # a batch of one would be taken for a constant
-    batch = torch.cat([example[:1], example[:1]]).detach()
+    batch = {name: torch.cat([tensor[:1], tensor[:1]]).detach() for name, tensor in given.items()}
+    free = {name: _free_axes(tensor) for name, tensor in batch.items()}
+    only_batch = {name: {0: axes[0]} for name, axes in free.items()}
+    if free != only_batch:
+        with contextlib.suppress(Exception):  # its forward fixes the length
+            return _exported(model, batch, free)
     try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                twin, (batch,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                input_names=["input"], output_names=["output"], opset_version=OPSET, verbose=False,
-            )  # fmt: skip
+        return _exported(model, batch, only_batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
             f"model={type(model).__name__} cannot be exported to ONNX with a dynamic batch ({reason}): its forward "
             "must not depend on values or fix the number of samples"
         ) from error
+
+
+def _free_axes(tensor: Tensor) -> dict[int, Any]:
+    axes: dict[int, Any] = {0: torch.export.Dim("batch", min=1)}
+    if tensor.ndim == 2 and not tensor.is_floating_point() and tensor.shape[1] > 1:
+        axes[1] = torch.export.Dim.DYNAMIC
+    return axes
+
+
+def _exported(model: nn.Module, batch: Mapping[str, Tensor], free: Mapping[str, Mapping[int, Any]]) -> Any:
+    shapes: tuple[Any, ...] = tuple(free.values())
+    if any(one.kind is one.VAR_POSITIONAL for one in inspect.signature(model.forward).parameters.values()):
+        shapes = (shapes,)  # one parameter holds them all
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            copy.deepcopy(model).eval(), tuple(batch.values()), dynamo=True, dynamic_shapes=shapes,
+            input_names=list(batch), output_names=["output"], opset_version=OPSET, verbose=False,
+        )  # fmt: skip
     assert program is not None
     return _cleaned(program.model_proto)
 
@@ -111,12 +134,11 @@ def write_model(model: Any, path: str | Path) -> Path:
     return Path(path)
 
 
-def export_module_onnx(module: nn.Module, example: Tensor, path: str | Path) -> Path:
-    """Writes a module of one input and one output as a float32 ONNX model.
+def export_module_onnx(module: nn.Module, example: Tensor | Mapping[str, Tensor], path: str | Path) -> Path:
+    """Writes a module of one output as a float32 ONNX model.
 
     Args:
-        module: as for :func:`captured`.
-        example: an input ``(batch, …)``; the batch dimension stays free.
+        module, example: as for :func:`captured`.
         path: file to write.
 
     Returns:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from annealnet.interruption import Interruption
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = ["descend", "straight_through_sign"]
 
@@ -51,7 +51,7 @@ def descend(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, epochs * -(-samples // batch_size)))
     with (stop or Interruption()).kept("training by gradients"):
         for epoch in range(epochs):
-            order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(samples))
+            order = torch.from_numpy(stream(seed, Purpose.ORDER, epoch).permutation(samples))
             for batch in order.split(batch_size):
                 optimiser.zero_grad()
                 loss_of(batch).backward()

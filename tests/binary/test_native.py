@@ -19,15 +19,10 @@ from annealnet.binary import (
     single_output,
 )
 from annealnet.binary.search.flat import flatten, new_state
-from annealnet.binary.search.kernels import anneal, rebuild_all
+from annealnet.binary.search.kernels import _anneal, _rebuild_all, anneal, rebuild_all
 from annealnet.binary.search.losses import (
     exponentials,
-    hard_groups,
-    hard_input_change,
     soft_changes,
-    soft_groups,
-    soft_input_change,
-    soft_steps,
     stepped_changes,
     total_loss,
 )
@@ -147,6 +142,20 @@ def test_the_same_seed_gives_the_same_network_whatever_the_chunks() -> None:
     assert first.proposals == 60 * 3 * shape.num_weights
 
 
+def test_kernels_are_compiled_once_whatever_arrays_and_numbers_are_given() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.choice(np.array([-1, 1], dtype=np.int8), (20, 4)), rng.integers(0, 2, 20)
+    shape, codes = Architecture((4, 3, 2)), one_per_class(2)
+    NativeTraining(sweeps=2, scale=1.0).train(shape, codes, x, y, 0)
+    before = len(_anneal.signatures), len(_rebuild_all.signatures)
+    columns, classes, words = np.asfortranarray(x), y.astype(np.int32), np.asfortranarray(codes)
+    for array in (columns, classes, words, y):
+        array.setflags(write=False)
+    NativeTraining(sweeps=2, scale=1).train(shape, words, columns, classes, 0)
+    NativeTraining(sweeps=2, batch_size=5).train(shape, words, columns, y, 0)
+    assert (len(_anneal.signatures), len(_rebuild_all.signatures)) == before
+
+
 def test_an_interruption_keeps_the_best_so_far() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.choice(np.array([-1, 1], dtype=np.int8), (50, 9)), rng.integers(0, 2, 50)
@@ -181,11 +190,8 @@ def test_changes_of_the_loss_are_exact_however_far_scores_lie_apart(seed: int, s
     samples, classes = 17, 4
     t = rng.integers(-reach, reach + 1, (classes, samples)).astype(np.int32)
     y, f = rng.integers(0, classes, samples), rng.choice(np.array([-1, 1], np.int8), samples)
-    code = rng.integers(-1, 2, classes).astype(np.int8)
     v = rng.integers(-3, 4, classes).astype(np.int32)
-    row = rng.integers(-127, 128, samples).astype(np.int8)
-    weight = np.int8(rng.choice([-1, 1]))
-    e, work = np.empty((classes, samples), np.float32), np.empty((8, samples), np.float32)
+    e, work = np.empty((classes, samples), np.float32), np.empty((4, samples), np.float32)
     exponentials(t, scale, e)
     if seed % 2:  # as steps may leave them
         e[:, ::3] = rng.choice(np.array([0.0, np.inf, 1e-30, 1e30], np.float32))
@@ -199,26 +205,12 @@ def test_changes_of_the_loss_are_exact_however_far_scores_lie_apart(seed: int, s
     def close(found: np.ndarray, expected: np.ndarray) -> None:
         np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-5 * max(1.0, np.abs(expected).max()))
 
-    d, up, down = np.empty((3, samples), np.float32)
+    d = np.empty(samples, np.float32)
     soft_changes(t, e, f, y, v, scale, work, d)
     close(d, change(-2.0 * f * v[:, None]))
     steps = np.ascontiguousarray(-2 * f * v[:, None] * rng.integers(0, 40, samples), dtype=np.int32)
     stepped_changes(t, e, y, steps, scale, work, d)
     close(d, change(steps))
-    soft_steps(t, e, y, code, scale, work, up, down)
-    close(up, change(np.repeat(2.0 * code[:, None], samples, axis=1)))
-    close(down, change(np.repeat(-2.0 * code[:, None], samples, axis=1)))
-    widest = 256 if 256 * scale <= 20 else -1
-    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
-    soft_groups(t, e, y, code, scale, work, work[4:])
-    found = soft_input_change(t, work[4:], y, code, row, weight, scale, table, work)
-    expected = change(-2.0 * weight * row * code[:, None])
-    assert found == pytest.approx(expected.sum(), rel=1e-3, abs=1e-3 * max(1.0, np.abs(expected).sum()))
-    leads = np.empty((4, samples), np.int64)
-    hard_groups(t, y, code, leads)
-    then = t - 2 * weight * row.astype(np.int32) * code[:, None]
-    wrong = int((then.argmax(axis=0) != y).sum()) - int((t.argmax(axis=0) != y).sum())
-    assert hard_input_change(classes, leads, y, code, row, weight) == wrong
 
 
 @pytest.mark.parametrize("sizes", [(6, 3), (6, 4, 3), (6, 4, 4, 3)])

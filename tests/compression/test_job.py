@@ -270,9 +270,9 @@ def test_the_energy_predicts_the_divergence_of_plans():
     from annealnet.architectures import digits_cnn
     from annealnet.studies.training import train_dense
 
-    train = Calibration(torch.from_numpy(split.x_train[:256]), torch.from_numpy(split.y_train[:256]))
+    train = Calibration.of(torch.from_numpy(split.x_train[:256]), torch.from_numpy(split.y_train[:256]))
     torch.manual_seed(0)
-    network = train_dense(digits_cnn(width=8), train.x, train.y, epochs=20, seed=0)
+    network = train_dense(digits_cnn(width=8), train.x.main, train.y, epochs=20, seed=0)
     problem = prepare(network, train, an.Budget(size_ratio=6), seed=0)
     energy = DataAware().energy(problem)
     from annealnet.compression.building.plans import build
@@ -294,7 +294,7 @@ def test_the_energy_predicts_the_divergence_of_plans():
 
 def test_native_plans_are_never_behind_the_greedy_starts():
     network = small_network()
-    problem = prepare(network, Calibration(batches()[0][0], None), an.Budget(size_ratio=5), seed=0)
+    problem = prepare(network, Calibration.of(batches()[0][0]), an.Budget(size_ratio=5), seed=0)
     found = FAST.propose(problem, None, 1, 0)
     from annealnet.compression.formulations.starts import feasible_starts
 
@@ -306,7 +306,7 @@ def test_native_plans_are_never_behind_the_greedy_starts():
 
 
 def test_published_plans_come_with_a_proof():
-    problem = prepare(small_network(), Calibration(batches()[0][0], None), an.Budget(size_ratio=4), seed=0)
+    problem = prepare(small_network(), Calibration.of(batches()[0][0]), an.Budget(size_ratio=4), seed=0)
     _, proposed, _, _ = plan_and_build(problem, Published(), None, 3, 0, Checkpoint(None, ""))
     assert proposed.certificate.proven
     assert proposed.certificate.gap == 0

@@ -267,3 +267,17 @@ def test_going_downhill_takes_the_best_move_first():
     """Each of two bits alone gains, both together do not: the one that gains more is turned on."""
     energy = DenseEnergy(np.array([[0.0, 9.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]), np.array([-1.0, -2.0, 1.0]))
     assert Repair(ConstrainedEnergy(energy, [])).improved(np.array([0, 0, 1])).tolist() == [0, 1, 0]
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_going_downhill_does_not_depend_on_the_unit_of_the_energy(seed, start):
+    """All coefficients times a power of two, exactly."""
+    rng = np.random.default_rng(seed)
+    matrix, linear, found = np.triu(rng.normal(size=(N, N)), 1), rng.normal(size=N), []
+    for unit in (1.0, 2.0**-40, 2.0**40):
+        model = ConstrainedEnergy(DenseEnergy(unit * matrix, unit * linear), [OneHot([4, 5]), KEEP_ONE])
+        state = STATES[start].copy()
+        state[[0, 4, 5]] = 0, 1, 0
+        found.append(Repair(model).improved(state).tolist())
+    assert found[0] == found[1] == found[2]

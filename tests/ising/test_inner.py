@@ -28,6 +28,7 @@ from annealnet.ising import (
 )
 from annealnet.ising.search.layerwise import train_windows
 from annealnet.samplers import EnumeratedLayers, LayeredAnnealing, Schedule
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 WARM = Schedule((0.7,))
 EXACT = Phases(EnumeratedLayers(), WARM, WARM)
@@ -96,8 +97,8 @@ def test_a_deep_state_step_lowers_the_right_state_with_couplings_inside_layers(s
     network, x = coupled(seed), np.random.default_rng(seed).normal(size=(1, 3)).astype(np.float32)
     targets = network.targets(np.array([seed % 2]))
     phases, rule = Phases(LayeredAnnealing(0), Schedule.forward(0.1, 1.0, 5)), DeepStateRule(5, 3.0)
-    free = phases.free(network, x, reads=5, seed=2 * seed)
-    right = phases.clamped(network, x, targets, seed=2 * seed + 1)
+    free = phases.free(network, x, reads=5, seed=derived_seed(seed, Purpose.FREE_PHASE))
+    right = phases.clamped(network, x, targets, seed=derived_seed(seed, Purpose.CLAMPED_PHASE))
     learned = rule.direction(network, x, targets, phases, seed)
     bad = (free.states[0, :, -2:] != targets).any(1) & (free.energies[0] <= right.energies.min() + 3.0)
     if not bad.any():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from annealnet.energy import Cardinality, ConstrainedEnergy, DenseEnergy, Energy, FactoredEnergy, SparseEnergy
 from annealnet.samplers import NATIVE, AutoSampler, TabuSampler, auto
 from annealnet.samplers.native import Task
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 
 def dense(n: int, seed: int) -> DenseEnergy:
@@ -43,7 +44,7 @@ def test_the_winner_goes_on_with_all_its_sweeps(monkeypatch):
     energy = dense(300, 0)
     answer = AutoSampler().sample_energy(energy, num_reads=1, num_sweeps=60, seed=5)
     winner = NATIVE[{"AnnealingSampler": "annealing", "TemperingSampler": "tempering"}[answer.info["chosen"]]]()
-    alone = winner.sample_energy(energy, num_sweeps=60, seed=5 + len(answer.info["trials"]))
+    alone = winner.sample_energy(energy, num_sweeps=60, seed=derived_seed(5, Purpose.WINNER))
     assert alone.first.energy < min(answer.info["trials"].values())
     assert answer.first.energy == pytest.approx(alone.first.energy)
 

@@ -159,6 +159,19 @@ def test_sweeps_are_counted_in_whole_intervals_and_told(sweeps):
     assert answer.first.energy == pytest.approx(float(energy.energy(states_of(3)).min()))
 
 
+def test_no_interval_reaches_across_a_refresh(monkeypatch):
+    """Six sweeps to a refresh, four to an interval: four and two take turns, and every exchange follows one of them."""
+    monkeypatch.setattr(tempering, "REFRESH", 6)
+    found = ladders(SparseEnergy([0], [1], [1.0], np.zeros(2)), 1, [0.1, 1.0])
+    sizes, parities = [], []
+    own = found.replicas.sweep
+    monkeypatch.setattr(found.replicas, "sweep", lambda betas: sizes.append(betas.shape[1]) or own(betas))
+    monkeypatch.setattr(found, "_exchange", parities.append)
+    found.run(22, None)
+    assert sizes == [4, 2, 4, 2, 4, 2, 4]
+    assert parities == [0, 1, 0, 1, 0, 1, 0]
+
+
 def test_cold_states_are_looked_at_and_temperatures_adapt_now_and_then(monkeypatch):
     """Every sixteenth exchange and at the end; every 32nd during the first two fifths."""
     seen: list[tuple[str, int]] = []

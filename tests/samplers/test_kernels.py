@@ -248,6 +248,49 @@ def test_compound_moves_visit_the_feasible_states_with_boltzmanns_chances():
     assert best == pytest.approx(model.energy_part.energy(states[good]).min())
 
 
+@pytest.mark.parametrize("ruled", [True, False])
+def test_a_hot_sweep_of_compound_moves_makes_as_many_as_there_are_bits(ruled):
+    """Each is one flip or two, of 60 bits drawn anew: after a sweep nearly half are other than they were."""
+    n = 60
+    energy = FactoredEnergy(np.ones((1, n)), np.array([1e-9]), np.zeros(1))
+    rules = (LinearBudget(np.ones(n), n),) if ruled else ()
+    replicas = put(energy, 10, rules=rules)
+    replicas.sweep(np.full(1, 1e-9))
+    changed = current(replicas).mean()
+    assert 0.4 < changed < 0.55
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_work_of_replicas_is_counted_in_steps(name, monkeypatch):
+    """Numbers that are touched: a row's in eights, neighbours and bits one by one; twice that where a descent follows."""
+    from contextlib import nullcontext
+
+    from annealnet.samplers import replicas as module
+
+    asked: list[float] = []
+    monkeypatch.setattr(module, "threads_for", lambda steps: asked.append(steps) or nullcontext())
+    energy, reads = {
+        "dense": (dense(6, 0), 3), "sparse": (sparse(9, 0), 3), "lanes": (sparse(9, 0), 20), "squares": LAYOUTS["squares"],
+    }[name]  # fmt: skip
+    found = put(energy, reads)
+    n = energy.num_variables
+    touched = {
+        "dense": reads * n * n / 8, "squares": 50 * reads * n,
+        **dict.fromkeys(("sparse", "lanes"), reads * (energy.couplings().nnz + n)),
+    }[name]  # fmt: skip
+    assert asked == [touched]
+    asked.clear()
+    found.descend()
+    assert asked == {
+        "dense": [touched, touched], "sparse": [touched, 2 * touched], "lanes": [2 * touched, touched],
+        "squares": [50 * reads * n * 10],
+    }[name]  # fmt: skip
+    seen = []
+    monkeypatch.setattr(found.pace, "threads_for", lambda steps: seen.append(steps) or nullcontext())
+    found.sweep(np.ones(7))
+    assert seen == [{"lanes": 1, "squares": 50}.get(name, 3) * reads * n * 7]
+
+
 def test_states_beyond_their_budgets_are_repaired_or_given_up():
     energy = SparseEnergy([], [], [], -np.ones(6))
     rules = (LinearBudget(np.array([1, 2, 3, 1, 2, 3]), 4), Cardinality([0, 3], 1))

@@ -25,6 +25,9 @@ from annealnet.samplers import (
     NoisyLayers,
     QuantumLayers,
     Schedule,
+    layered,
+    layered_dimod,
+    layered_torch,
 )
 from annealnet.samplers.layered import LayeredTask
 from annealnet.samplers.layered_exact import all_states
@@ -399,3 +402,225 @@ def test_complete_layers_get_the_regular_embedding_of_a_biclique() -> None:
 def test_bad_input_is_refused(work: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         work()  # type: ignore[operator]
+
+
+def test_schedules_are_geometric_and_reverse_ones_are_mirrored() -> None:
+    assert Schedule.forward(2.0, 2.0, 1).betas == (2.0,)
+    assert Schedule.forward(0.5, 8.0, 5).betas == pytest.approx((0.5, 1, 2, 4, 8))
+    assert Schedule.reverse(8.0, 0.5, 9).betas == pytest.approx((8, 4, 2, 1, 0.5, 1, 2, 4, 8))
+    assert Schedule.reverse(4.0, 1.0, 4).betas == pytest.approx((4, 2, 1, 2, 4))
+    for hot, cold in ((0.0, 1.0), (1.0, np.inf), (1.0, 0.5)):
+        with pytest.raises(ValueError, match="hot"):
+            Schedule.forward(hot, cold, 3)
+    for betas in ((0.0,), (1.0, np.inf), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="betas"):
+            Schedule(betas)
+
+
+def test_work_is_counted_from_the_spins_that_move() -> None:
+    """A step for every free spin, and a fiftieth of its neighbours' rows; per problem, read and sweep."""
+    model = model_of((3, 5, 2), 4, 0)
+    states = np.zeros((4, 6, 10), np.int8)
+    for free, steps in (
+        ((True, True, True), 3 * (1 + 0.02 * 5) + 5 * (1 + 0.02 * 5) + 2 * (1 + 0.02 * 5)),
+        ((True, False, True), 3 * (1 + 0.02 * 5) + 2 * (1 + 0.02 * 5)),
+        ((False, True, False), 5 * (1 + 0.02 * (3 + 2))),
+    ):
+        task = LayeredTask(model, Schedule((1.0,) * 7), 6, 0, states, np.array(free), False)
+        assert layered._work(task) == pytest.approx(steps * 4 * 6 * 7)
+    uneven = LayeredTask(model_of((3, 5), 1, 0), Schedule((1.0,)), 1, 0, states[:1, :1, :8], np.array([False, True]), False)
+    assert layered._work(uneven) == pytest.approx(5 * (1 + 0.02 * 3))
+
+
+def test_shares_of_reads_are_equal_unless_told() -> None:
+    energies = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]])
+    states = np.arange(12, dtype=np.int8).reshape(2, 3, 2)
+    reads = LayeredReads(states, energies)
+    assert reads.shares == pytest.approx(np.full((2, 3), 1 / 3))
+    assert reads.best.tolist() == [[2, 3], [10, 11]]
+    assert LayeredReads(states, energies, weights=energies).shares is energies
+
+
+def test_starts_are_random_signs_of_a_purpose_and_given_ones_are_copied() -> None:
+    model = model_of((30, 20), 3, 0)
+    states, free = layered.checked_start(model, 4, 1, None, None)
+    assert states.shape == (3, 4, 50)
+    assert set(np.unique(states)) == {-1, 1}
+    assert abs(states.mean()) < 0.15
+    assert free.tolist() == [True, True]
+    given_states, free = layered.checked_start(model, 4, 1, states, [False, True])
+    assert given_states is not states
+    assert (given_states == states).all()
+    assert free.tolist() == [True, False]
+    with pytest.raises(ValueError, match="held"):
+        layered.checked_start(model, 4, 1, states, [True])
+    with pytest.raises(ValueError, match="starts has shape"):
+        layered.checked_start(model, 5, 1, states, None)
+
+
+def test_all_states_are_listed_with_spin_i_at_bit_i() -> None:
+    assert all_states(2).tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
+    assert all_states(16).shape == (2**16, 16)
+    with pytest.raises(ValueError, match="up to 16"):
+        all_states(17)
+
+
+def test_exact_means_are_boltzmanns_and_held_reads_have_their_share() -> None:
+    model, beta = model_of((2, 2), 2, 3), 0.6
+    states = all_states(4).astype(np.float64)
+    found = EnumeratedLayers().sample_layers(model, Schedule((9.0, beta)))
+    energies = model.energy(np.repeat(states[None], 2, 0))
+    weights = np.exp(-beta * energies)
+    np.testing.assert_allclose(found.shares, weights / weights.sum(1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(found.energies, energies, atol=1e-6)
+    starts = np.ones((2, 3, 4), np.int8)
+    starts[:, 2, 0] = -1
+    held = EnumeratedLayers().sample_layers(model, Schedule((beta,)), reads=3, starts=starts, held=(True, False))
+    wanted = np.zeros_like(weights)
+    for first, part in ((1, 2 / 3), (-1, 1 / 3)):
+        kept = (states[:, 0] == first) & (states[:, 1] == 1)
+        wanted += part * weights * kept / (weights * kept).sum(1, keepdims=True)
+    np.testing.assert_allclose(held.shares, wanted, atol=1e-9)
+    assert (np.isinf(held.energies) == (states[:, 1] == -1)).all()
+
+
+@pytest.mark.parametrize("held", [(False, False), (True, False)])
+def test_quantum_anneals_follow_the_schrodinger_equation(held: tuple[bool, bool]) -> None:
+    """Against exponentials of the whole Hamiltonian in many short slices."""
+    from scipy.linalg import expm
+
+    model, spins, duration = model_of((2, 2), 1, 3), 4, 2.0
+    sampler = QuantumLayers(duration, 400)
+    states, free = all_states(spins), np.repeat(~np.array(held), 2)
+    energies = model.energy(states[None])[0]
+    possible = (states[:, ~free] == 1).all(axis=1)
+    scaled = np.where(possible, energies, 0.0)
+    scaled = scaled / np.abs(scaled).max() * free.sum()
+    codes, mixing = np.arange(16), np.zeros((16, 16))
+    for spin in np.flatnonzero(free):
+        mixing[codes, codes ^ (1 << int(spin))] += 1
+    psi = possible / np.sqrt(possible.sum()) + 0j
+    slices = 800
+    for k in range(slices):
+        s = (k + 0.5) / slices
+        psi = expm(-1j * duration / slices * (s * np.diag(scaled) - (1 - s) * mixing)) @ psi
+    found = sampler._chances(np.where(possible, energies, np.inf)[None], free)[0]
+    np.testing.assert_allclose(found, np.abs(psi) ** 2, atol=1e-4)
+    assert found.sum() == pytest.approx(1.0)
+
+
+def test_quantum_reads_are_measured_from_the_last_state() -> None:
+    model = model_of((2, 1), 2, 5)
+    sampler = QuantumLayers(1.5, 60)
+    found = sampler.sample_layers(model, COLD, reads=4000, seed=1)
+    codes = ((found.states > 0) * np.array([1, 2, 4])).sum(-1)
+    chances = sampler._chances(model.energy(np.repeat(all_states(3)[None], 2, 0)), np.ones(3, bool))
+    for problem in range(2):
+        np.testing.assert_allclose(np.bincount(codes[problem], minlength=8) / 4000, chances[problem], atol=0.03)
+    np.testing.assert_allclose(found.energies, model.energy(found.states))
+    with pytest.raises(ValueError, match="all states at once"):
+        sampler.sample_layers(model, COLD, starts=np.ones((2, 1, 3), np.int8))
+    for bad in ((0.0, 5), (-1.0, 5), (1.0, 0)):
+        with pytest.raises(ValueError, match="must be above 0"):
+            QuantumLayers(*bad)
+    assert QuantumLayers(1.0, 1).steps == 1
+
+
+def test_torch_draws_layer_by_layer_from_their_fields() -> None:
+    import torch
+
+    model = model_of((3, 4, 2), 2, 7, coupled=(False, True, False))
+    states = np.random.default_rng(0).choice(np.array([-1.0, 1.0]), (2, 9)).astype(np.float32)
+    spins = [torch.from_numpy(np.ascontiguousarray(part)) for part in model.split(states)]
+    outer = [torch.from_numpy(block.copy()) for block in model.fields]
+    blocks = [torch.from_numpy(block.copy()) for block in model.couplings]
+    below, middle, above = model.split(states)
+    wanted = [
+        model.fields[0] + middle @ model.couplings[0].T,
+        model.fields[1] + below @ model.couplings[0] + above @ model.couplings[1].T,
+        model.fields[2] + middle @ model.couplings[1],
+    ]
+    for layer in range(3):
+        np.testing.assert_allclose(layered_torch._local(layer, spins, outer, blocks).numpy(), wanted[layer], atol=1e-6)
+    fields = torch.tensor([[-1.0, 0.0, 2.0, 0.5]])
+    assert layered_torch._moved(torch.tensor([[1.0, -1.0, -1.0, 1.0]]), fields, 0.0, None).tolist() == [[-1, -1, 1, 1]]
+    uniform = torch.tensor([[0.26, 0.49, 0.88, 0.63]])  # chances at β = ½: 0.269, 0.5, 0.881, 0.622
+    assert layered_torch._moved(spins[0], fields, 0.5, uniform).tolist() == [[1, 1, 1, -1]]
+    inside = torch.from_numpy(np.asarray(model.inner[1]))
+    local = torch.from_numpy(wanted[1]) + spins[1] @ inside
+    cold = spins[1].clone()
+    layered_torch._move_in_turn(cold, local.clone(), inside, 0.0, None)
+    for row in range(2):
+        s = middle[row].copy()
+        for i in range(4):
+            s[i] = np.sign(wanted[1][row, i] + s @ np.asarray(model.inner[1])[i])
+        assert cold[row].tolist() == s.tolist()
+
+
+def test_torch_quenches_after_the_last_temperature_only() -> None:
+    model = model_of((6, 5), 3, 1)
+    with pytest.raises(ValueError, match="quenches"):
+        TorchLayeredAnnealing("cpu", -1)
+    hot = TorchLayeredAnnealing("cpu", 0).sample_layers(model, Schedule((1e-6,)), reads=200, seed=0)
+    assert abs(hot.states.mean()) < 0.05
+    np.testing.assert_allclose(hot.energies, model.energy(hot.states))
+    cold = TorchLayeredAnnealing("cpu", 30).sample_layers(model, Schedule((1e-6,)), reads=5, seed=0)
+    for spin in range(11):
+        turned = cold.states.copy()
+        turned[..., spin] *= -1
+        assert (model.energy(turned) >= cold.energies - 1e-4).all()
+
+
+def test_the_best_of_several_is_the_least_of_its_own_tries() -> None:
+    """Tries of a read lie side by side, and so do starts that are repeated for them."""
+
+    class Listed(EnumeratedLayers):
+        def sample_layers(self, model: LayeredModel, schedule: Schedule, **asked: object) -> LayeredReads:  # type: ignore[override]
+            self.asked = asked
+            states = np.random.default_rng(0).choice(np.array([-1, 1], np.int8), (2, 6, model.num_variables))
+            self.states = states
+            return LayeredReads(states, model.energy(states), 1.5, info={"a": 1})
+
+    model, inner = model_of((4, 3), 2, 0), Listed()
+    starts = np.random.default_rng(1).choice(np.array([-1, 1], np.int8), (2, 2, 7))
+    found = BestOf(inner, 3).sample_layers(model, COLD, reads=2, seed=5, starts=starts)
+    assert (inner.asked["reads"], inner.asked["seed"], inner.asked["held"]) == (6, 5, None)
+    assert (inner.asked["starts"] == np.repeat(starts, 3, axis=1)).all()  # type: ignore[attr-defined]
+    energies = model.energy(inner.states)
+    for problem, read in itertools.product(range(2), range(2)):
+        tries = slice(3 * read, 3 * read + 3)
+        assert found.energies[problem, read] == energies[problem, tries].min()
+        assert (found.states[problem, read] == inner.states[problem, tries][energies[problem, tries].argmin()]).all()
+    assert (found.seconds, found.info) == (1.5, {"a": 1})
+
+
+def test_noise_takes_zero_for_none_and_counts_how_deep_it_lies() -> None:
+    inner = LayeredAnnealing()
+    assert NoisyLayers(inner, fields=0.0, couplings=0.0).fields == 0.0
+    for bad in (-1e-9, np.inf):
+        with pytest.raises(ValueError, match="fields"):
+            NoisyLayers(inner, fields=bad)
+    once = NoisyLayers(inner)
+    assert [once._depth, NoisyLayers(once)._depth, NoisyLayers(BestOf(once, 2))._depth] == [0, 1, 1]
+
+
+def test_rows_are_listed_as_often_as_they_were_found() -> None:
+    answer = dimod.SampleSet.from_samples(
+        ([[1, -1, 1], [-1, 1, 1]], ["b", "a", "c"]), energy=[0, 0], vartype="SPIN", num_occurrences=[2, 1]
+    )
+    assert layered_dimod._rows(answer, ["a", "c"]).tolist() == [[-1, 1], [-1, 1], [1, 1]]
+    wanted = DimodLayers(Counting()).sample_layers(model_of((2, 2), 1, 0), COLD, reads=5)
+    few = dimod.ExactSolver().sample(model_of((2, 2), 1, 0).bqm(0)).truncate(3)
+    cycle = few.record.sample[np.arange(5) % 3][:, np.argsort(list(few.variables))]
+    assert (wanted.states[0] == cycle).all()
+
+
+def test_fields_are_of_one_number_of_problems_and_blocks_one_less_than_layers() -> None:
+    one, two = np.ones((1, 2)), np.ones((2, 2))
+    for couplings, fields, words in (
+        ((), (), "0 layers"), ((two,), (one,), "1 blocks for 1"), ((), (one, one), "0 blocks for 2"),
+        ((two,), (one, two), "at least one problem"), ((), (np.ones(2),), "at least one problem"),
+        ((), (np.ones((1, 0)),), "at least one problem"), ((np.full((2, 2), np.inf),), (one, one), "NaN"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=words):
+            LayeredModel(couplings, fields)

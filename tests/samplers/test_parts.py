@@ -19,9 +19,11 @@ from annealnet.samplers import (
     ExactSampler,
     RecombinationSampler,
     exact,
+    native,
     recombination,
     schedule,
 )
+from annealnet.samplers import blocks as blocks_module
 from annealnet.samplers.annealing import checked_beta_range, default_beta_range
 from annealnet.samplers.blocks import _blocks, conditioned
 from annealnet.samplers.compiled import compile_energy
@@ -29,7 +31,6 @@ from annealnet.samplers.kernels import crossing
 from annealnet.samplers.native import Task, check_whole
 from annealnet.samplers.replicas import place
 from annealnet.samplers.schedule import REFRESH, Clock, beta_chunks
-from annealnet.samplers.seeds import Purpose, checked_seed, derived_seed, stream
 
 
 def states_of(n: int) -> np.ndarray:
@@ -182,26 +183,6 @@ def test_a_request_knows_its_seed_starts_and_limits():
         Task.of(energy, 1, 0, None, None, 0)
 
 
-def test_a_seed_is_kept_drawn_or_refused():
-    assert [checked_seed(value) for value in (0, 7, np.int64(2**40))] == [0, 7, 2**40]
-    with pytest.raises(ValueError, match="seed=-1"):
-        checked_seed(-1)
-    drawn = [checked_seed(None) for _ in range(64)]
-    assert len(set(drawn)) == 64
-    followed = [derived_seed(a, b) for a in range(8) for b in range(8)]
-    assert len(set(followed)) == 64
-    assert followed == [derived_seed(a, b) for a in range(8) for b in range(8)]
-    for seeds in (drawn, followed):
-        assert min(seeds) >= 0
-        assert 2**30 < max(seeds) < 2**31
-
-
-def test_every_purpose_and_seed_has_a_stream_of_its_own():
-    first = {(seed, purpose): stream(seed, purpose).random() for seed in range(8) for purpose in Purpose}
-    assert len(set(first.values())) == len(first)
-    assert first == {(seed, purpose): stream(seed, purpose).random() for seed, purpose in first}
-
-
 def test_answers_are_scored_by_the_energy_itself():
     energy = dense(4, 1)
     answer = Task.of(energy, 2, 3, None, None).answer("S", np.array([[1, 0, 1, 1], [0, 0, 0, 0]], dtype=np.int8), rounds=7)
@@ -330,6 +311,65 @@ def test_beyond_enumeration_the_answer_is_the_best_found_and_the_bound_what_was_
     assert (np.diff(answer.record.energy) >= 0).all()
     assert answer.info["certificate"]["proven"]
     assert answer.info["certificate"]["lower_bound"] == pytest.approx(-20.0, abs=1e-3)
+
+
+def test_as_many_bits_as_the_limit_are_enumerated_and_one_more_is_not(monkeypatch):
+    monkeypatch.setattr(exact, "MAX_BITS", 5)
+    monkeypatch.setattr(exact, "MAX_CONSTRAINED_BITS", 4)
+    for n, ruled, method in ((5, False, "enumeration"), (6, False, "branch and bound"), (4, True, "enumeration"),
+                             (5, True, "branch and bound")):  # fmt: skip
+        model = ConstrainedEnergy(dense(n, 0), [Cardinality([0, 1], 1)]) if ruled else dense(n, 0)
+        answer = ExactSampler().sample_energy(model, time_limit=20.0, seed=0)
+        assert answer.info["method"] == method
+        assert answer.info["certificate"]["proven"]
+
+
+def test_bounds_get_the_time_that_annealing_left_and_prove_what_they_reach(monkeypatch, now):
+    """A tenth for annealing; then the rest of the limit, and never nothing."""
+    asked: dict[str, float] = {}
+    bound = [0.0]
+
+    class Annealing:
+        def sample_energy(self, energy, *, num_reads, seed, time_limit):
+            asked.update(reads=num_reads, annealing=time_limit)
+            now[0] += 30.0
+            return AnnealingSampler().sample_energy(energy, num_reads=num_reads, num_sweeps=50, seed=seed)
+
+    def branch_and_bound(energy, seconds):
+        asked["bounding"] = seconds
+        return exact.Bounded(None, bound[0], 0.5)
+
+    monkeypatch.setattr(native, "Clock", lambda limit: Clock(limit, 0.0))
+    monkeypatch.setattr(exact, "AnnealingSampler", Annealing)
+    monkeypatch.setattr(exact, "branch_and_bound", branch_and_bound)
+    monkeypatch.setattr(exact, "MAX_BITS", 3)
+    energy = SparseEnergy([], [], [], np.array([-1.0, -1.0, -1.0, 1.0]), 8.0)  # from 5 on
+    monkeypatch.setattr(exact, "lower_bound", lambda energy: -100.0)
+    for told, limit, left, proven in ((4.5, 100.0, 70.0, True), (4.25, 100.0, 70.0, False), (5.0, 20.0, 1e-3, True)):
+        now[0], bound[0] = 0.0, told
+        answer = ExactSampler().sample_energy(energy, num_reads=3, time_limit=limit, seed=0)
+        assert asked == {"reads": 8, "annealing": limit / 10, "bounding": pytest.approx(left)}
+        certificate = answer.info["certificate"]
+        assert (answer.first.energy, certificate["proven"]) == (5.0, proven)
+        assert certificate["lower_bound"] == (5.0 if proven else told)
+        assert len(answer) == 3
+
+
+def test_energies_are_annealed_for_a_thousand_sweeps_unless_told():
+    energy = sparse(5, 0)
+    for asked, sweeps in (({}, 1000), ({"num_sweeps": 7}, 7), ({"num_sweeps": 7, "time_limit": 60.0}, 7)):
+        assert AnnealingSampler().sample_energy(energy, num_reads=1, seed=0, **asked).info["num_sweeps"] == sweeps
+    assert AnnealingSampler().sample_energy(energy, num_reads=1, seed=0, time_limit=0.2).info["num_sweeps"] > 0
+
+
+def test_annealed_timing_adds_up(monkeypatch):
+    """Preparing and sampling are parts of the whole, on a clock that ticks at every look."""
+    ticks = itertools.count()
+    monkeypatch.setattr(schedule, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    monkeypatch.setattr(native, "Clock", lambda limit: Clock(limit, float(next(ticks))))
+    timing = AnnealingSampler().sample_energy(sparse(5, 0), num_reads=2, num_sweeps=3, seed=0).info["timing"]
+    assert min(timing.values()) > 0
+    assert timing["preprocessing"] + timing["sampling"] + 1 == timing["total"]
 
 
 # Recombination.
@@ -633,6 +673,38 @@ def test_rounds_of_blocks_end_after_four_quiet_ones():
     same = BlockSampler(ExactSampler(), 3).sample(spins, num_reads=1, seed=0, initial_states=[[1, 1, 1, -1, -1, -1]])
     assert same.info["calls"] == 2 * 4
     assert same.record.sample.tolist() == [[1, 1, 1, -1, -1, -1]]
+
+
+def test_ways_to_cut_into_blocks_take_turns(monkeypatch):
+    """And every call of a child that takes one has a seed of its own."""
+    seen: list[tuple[int, ...]] = []
+    seeds: list[int] = []
+
+    def noted(self, energy, state, block, parameters):
+        seen.append(tuple(sorted(block.tolist())))
+        seeds.append(parameters["seed"])
+        return len(seen) < 5
+
+    monkeypatch.setattr(BlockSampler, "_improve", noted)
+    BlockSampler(ExactSampler(), 3, rounds=6, partitions=2).sample(dense(6, 0).to_bqm(), seed=3)
+    rounds = [set(seen[i : i + 2]) for i in range(0, len(seen), 2)]
+    assert len(rounds) == 6
+    assert rounds[0] != rounds[1]
+    assert rounds[0::2] == [rounds[0]] * 3
+    assert rounds[1::2] == [rounds[1]] * 3
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_quarter_of_all_pairs_makes_blocks_random(monkeypatch):
+    """Eight bits have 64 entries: with 14 of them neighbours come together, with 16 they say nothing."""
+    walks = []
+    monkeypatch.setattr(blocks_module, "breadth_first_order", lambda *a, **k: walks.append(1) or np.arange(8))
+    for count, walked in ((7, True), (8, False)):
+        pairs = np.array(list(itertools.combinations(range(8), 2)))[:count]
+        energy = SparseEnergy(pairs[:, 0], pairs[:, 1], np.ones(count), np.zeros(8))
+        walks.clear()
+        _blocks(energy.couplings(), 3, np.random.default_rng(0))
+        assert bool(walks) == walked
 
 
 def test_blocks_have_limits():

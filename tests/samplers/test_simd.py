@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numba
 import numpy as np
 import pytest
@@ -50,15 +52,16 @@ numbers = st.floats(-100, 100, width=32)
 
 @given(st.lists(numbers, min_size=40, max_size=40), numbers, st.integers(0, 4))
 @settings(max_examples=40)
-def test_arithmetic_is_done_in_every_lane(values: list[float], factor: float, at: int) -> None:
+def test_arithmetic_is_done_in_every_lane(lanes: SimpleNamespace, values: list[float], factor: float, at: int) -> None:
     a, b = np.array(values[:20], dtype=np.float32), np.array(values[20:], dtype=np.float32)
     out, single, limit = np.zeros(64, dtype=np.float32), np.float32(factor), np.float32(7.5)
     less, below = _arithmetic(a, b, single, limit, np.uint64(at), out)
-    left, right = a[at : at + LANES], b[at : at + LANES]
-    expected = [left + right, left * right, left * single + single, np.clip(left, -limit, limit)]
+    left, right = lanes.load(a, at), lanes.load(b, at)
+    expected = [left + right, left * right, left * single + single, lanes.clipped(left, limit)]
     np.testing.assert_allclose(out.reshape(4, LANES), expected, rtol=1e-5, atol=1e-3)
+    assert less == lanes.under(left, right)
+    assert below == lanes.under(left, lanes.splat(single))
     assert [bool(less >> k & 1) for k in range(LANES)] == (left < right).tolist()
-    assert [bool(below >> k & 1) for k in range(LANES)] == (left < single).tolist()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 31))
@@ -72,8 +75,9 @@ def test_words_wrap_around_as_unsigned_numbers_do(factor: int, other: int, shift
 
 
 @given(st.integers(0, 2**64 - 1))
-def test_bits_are_found_and_counted(word: int) -> None:
+def test_bits_are_found_and_counted(lanes: SimpleNamespace, word: int) -> None:
     place, count = _bits(np.uint64(word))
+    assert (place, count) == (lanes.lowest(np.uint64(word)), lanes.ones(np.uint64(word)))
     assert count == word.bit_count()
     assert place == ((word & -word).bit_length() - 1 if word else 64)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numba
 import numpy as np
 import pytest
@@ -63,6 +65,38 @@ def test_middle_work_tries_both_and_goes_on_with_the_faster():
         pace._seconds = {slower: 2.0, not slower: 1.0}
         pace._calls = 2 * threads._AGAIN - 1  # the other one is tried again
         assert (used(pace.threads_for, WORTH / 2) == ALL) == slower
+
+
+@pytest.mark.skipif(ALL == 1, reason="one core")
+def test_middle_work_is_compared_by_the_step(monkeypatch):
+    """Ten times the steps in five times the time are twice as fast, whichever came first; a mean forgets by quarters."""
+    now = [0.0]
+    monkeypatch.setattr(threads, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def took(pace: Pace, steps: float, seconds: float) -> int:
+        with pace.threads_for(steps):
+            now[0] += seconds
+            return numba.get_num_threads()
+
+    pace = Pace()
+    assert took(pace, 100_000, 90.0) == 1  # may load kernels, and is not counted
+    assert took(pace, 100_000, 1.0) == 1
+    assert took(pace, 1_000_000, 5.0) == ALL
+    assert pace._seconds == pytest.approx({False: 1e-5, True: 5e-6})
+    assert took(pace, 100_000, 2.1) == ALL
+    assert pace._seconds[True] == pytest.approx(5e-6 + 0.25 * (2.1e-5 - 5e-6))
+    assert took(pace, 100_000, 9.0) == ALL  # 9.0e-6 is still less than 1e-5, what follows is not
+    assert took(pace, 100_000, 0.5) == 1
+    assert pace._seconds[False] == pytest.approx(1e-5 + 0.25 * (5e-6 - 1e-5))
+
+
+@pytest.mark.skipif(ALL == 1, reason="one core")
+@pytest.mark.parametrize(("steps", "kept"), [(49_999, False), (50_000, True), (WORTH - 1, True), (WORTH, False)])
+def test_middle_work_lies_between_two_limits(steps, kept):
+    pace = Pace()
+    pace._calls = threads._LOADING
+    used(pace.threads_for, steps)
+    assert bool(pace._seconds) == kept
 
 
 def energies():

@@ -16,6 +16,7 @@ from annealnet.binary.search.native import NativeTraining
 from annealnet.binary.search.rounds import vote_over_batches
 from annealnet.estimators import NetworkClassifier, all_or_nothing, layer_sizes
 from annealnet.preparation import Labels, Preparation, Scaling, coding_of
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["BinaryNetworkClassifier"]
@@ -153,7 +154,7 @@ class BinaryNetworkClassifier(NetworkClassifier):
     def _codes(self, seed: int) -> Codes:
         classes = len(self.classes_)
         if self.outputs is not None:
-            return random_codes(classes, self.outputs, seed)
+            return random_codes(classes, self.outputs, derived_seed(seed, Purpose.CODES))
         return single_output() if classes == 2 else one_per_class(classes)
 
     def _fit_native(self, shape: Architecture, codes: Codes, x: NDArray[np.int8], y: NDArray[np.int64], seed: int) -> None:

@@ -185,7 +185,7 @@ def _on_grids(network: nn.Module, graph: NetworkGraph, x: Tensor) -> tuple[Compr
     """The network without half of its units, on grids of changing widths."""
     keep = _some(graph, 0.5, 3)
     bits = {layer.name: 2 + number % 7 for number, layer in enumerate(graph.layers)}
-    plan = CompressionPlan.of(graph, keep, bits, tuple(x.shape[1:]))
+    plan = CompressionPlan.of(graph, keep, bits)
     small = remove(fold_batch_norms(network, graph), graph, keep)
     grids = {name: NearestRounding()(weight_of(layer_at(small, name)), width) for name, width in bits.items()}
     return plan, put_on_grid(small, grids), grids

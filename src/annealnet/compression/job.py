@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,14 @@ from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import Calibration, check_samples, read_batches
+from annealnet.compression.network.calibration import (
+    Calibration,
+    all_answers_of,
+    check_samples,
+    labels_that_count,
+    read_batches,
+    that_count,
+)
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.precision import in_float32, precision_in_words
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
@@ -41,11 +48,12 @@ def compress(
     budget: Budget,
     *,
     sampler: dimod.Sampler | None = None,
+    output: str | int | None = None,
     task: Task | Judge | None = None,
     formulation: Formulation | None = None,
     widths: Sequence[int] = WIDTHS,
     layer_widths: Mapping[str, Sequence[int]] | None = None,
-    prune: bool = True,
+    prune: bool | Collection[str] = True,
     candidates: int = 6,
     rounding: Rounding | None = None,
     ridge: float = DEFAULT_RIDGE,
@@ -62,19 +70,24 @@ def compress(
 
     Args:
         model: a trained network; it is not changed.
-        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x`` (a DataLoader will do), a Dataset, or one tensor; a
-            few hundred to a few thousand samples.
+        data: calibration batches as the model takes them: ``x``, ``(x, y)``, ``(x, None)``; a map of inputs by name
+            (``input_ids``, ``attention_mask``, ``pixel_values``; ``labels`` are y); ``((x1, x2), y)`` for several by
+            position. A DataLoader, a Dataset, a list, a generator (read once), or all samples at once; a few hundred to a
+            few thousand of them. Positions that an ``attention_mask`` leaves out are not judged.
         budget: how small it must become. Met, never exceeded.
         sampler: any dimod sampler; None is the native annealer, which keeps the budget exactly. Samplers that know no
             constraints are asked at several prices of the budget, and their reads are mended to it; the report's settings
             say how many reads were within the budget as they came.
+        output: name or number of the answer that counts, of several that the model gives; None finds it: ``logits``,
+            ``last_hidden_state``, or the first tensor of floating-point numbers.
         task: what «as good as the dense network» means: :class:`Classification`, :class:`Regression`, or any callable
             ``(dense, small) -> number`` that is 0 for equal answers (and can be differentiated, for fine-tuning). None looks
             at answers and labels (:func:`~annealnet.compression.measuring.choosing.choose`); the report says what it took.
         formulation: :class:`DataAware` (default) or :class:`Published`.
         widths: bits per weight a layer may take, within 2…8.
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
-        prune: whether channels may be removed.
+        prune: what may be removed: True or False, or some of ``("channels", "neurons", "heads")``: channels of convolutions,
+            neurons between linear layers, heads of attentions (with grouped queries a key and value with its queries).
         candidates: plans that are built and re-ranked.
         rounding: how weights go to their grid, its groups and zero points included; None anneals them.
         ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.
@@ -103,8 +116,10 @@ def compress(
     say = progress or (lambda _: None)
     seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
-    calibration = read_batches(data)
-    training = read_batches(training_data, "training_data") if training_data is not None else calibration
+    calibration = read_batches(data, model=model, output=output)
+    training = calibration
+    if training_data is not None:
+        training = read_batches(training_data, "training_data", model=model, output=output)
     precision, model = precision_in_words(model), in_float32(model)
     problem = prepare(
         model, calibration, budget, task=task, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding,
@@ -112,7 +127,9 @@ def compress(
     )  # fmt: skip
     if fine_tuning is not None:
         check_samples(problem.dense, training.x, "training_data")
-        problem.task.check(problem.answers.logits[:2], training.y, "training_data")
+        some = all_answers_of(problem.dense, training.x[:2])
+        labels = labels_that_count(training.x, some, training.y, "training_data")
+        problem.task.check(that_count(training.x[:2], some), labels, "training_data")
         problem.task.check_differentiable(problem.answers.logits)
         check_trainable(problem.dense, problem.task, training.x)
     settings = (

@@ -34,6 +34,7 @@ def quantize(
     data: Iterable[Any],
     bits: int | Mapping[str, int] = 4,
     *,
+    output: str | int | None = None,
     task: Task | Judge | None = None,
     rounding: Rounding | None = None,
     group: int | None = None,
@@ -52,9 +53,10 @@ def quantize(
 
     Args:
         model: a trained network; it is not changed.
-        data: calibration batches of ``(x, y)``, ``(x, None)`` or ``x`` (a DataLoader will do), a Dataset, or one tensor; a
-            few hundred to a few thousand samples.
+        data: calibration batches as the model takes them (:func:`annealnet.compress` says which); a few hundred to a few
+            thousand samples.
         bits: 1 … 8 for all layers, or per layer name (layers not named get 8).
+        output: name or number of the answer that counts, of several that the model gives; None finds it.
         task: what the report measures, as of :func:`annealnet.compress`; it does not change what is rounded.
         rounding: how weights go to their grid; None anneals. Its own ``group`` and ``symmetric`` must be those given here.
         group: weights of an output channel that share a scale, such as 32, 64 or 128; None for all of them.
@@ -82,7 +84,7 @@ def quantize(
     """
     seed = whole_number("seed", seed, 0, SEEDS - 1)
     group = None if group is None else whole_number("group", group, 1)
-    calibration = read_batches(data)
+    calibration = read_batches(data, model=model, output=output)
     check_ridge(ridge)
     precision, model = precision_in_words(model), in_float32(model)
     dense = check_network(model, calibration.x)
@@ -99,8 +101,7 @@ def quantize(
         )
     folded = fold_batch_norms(dense, graph)
     keep = np.ones(graph.num_units, dtype=bool)
-    shape = tuple(calibration.x.shape[1:])
-    plan = CompressionPlan.of(graph, keep, widths, shape, Grid(8, group, symmetric))
+    plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
     say = progress or (lambda _: None)
     say(f"task: {taken}")
     for pinned in graph.pinned:

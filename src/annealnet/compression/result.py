@@ -16,8 +16,9 @@ from annealnet.compression.files.storage import save_compressed
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.calibration import all_answers_of, labels_that_count, that_count
 from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.structure import StaysDense
 from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.energy import Certificate
@@ -117,13 +118,13 @@ class Report:
 
 
 def measure(
-    model: nn.Module, x: Tensor, y: Tensor | None, task: Task | None = None, batch_size: int = 512
+    model: nn.Module, x: Tensor | Inputs, y: Tensor | None, task: Task | None = None, batch_size: int = 512
 ) -> tuple[Tensor, float | None, float | None]:
-    """Answers, mean loss and accuracy; None where there are no labels, or the task does not judge them.
+    """Answers that count, mean loss and accuracy; None where there are no labels, or the task does not judge them.
 
     Args:
         model: a network.
-        x: inputs ``(samples, …)``; they are not changed.
+        x: inputs; they are not changed.
         y: labels, or None.
         task: None looks at answers and labels.
         batch_size: samples at once.
@@ -134,7 +135,9 @@ def measure(
         >>> accuracy
         1.0
     """
-    answers = answers_of(model, x, batch_size)
+    inputs = Inputs.of(x)
+    given = all_answers_of(model, inputs, batch_size)
+    answers, y = that_count(inputs, given), labels_that_count(inputs, given, y)
     if y is None:
         return answers, None, None
     judge = choose(None, answers, y).task if task is None else task
@@ -145,7 +148,7 @@ def measure(
 def measure_both(
     dense: nn.Module,
     small: nn.Module,
-    x: Tensor,
+    x: Tensor | Inputs,
     y: Tensor | None,
     bytes_and_macs: tuple[tuple[int, int], tuple[int, int]],
     task: Task,
@@ -188,7 +191,7 @@ class CompressedNetwork:
     plan: CompressionPlan
     report: Report
     grids: Mapping[str, Quantized]
-    example: Tensor
+    example: Inputs
 
     def save(self, directory: str | Path) -> Path:
         """Writes ``plan.json`` and ``model.safetensors``; their bytes are what the budget limits."""

@@ -69,7 +69,7 @@ class ArrayBatches:
             yield x, None if self.y is None else torch.from_numpy(self.y[part].astype(np.int64))
 
     def shuffled(self, seed: int) -> ArrayBatches:
-        """The same samples in another order: a new value, so that epoch ``e`` is ``shuffled(seed + e)``."""
+        """The same samples in another order: a new value."""
         order = np.random.default_rng(seed).permutation(len(self.x))
         return replace(self, x=self.x[order], y=None if self.y is None else self.y[order])
 

@@ -15,7 +15,8 @@ from annealnet.datasets.embedded import digits
 from annealnet.datasets.files import existing
 from annealnet.datasets.idx import read_idx
 from annealnet.datasets.splits import Split, split
-from annealnet.datasets.tables import read_csv, read_npz
+from annealnet.datasets.tables import labelled, read_csv
+from annealnet.files import arrays_of
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -149,10 +150,10 @@ def _idx_pair(folder: Path, prefix: str) -> Samples | None:
 
 
 def _npz_parts(place: Path) -> tuple[Samples, Samples | None]:
-    train = _network_input(*read_npz(place))
-    with np.load(place, allow_pickle=False) as archive:
-        has_test = {"x_test", "y_test"} <= set(archive.files)
-    return train, _network_input(*read_npz(place, "x_test", "y_test")) if has_test else None
+    arrays = arrays_of(place, str(place))
+    train = _network_input(*labelled(arrays, place, "x", "y"))
+    has_test = {"x_test", "y_test"} <= set(arrays)
+    return train, _network_input(*labelled(arrays, place, "x_test", "y_test")) if has_test else None
 
 
 def _network_input(samples: NDArray[Any], labels: Labels) -> Samples:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.datasets.files import bytes_of, existing
+from annealnet.files import arrays_of
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -134,7 +134,11 @@ def read_npz(path: str | Path, x: str = "x", y: str = "y") -> tuple[NDArray[Any]
     >>> samples.shape, labels.tolist()
     ((2, 3), [0, 1])
     """
-    arrays = _archive(existing(Path(path)))
+    return labelled(arrays_of(existing(Path(path)), str(path)), path, x, y)
+
+
+def labelled(arrays: dict[str, NDArray[Any]], path: str | Path, x: str, y: str) -> tuple[NDArray[Any], Labels]:
+    """Samples and labels of an archive's arrays; arguments and errors as in :func:`read_npz`."""
     missing = [name for name in (x, y) if name not in arrays]
     if missing:
         raise ValueError(
@@ -150,14 +154,3 @@ def read_npz(path: str | Path, x: str = "x", y: str = "y") -> tuple[NDArray[Any]
     if np.issubdtype(samples.dtype, np.floating) and not np.all(np.isfinite(samples)):
         raise ValueError(f"{path}: {x} holds NaN or infinity: fill in or remove those samples")
     return samples, labels.astype(np.int64)
-
-
-def _archive(path: Path) -> dict[str, NDArray[Any]]:
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            raise ValueError("it is a single array")
-        with content:
-            return dict(content)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz archive of arrays ({error}): save it with numpy.savez") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import dimod
 import numpy as np
 
 from annealnet.energy.forms import DenseEnergy, Energy, SparseEnergy, from_bqm
+from annealnet.files import arrays_of
 
 __all__ = ["read_energy"]
 
@@ -53,11 +53,7 @@ def _model(path: Path) -> dimod.BinaryQuadraticModel:
 
 
 def _from_archive(path: Path) -> tuple[Energy, list[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"file={str(path)!r} is no complete .npz archive ({error}): save it again") from error
+    arrays = arrays_of(path, f"file={str(path)!r}")
     offset = float(arrays.get("offset", 0.0))
     linear = arrays.get("linear")
     dense = arrays.get("quadratic", arrays.get("Q"))

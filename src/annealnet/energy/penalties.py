@@ -73,12 +73,10 @@ class _Penalties:
         self.bqm.offset += self.strength * constant * constant
 
     def at_most(self, terms: Linear, constant: float, limit: float) -> None:
-        """Σ terms + constant ≤ limit through slack bits for limit − left side."""
-        low = constant + sum(c for c in terms.values() if c < 0)
-        high = constant + sum(c for c in terms.values() if c > 0)
-        if high <= limit:
+        """Σ terms + constant ≤ limit, no term negative, through slack bits for limit − left side."""
+        if constant + sum(terms.values()) <= limit:
             return
-        slack = IntegerEncoding.binary(0, max(0, round(limit - low)))
+        slack = IntegerEncoding.binary(0, max(0, round(limit - constant)))
         with_slack = dict(terms)
         for coefficient in slack.coefficients:
             with_slack[self.fresh()] = coefficient

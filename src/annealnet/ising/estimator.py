@@ -20,6 +20,7 @@ from annealnet.ising.search.optimisers import Adam, Optimiser
 from annealnet.ising.search.training import EpochRecord, Training, TrainingState
 from annealnet.preparation import Labels, Preparation, ScaledCoding, Scaling
 from annealnet.samplers import LayeredSampler
+from annealnet.samplers.seeds import checked_seed
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["IsingNetworkClassifier"]
@@ -181,7 +182,7 @@ class IsingNetworkClassifier(NetworkClassifier):
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         if self.random_state is None:
-            return int(np.random.SeedSequence().generate_state(1)[0])
+            return checked_seed(None)
         return int(self.random_state.randint(2**31))
 
     def _phases(self) -> Phases:

@@ -15,6 +15,7 @@ from annealnet.samplers.exact import ExactSampler
 from annealnet.samplers.native import NativeSampler, Task
 from annealnet.samplers.recombination import RecombinationSampler
 from annealnet.samplers.schedule import Clock, Progress
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.samplers.tabu import TabuSampler
 from annealnet.samplers.tempering import TemperingSampler
 
@@ -121,7 +122,7 @@ def _contest(task: Task, num_sweeps: int | None) -> dimod.SampleSet:
         if trials and task.clock.share > _LATE:
             break
         effort = _effort(_TRIAL, whole, limit, task.clock.elapsed)
-        answer = entrant.sample_energy(task.energy, seed=task.seed + number, **effort)
+        answer = entrant.sample_energy(task.energy, seed=derived_seed(task.seed, Purpose.TRIALS, number), **effort)
         pool.append((answer.record.sample, answer.record.energy))
         trials[type(entrant).__name__] = float(answer.first.energy)
     lead = _LEAD * abs(min(trials.values()) - _typical(task))
@@ -129,15 +130,16 @@ def _contest(task: Task, num_sweeps: int | None) -> dimod.SampleSet:
     winner = min(entrants[: len(trials)], key=lambda entrant: trials[type(entrant).__name__] - handicaps[entrant])
     rest = None if limit is None else (limit - task.clock.elapsed) / limit - (_POLISH if polish else 0.0)
     effort = _effort(1.0 if rest is None else max(0.01, rest), whole, limit, task.clock.elapsed)
-    answer = winner.sample_energy(task.energy, seed=task.seed + len(entrants), progress=task.progress, **effort)
+    own = derived_seed(task.seed, Purpose.WINNER)
+    answer = winner.sample_energy(task.energy, seed=own, progress=task.progress, **effort)
     pool.append((answer.record.sample, answer.record.energy))
     states = _lowest(pool, task.reads)
     polish = polish and not task.clock.passed
     if polish:
         left = None if limit is None else max(0.01 * limit, limit - task.clock.elapsed)
         answer = TabuSampler().sample_energy(
-            task.energy, num_reads=len(states), initial_states=states, seed=task.seed, time_limit=left,
-            num_sweeps=None if whole is None else max(1, whole // 50),
+            task.energy, num_reads=len(states), initial_states=states, seed=derived_seed(task.seed, Purpose.POLISH),
+            time_limit=left, num_sweeps=None if whole is None else max(1, whole // 50),
         )  # fmt: skip
         states = _lowest([(states, task.plain.energy(states)), (answer.record.sample, answer.record.energy)], task.reads)
     name = type(winner).__name__

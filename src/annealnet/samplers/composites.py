@@ -15,7 +15,7 @@ import dimod
 import numpy as np
 
 from annealnet.samplers.fingerprint import sampler_fingerprint
-from annealnet.samplers.seeds import derived_seed
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["CacheComposite", "RetryComposite", "split_reads", "transient_errors"]
@@ -238,7 +238,7 @@ def split_reads(parameters: dict[str, Any], size: int | None) -> list[dict[str, 
         last = min(first + size, reads)
         piece = {**parameters, "num_reads": last - first}
         if piece.get("seed") is not None:
-            piece["seed"] = derived_seed(piece["seed"], number)
+            piece["seed"] = derived_seed(piece["seed"], Purpose.PIECES, number)
         if piece.get("initial_states") is not None:
             piece["initial_states"] = _states_of(piece["initial_states"], reads, first, last)
         pieces.append(piece)

@@ -15,7 +15,7 @@ from annealnet.samplers.answers import lowest_first
 from annealnet.samplers.composites import split_reads
 from annealnet.samplers.external import sample_energy
 from annealnet.samplers.native import NativeSampler
-from annealnet.samplers.seeds import derived_seed
+from annealnet.samplers.seeds import checked_seed
 from annealnet.whole_numbers import whole_attributes, whole_number
 
 __all__ = ["DistributedSampler", "Workers"]
@@ -183,7 +183,7 @@ class DistributedSampler(NativeSampler, dimod.Composite):
             raise ValueError(f"{refused[0]!r} is no parameter here: there are {', '.join(self.parameters)}")
         parameters = {"num_reads": 10, **parameters}
         if parameters.get("seed", 0) is None:
-            parameters["seed"] = derived_seed()
+            parameters["seed"] = checked_seed(None)
         pieces = split_reads(parameters, self.reads_per_piece)
         if parameters.get("time_limit") is not None:
             rounds = -(-len(pieces) // self.workers.count)

@@ -13,7 +13,7 @@ from annealnet.samplers.kernels.random import streams
 from annealnet.samplers.kernels.threads import threads_for
 from annealnet.samplers.native import NativeSampler
 from annealnet.samplers.schedule import Clock, Progress, beta_chunks
-from annealnet.samplers.seeds import checked_seed
+from annealnet.samplers.seeds import checked_seed, kernel_words
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["SharedGramSampler"]
@@ -141,8 +141,7 @@ class _Rows:
         self.fields = np.zeros(self.states.shape, dtype=np.float32)
         with threads_for(self.states.size * width / 8):
             start_rows(self.gram, self.signs, self.states, self.fields)
-        stream = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-        self.random = streams(stream, len(self.states))
+        self.random = streams(kernel_words(seed)[0], len(self.states))
         self.scale = float(np.sqrt(np.mean((self.alone + self.signs * self.fields).astype(np.float64) ** 2))) or 1.0
 
     def _starts(self, rng: np.random.Generator, given: np.ndarray | None) -> np.ndarray:

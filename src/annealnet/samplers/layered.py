@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annealnet.samplers.kernels.threads import threads_for
-from annealnet.samplers.seeds import Purpose, checked_seed, stream
+from annealnet.samplers.seeds import Purpose, checked_seed, kernel_words, stream
 from annealnet.whole_numbers import whole_number
 
 __all__ = [
@@ -352,7 +352,7 @@ class LayeredAnnealing(CheckedLayers):
                 np.array(model.sizes, dtype=np.uint64), up, down, np.stack([up_places, down_places]),
                 np.array([block is not None for block in model.inner]), inside, inner, np.concatenate(model.fields, axis=1),
                 task.free, np.array(task.schedule.betas, dtype=np.float32), self.quenches,
-                np.uint64(np.random.SeedSequence(task.seed).generate_state(1, np.uint64)[0]),
+                kernel_words(task.seed)[0],
                 states.reshape(-1, model.num_variables), energies.reshape(-1),
             )  # fmt: skip
         return LayeredReads(states, energies)

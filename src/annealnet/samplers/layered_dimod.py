@@ -9,7 +9,7 @@ import numpy as np
 
 from annealnet.samplers.external import takes
 from annealnet.samplers.layered import CheckedLayers, LayeredReads, LayeredTask
-from annealnet.samplers.seeds import derived_seed
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 __all__ = ["DimodLayers"]
 
@@ -70,7 +70,7 @@ class DimodLayers(CheckedLayers):
         return LayeredReads(states, model.energy(states), info={"embeddings": infos})
 
     def _seed(self, task: LayeredTask, call: int) -> dict[str, int]:
-        return {"seed": derived_seed(task.seed, call)} if takes(self.sampler, "seed") else {}
+        return {"seed": derived_seed(task.seed, Purpose.ANNEALS, call)} if takes(self.sampler, "seed") else {}
 
 
 def _rows(answer: dimod.SampleSet, variables: list[int]) -> np.ndarray:

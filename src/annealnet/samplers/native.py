@@ -14,7 +14,7 @@ from annealnet.energy import Cardinality, Certificate, ConstrainedEnergy, Constr
 from annealnet.samplers.answers import scored
 from annealnet.samplers.compiled import CompiledEnergy, compile_energy
 from annealnet.samplers.schedule import Clock, Progress
-from annealnet.samplers.seeds import checked_seed
+from annealnet.samplers.seeds import checked_seed, kernel_words
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["NativeSampler", "Task", "check_whole"]
@@ -126,7 +126,7 @@ class Task:
     @property
     def stream(self) -> np.uint64:
         """Seed of the kernels' random streams."""
-        return np.uint64(np.random.SeedSequence(self.seed).generate_state(1, np.uint64)[0])
+        return np.uint64(kernel_words(self.seed)[0])
 
     def starts(self, given: np.ndarray | None, count: int | None = None) -> np.ndarray:
         """int8 ``(count, n)`` of given or random states; random ones keep the cardinalities.

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from annealnet.compression import Budget, FineTuning, compress, quantize
-from annealnet.compression.files.onnx_export import onnx_latency
+from annealnet.compression.files.onnx_export import onnx_latency, onnx_names
 from annealnet.compression.formulations import FORMULATIONS, Formulation
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import Calibration
+from annealnet.compression.network.inputs import Answering
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding
@@ -84,7 +85,7 @@ def compress_files(dense: nn.Module, request: Request, say: Callable[[str], None
     chosen = request.chosen()
     split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
     x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
-    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    test = Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     small = compress(
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.budget, formulation=chosen, sampler=request.sampler(),
         task=request.task, fine_tuning=FineTuning(epochs=request.epochs) if request.epochs else None,
@@ -131,7 +132,7 @@ def quantize_files(dense: nn.Module, request: QuantizeRequest, say: Callable[[st
     check_onnx()
     split = open_data(request.data, seed=request.seed, mean=request.mean, std=request.std)
     x, y = subset(split.x_train, split.y_train, min(request.samples, len(split.x_train)), request.seed)
-    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    test = Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     rounding = AnnealedRounding(request.group, request.symmetric, seed=request.seed, workers=request.workers)
     small = quantize(
         dense, [(torch.from_numpy(x), torch.from_numpy(y))], request.bits, rounding=rounding, group=request.group,
@@ -161,7 +162,9 @@ def _delivered(
 
 def onnx_pair(out: Path, small: CompressedNetwork, dense: nn.Module, batch: int = 64) -> tuple[Latency, Latency]:
     """Writes both networks as ONNX and times a batch: (median, low, high) milliseconds of the dense and the small one."""
-    dense_path = export_module_onnx(in_float32(dense), small.example, out / "dense.onnx")
+    dense_path = export_module_onnx(
+        Answering(in_float32(dense), small.example), onnx_names(small.example), out / "dense.onnx"
+    )
     small_path = small.export_onnx(out / "model.onnx")
     before, after = onnx_latency(dense_path, batch), onnx_latency(small_path, batch)
     return (before.median, before.low, before.high), (after.median, after.low, after.high)

@@ -93,11 +93,11 @@ class DemoSummary:
 def digits_setup(seed: int, say: Callable[[str], None] = lambda _: None) -> tuple[nn.Module, Calibration, Calibration]:
     """A residual CNN trained on three quarters of the digits: network, training data, held-out data."""
     split = digits(seed=seed)
-    train = Calibration(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
-    test = Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    train = Calibration.of(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
+    test = Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     torch.manual_seed(seed)
     assert train.y is not None
-    network = train_dense(digits_cnn(width=24), train.x, train.y, epochs=20, seed=seed, say=say)
+    network = train_dense(digits_cnn(width=24), train.x.main, train.y, epochs=20, seed=seed, say=say)
     return network, train, test
 
 
@@ -137,7 +137,7 @@ def run_demo(out: Path, size_ratio: float, seeds: tuple[int, ...], say: Callable
         if first is None:
             say("the same through the public call, with files")
             small = compress(
-                network, [(train.x, train.y)], budget, rounding=ROUNDING, fine_tuning=TUNING, seed=seed,
+                network, [(train.x.main, train.y)], budget, rounding=ROUNDING, fine_tuning=TUNING, seed=seed,
                 checkpoint=out / "checkpoint", progress=lambda text: say(f"  {text}"),
             )  # fmt: skip
             first = (small, network, test)
@@ -157,7 +157,7 @@ def _write(
     small, network, test = first
     small.save(out / "network")
     again = load(out / "network", network)
-    if not torch.equal(again(test.x), small.model(test.x)):
+    if not torch.equal(test.x.answer(again), test.x.answer(small.model)):
         raise RuntimeError("the loaded network answers differently from the one that was saved")
     say("timing both ONNX models")
     latencies = onnx_pair(out, small, network)

@@ -28,6 +28,7 @@ from annealnet.datasets import read_csv
 from annealnet.report.study import Chart, Series, StudyReport, Table, write_study
 from annealnet.samplers import AnnealingSampler, RecombinationSampler
 from annealnet.samplers.hardware import fit, topology_graph
+from annealnet.samplers.seeds import Purpose, stream
 
 __all__ = ["Batch", "Outcome", "batches_of", "fit_table", "run_study", "solve_batch"]
 
@@ -87,7 +88,7 @@ def batches_of(data: Path | None, columns: tuple[int, ...], samples: int, count:
         count: batches.
         seed: of the draw.
     """
-    rng = np.random.default_rng((seed, samples, len(columns)))
+    rng = stream(seed, Purpose.TABLE_ROWS, samples, len(columns))
     if data is None:
         x = rng.choice(np.array([-1, 1], dtype=np.int8), (1605, len(columns)))
         y = rng.integers(0, 2, 1605)

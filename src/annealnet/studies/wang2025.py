@@ -194,5 +194,5 @@ def _job(trained: nn.Module, data: Path | None, seed: int, say: Say) -> tuple[nn
         return digits_setup(seed, say)
     split = open_data(data, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     x, y = subset(split.x_train, split.y_train, 1024, seed)
-    calibration = Calibration(torch.from_numpy(x), torch.from_numpy(y))
-    return trained, calibration, Calibration(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
+    calibration = Calibration.of(torch.from_numpy(x), torch.from_numpy(y))
+    return trained, calibration, Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))

@@ -59,7 +59,7 @@ def problem(kind: str, ratio: float = 1.5, **settings: object) -> Problem:
     }[kind]()
     task = an.Regression() if kind == "numbers" else None
     return prepare(
-        network(kind), Calibration(x, None), an.Budget(size_ratio=ratio), task=task, rounding=NearestRounding(), **settings
+        network(kind), Calibration.of(x), an.Budget(size_ratio=ratio), task=task, rounding=NearestRounding(), **settings
     )
 
 
@@ -92,7 +92,7 @@ def test_random_plans_end_on_the_tightest_budget_and_beyond(prune):
     torch.manual_seed(0)
     net = nn.Sequential(*layers, nn.Linear(16, 3)).eval()
     x = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
-    loose = prepare(net, Calibration(x, None), an.Budget(size_ratio=1), prune=prune, rounding=NearestRounding())
+    loose = prepare(net, Calibration.of(x), an.Budget(size_ratio=1), prune=prune, rounding=NearestRounding())
     least = loose.space.num_bytes(*loose.space.smallest())
     tight = loose.under(Limits(least, None))
     ((keep, bits),) = random_plan(tight, 0)
@@ -119,7 +119,7 @@ def test_taylor_scores_are_the_derivative_of_scaling_a_channel(kind):
     """Σ_positions g·a is d loss / d ε where the channel is multiplied by 1 + ε: taken by differences, sample by sample."""
     found = problem(kind)
     scores = taylor_scores(found)
-    x, step = found.answers.x, 1e-3
+    x, step = found.answers.x.main, 1e-3
     net = found.dense.double()
     x = x.double() if x.is_floating_point() else x
     dense = net(x.clone())
@@ -182,14 +182,14 @@ def _ends(kind: str) -> tuple[str, str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_hawq_energies_fall_with_width_and_leave_the_network_alone(kind):
     found = problem(kind)
-    x = found.answers.x.clone()
+    x = found.answers.x.main.clone()
     energies = hawq_energies(found)
     for name, widths in found.space.widths.items():
         values = [energies[name, b] for b in widths]
         assert values == sorted(values, reverse=True)
         assert values[-1] > 0
     assert not any(p.requires_grad for p in found.dense.parameters())
-    assert torch.equal(found.answers.x, x)
+    assert torch.equal(found.answers.x.main, x)
 
 
 def test_the_genetic_algorithm_finds_the_optimum_of_a_small_energy_and_stops_at_its_target():

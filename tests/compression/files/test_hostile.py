@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from annealnet.compression.files.plan import MAX_PLAN_BYTES, CompressionPlan
 from annealnet.compression.files.storage import load_compressed, put_on_grid, save_compressed
 from annealnet.compression.network.graph import trace
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Grid
 
@@ -31,12 +32,27 @@ def dense() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
+class Named(nn.Module):
+    """Takes two inputs by name, and a word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, x_mask: Tensor, mode: str = "plain") -> dict[str, Tensor]:
+        return {"scores": self.last(torch.relu(self.first(x) * x_mask[:, :1]))}
+
+
+def named_inputs() -> Inputs:
+    return Inputs(kwargs={"x": torch.zeros(1, 3), "x_mask": torch.ones(1, 2)}, settings={"mode": "plain"}, output="scores")
+
+
 def pooling() -> nn.Module:
     """Takes pictures of any size."""
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
 
 
-def save(folder: Path, model: nn.Module, example: Tensor, grid: Grid) -> Path:
+def save(folder: Path, model: nn.Module, example: Tensor | Inputs, grid: Grid) -> Path:
     graph = trace(model, example)
     keep = torch.ones(graph.num_units, dtype=torch.bool).numpy()
     plan = CompressionPlan.of(graph, keep, {layer.name: 3 for layer in graph.layers}, grid=grid)
@@ -90,6 +106,70 @@ def test_hostile_plans_are_refused(saved: Path, key: str, value: Any, words: str
         load_compressed(saved, dense())
     assert len(str(refused.value)) < 2000
     assert peak_memory() - before < MEMORY
+
+
+NAMED: list[tuple[str, Any, str]] = [
+    ("version", 2, "has no 'input'"),
+    ("version", 4, "version 4"),
+    ("input", [3], "'input', which no plan has"),
+    ("inputs", [3], "an object belongs"),
+    ("inputs", {}, "does not say"),
+    ("inputs", {"x": ["float32"]}, "does not say"),
+    ("inputs", {"x": [], "x_mask": ["float32", 2]}, "does not say what it is"),
+    ("inputs", {"x": "float32"}, "a list"),
+    ("inputs", {"x": [3, 3]}, "dtype='3'"),
+    ("inputs", {"x": ["nn", 3]}, "dtype='nn'"),
+    ("inputs", {"x": ["float32", -1]}, "no shape"),
+    ("inputs", {"x": ["float32", 3.0]}, "no shape"),
+    ("inputs", {"x": ["float32", True]}, "no shape"),
+    ("inputs", {"x": ["float32", 2**16, 2**16]}, "more than"),
+    ("inputs", {"x": ["float32", 3], "x_mask": ["float32", 2**31 - 2]}, "more than"),
+    ("inputs", {f"x{i}": ["float32", 3] for i in range(65)}, "more than 64"),
+    ("inputs", {"x" * 300: ["float32", 3]}, "is longer"),
+    ("inputs", {"x): import os #": ["float32", 3]}, "cannot be the name"),
+    ("inputs", {"": ["float32", 3]}, "cannot be the name"),
+    ("inputs", {"lambda": ["float32", 3]}, "cannot be the name"),
+    ("inputs", {"\ud800": ["float32", 3]}, "cannot be the name"),
+    ("inputs", {"x": ["float32", 3], "1": ["float32", 2]}, "cannot be the name"),
+    ("inputs", {"z": ["float32", 3]}, "does not fit"),
+    ("inputs", {"x": ["float32", 3]}, "does not fit"),
+    ("inputs", {"x": ["float32", 4], "x_mask": ["float32", 2]}, "does not fit"),
+    ("inputs", {"0": ["float32", 3], "x": ["float32", 3]}, "does not fit"),
+    ("inputs", {"self": ["float32", 3]}, "does not fit"),
+    ("settings", [1], "an object belongs"),
+    ("settings", {"mode": [1]}, "'mode' is list"),
+    ("settings", {"mode": {}}, "'mode' is dict"),
+    ("settings", {"mode": "x" * 1000}, "is longer"),
+    ("settings", {"mode": 10**30}, "is longer"),
+    ("settings", {"mode": float("inf")}, "is longer"),
+    ("settings", {"x": 3}, "a tensor and a setting"),
+    ("settings", {"other": 3}, "does not fit"),
+    ("settings", {"__class__": 3}, "does not fit"),
+    ("output", [1], "output="),
+    ("output", True, "output="),
+    ("output", "x" * 1000, "is longer"),
+    ("output", 10**40, "is longer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value", "words"), NAMED)
+def test_hostile_plans_of_named_inputs_are_refused(tmp_path: Path, key: str, value: Any, words: str) -> None:
+    folder = save(tmp_path / "out", Named(), named_inputs(), Grid(8))
+    before = peak_memory()
+    plan = json.loads((folder / "plan.json").read_text())
+    assert plan["version"] == 3
+    (folder / "plan.json").write_text(json.dumps(plan | {key: value}))
+    with pytest.raises(ValueError, match=words) as refused:
+        load_compressed(folder, Named())
+    assert len(str(refused.value)) < 2000
+    assert peak_memory() - before < MEMORY
+
+
+def test_a_plan_of_named_inputs_is_read_back(tmp_path: Path) -> None:
+    folder = save(tmp_path / "out", Named(), named_inputs(), Grid(8))
+    assert CompressionPlan.load(folder / "plan.json").inputs == named_inputs().signature
+    x = {"x": torch.randn(2, 3), "x_mask": torch.ones(2, 2)}
+    assert load_compressed(folder, Named())(**x)["scores"].shape == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -208,9 +288,11 @@ def damaged_document(rng: random.Random, document: Any) -> Any:
         if chance < 0.15:
             del container[key]
         elif chance < 0.3 and isinstance(container, dict):
-            container[rng.choice(("0", "2", "group", "symmetric", "codes", "rest.F32", "é", "input"))] = copy.deepcopy(
-                rng.choice(NASTY)
-            )
+            container[
+                rng.choice(
+                    ("0", "2", "group", "symmetric", "codes", "rest.F32", "é", "input", "x", "inputs", "settings", "output")
+                )
+            ] = copy.deepcopy(rng.choice(NASTY))
         elif chance < 0.4 and isinstance(container[key], int):
             container[key] += rng.choice((-2, -1, 1, 2, 256, 2**32))
         else:
@@ -257,14 +339,16 @@ def test_ten_thousand_damaged_files_give_value_errors_and_nothing_else(
     torch.manual_seed(0)
     layouts = [Grid(8), Grid(8, 2), Grid(8, None, symmetric=False)]
     folders = [save(tmp_path / str(i), dense(), torch.zeros(1, 3), grid) for i, grid in enumerate(layouts)]
+    folders.append(save(tmp_path / "named", Named(), named_inputs(), Grid(8)))
     whole = {(folder, path.name): path.read_bytes() for folder in folders for path in folder.iterdir()}
-    model, there, memory = dense(), everything_below(tmp_path), peak_memory()
+    models = [dense(), dense(), dense(), Named()]
+    there, memory = everything_below(tmp_path), peak_memory()
     refused = 0
     for number in range(MUTATIONS):
-        folder, name = folders[number % 3], "plan.json" if rng.random() < 0.7 else "model.safetensors"
+        folder, name = folders[number % 4], "plan.json" if rng.random() < 0.7 else "model.safetensors"
         (folder / name).write_bytes(damaged(rng, name, whole[folder, name]))
         try:
-            load_compressed(folder, model)
+            load_compressed(folder, models[number % 4])
         except ValueError:
             refused += 1
         (folder / name).write_bytes(whole[folder, name])

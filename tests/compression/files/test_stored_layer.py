@@ -85,7 +85,7 @@ def test_written_is_what_was_said_and_comes_back_bit_for_bit(
     written = sum(path.stat().st_size for path in folder.iterdir())
     layers = [StoredLayer.of(graph, layer, keep, plan.grid(layer.name)) for layer in graph.layers]
     assert written == file_bytes(graph, dense, plan)
-    assert written <= fixed_bytes(graph, dense, None, layout) - (-sum(layer.num_bits for layer in layers) // 8)
+    assert written <= fixed_bytes(graph, dense, layout) - (-sum(layer.num_bits for layer in layers) // 8)
     loaded = load_compressed(folder, network(kind, bias)[0]).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in small.state_dict().items())
     assert all(torch.equal(loaded[f"{name}.weight"], dequantize(grid)) for name, grid in found.items())

@@ -58,7 +58,7 @@ def digits_problem() -> Problem:
     x, y = torch.from_numpy(split.x_train), torch.from_numpy(split.y_train)
     torch.manual_seed(0)
     network = train_dense(digits_cnn(width=8), x, y, epochs=3, seed=0, say=lambda _: None)
-    return prepare(network, Calibration(x[:128], None), an.Budget(size_ratio=6, macs_ratio=2), seed=0)
+    return prepare(network, Calibration.of(x[:128]), an.Budget(size_ratio=6, macs_ratio=2), seed=0)
 
 
 @pytest.mark.parametrize("name", ["dwave-samplers", "openjij", "mock device"])
@@ -96,7 +96,7 @@ def small_problem(seed: int) -> Problem:
     torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval()
     return prepare(
-        network, Calibration(torch.randn(32, 4), None), an.Budget(bytes=690), widths=(2, 4, 8), seed=seed,
+        network, Calibration.of(torch.randn(32, 4)), an.Budget(bytes=690), widths=(2, 4, 8), seed=seed,
         layer_widths={"0": (8,), "4": (8,)},
     )  # fmt: skip
 

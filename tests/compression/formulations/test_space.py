@@ -15,6 +15,7 @@ from torch import nn
 
 import annealnet as an
 from annealnet.compression import DataAware, FineTuning, Published
+from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.formulations.starts import feasible_starts
 from annealnet.compression.network.calibration import Calibration
@@ -140,7 +141,7 @@ def test_count_and_constraint_are_the_same(kind: str, group: int | None, symmetr
     """A plan keeps the sampler's constraint exactly when its bytes are within the limit."""
     rng = np.random.default_rng(seed)
     problem = prepare(
-        network(kind, True, 0, False), Calibration(samples(kind, 4), None), an.Budget(bytes=10**6),
+        network(kind, True, 0, False), Calibration.of(samples(kind, 4)), an.Budget(bytes=10**6),
         rounding=NearestRounding(group, symmetric),
     )  # fmt: skip
     space = problem.space
@@ -158,8 +159,59 @@ def test_count_and_constraint_are_the_same(kind: str, group: int | None, symmetr
 
 
 def test_starts_keep_the_constraint_at_the_smallest_budget() -> None:
-    net, x = network("linear", True, 0, False), Calibration(samples("linear"), None)
+    net, x = network("linear", True, 0, False), Calibration.of(samples("linear"))
     least = named_smallest("linear", net, NearestRounding())
     problem = prepare(net, x, an.Budget(bytes=least), rounding=NearestRounding())
     starts = feasible_starts(problem.space, np.zeros(problem.space.graph.num_units), {}, problem.limits)
     assert all(constraint.holds(starts).all() for constraint in problem.space.constraints(problem.limits))
+
+
+# ---- what may be removed -------------------------------------------------------------------------------------
+
+
+class Attends(nn.Module):
+    """Two heads of four features, then a feed-forward layer of twelve neurons, then a convolution over positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in range(4))
+        self.up, self.down = nn.Linear(8, 12), nn.Linear(12, 8)
+        self.mix, self.head = nn.Conv1d(8, 5, 1), nn.Conv1d(5, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (part(x).view(*x.shape[:2], -1, 4).transpose(1, 2) for part in (self.q, self.k, self.v))
+        y = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+        x = x + self.o(y.reshape(*x.shape[:2], -1))
+        x = x + self.down(torch.relu(self.up(x)))
+        return self.head(torch.relu(self.mix(x.transpose(1, 2)))).mean(2)
+
+
+@pytest.mark.parametrize("prune", [True, False, ("heads",), ["neurons", "channels"], ()])
+def test_only_what_is_asked_for_may_go(prune: object) -> None:
+    torch.manual_seed(0)
+    data = Calibration(torch.randn(16, 6, 8), None)
+    problem = prepare(Attends().eval(), data, Budget(size_ratio=2), prune=prune)  # type: ignore[arg-type]
+    space = problem.space
+    assert {group.what: len(group.units) for group in space.graph.groups} == {"heads": 2, "neurons": 12, "channels": 5}
+    asked = {"heads", "neurons", "channels"} if prune is True else set(prune or ())  # type: ignore[call-overload]
+    for group in space.graph.groups:
+        assert space.most_removed(group) == (len(group.units) - 1 if group.what in asked else 0)
+    keep, _ = space.smallest()
+    assert (~keep).sum() == sum({"heads": 1, "neurons": 11, "channels": 4}[kind] for kind in asked)
+
+
+@pytest.mark.parametrize("prune", ["heads", ("rows",)])
+def test_what_cannot_be_removed_is_named(prune: object) -> None:
+    with pytest.raises(ValueError, match="give True, False, or a list of some of 'channels', 'neurons', 'heads'"):
+        prepare(Attends().eval(), Calibration(torch.randn(4, 6, 8), None), Budget(size_ratio=2), prune=prune)  # type: ignore[arg-type]
+
+
+def test_multiply_adds_of_an_attention_are_counted_and_go_with_its_heads() -> None:
+    torch.manual_seed(0)
+    problem = prepare(Attends().eval(), Calibration(torch.randn(16, 6, 8), None), Budget(size_ratio=2))
+    graph = problem.graph
+    heads = next(group for group in graph.groups if group.what == "heads")
+    keep = np.ones(graph.num_units, dtype=bool)
+    keep[heads.units[0]] = False
+    assert [product.macs for product in graph.products] == [6 * 6 * (4 + 4)]
+    assert graph.macs() - graph.macs(keep) == 6 * 4 * 8 * 4 + 6 * 6 * 8

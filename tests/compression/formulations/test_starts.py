@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -91,3 +92,60 @@ def test_starts_are_within_the_budget(seed, share, removable):
         assert plans.fits(keep, bits, limits)
         assert removable or keep.all()
         GRAPH.checked_keep(keep)
+
+
+# ---- the same starts as by counting everything anew --------------------------------------------------------
+
+
+def counted_anew(plans: PlanSpace, keep, energies, limits) -> dict[str, int] | None:
+    """Greedy widths as they are defined: every step of every layer is priced again, and the whole plan counted again."""
+    bits = {name: max(widths) for name, widths in plans.widths.items()}
+    while not plans.fits(keep, bits, limits):
+        best = None
+        for name, widths in plans.widths.items():
+            for lower in (b for b in widths if b < bits[name]):
+                saved = plans.layer_grains(name, keep, bits[name]) - plans.layer_grains(name, keep, lower)
+                if saved > 0:
+                    price = (energies.get((name, lower), 0.0) - energies.get((name, bits[name]), 0.0)) / saved
+                    if best is None or price < best[0]:
+                        best = (price, name, lower)
+        if best is None:
+            return None
+        bits[best[1]] = best[2]
+    return bits
+
+
+@settings(max_examples=100)
+@given(st.integers(0, 1000), st.floats(-0.1, 1.1), st.floats(0, 0.8), st.sampled_from([None, 20, 100]), st.booleans())
+def test_greedy_widths_are_those_counted_anew(seed, share, gone, macs, levels):
+    rng = np.random.default_rng(seed)
+    plans = space((8,), (2, 3, 5, 8), tuple(range(2, 9)))
+    keep = plans.keep_lowest_out(rng.random(GRAPH.num_units), gone)
+    low, high = ends(plans)
+    limits = Limits(int(low + share * (high - low)), macs)
+    # whole numbers tie: the first layer and the least width then go first
+    energies = {choice: float(rng.integers(3) if levels else rng.random()) for choice in plans.choices}
+    assert greedy_widths(plans, keep, energies, limits) == counted_anew(plans, keep, energies, limits)
+
+
+@dataclass(frozen=True)
+class Counting(PlanSpace):
+    """Notes which layer's channels are counted."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def width_grains(self, name, keep, widths):
+        self.asked.append(name)
+        return super().width_grains(name, keep, widths)
+
+
+def test_starts_count_each_layer_once_for_each_depth_of_pruning():
+    deep = nn.Sequential(*(part for _ in range(12) for part in (nn.Linear(8, 8), nn.ReLU())), nn.Linear(8, 3))
+    graph = trace(deep, torch.zeros(1, 8))
+    plans = Counting(graph, {layer.name: tuple(range(2, 9)) for layer in graph.layers}, overhead=100)
+    rng = np.random.default_rng(0)
+    energies = {choice: float(value) for choice, value in zip(plans.choices, rng.random(len(plans.choices)), strict=True)}
+    limits = Limits(int(1.2 * plans.num_bytes(*plans.smallest())), None)
+    plans.asked.clear()
+    feasible_starts(plans, rng.random(graph.num_units), energies, limits)
+    assert len(plans.asked) <= 7 * len(graph.layers)

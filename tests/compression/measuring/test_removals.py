@@ -39,7 +39,7 @@ def test_refit_errors_are_exact_for_single_channels_and_pairs():
     net, graph, answers = tiny()
     kappa = 2.5
     errors = refit_errors(net, graph, answers, Sensitivity({}, {"0": 1.0, "2": kappa}, {}), ridge=1e-7).toarray()
-    hidden = torch.relu(net[0](answers.x)).double().numpy()
+    hidden = torch.relu(net[0](answers.x.main)).double().numpy()
     wanted = hidden @ net[2].weight.double().numpy().T
     for count in (1, 2):
         for removed in itertools.combinations(range(UNITS), count):

@@ -66,31 +66,31 @@ PLAIN = [
 @pytest.mark.parametrize("data", LABELLED)
 def test_what_holds_samples_and_labels(data):
     found = read_batches(data)
-    assert torch.equal(found.x, X)
+    assert torch.equal(found.x.main, X)
     assert torch.equal(found.y, Y)
-    assert (found.x.dtype, found.y.dtype) == (torch.float32, torch.int64)
+    assert (found.x.main.dtype, found.y.dtype) == (torch.float32, torch.int64)
 
 
 @pytest.mark.parametrize("data", PLAIN)
 def test_what_holds_samples_alone(data):
     found = read_batches(data)
-    assert torch.equal(found.x, X)
-    assert (found.x.dtype, found.y) == (torch.float32, None)
+    assert torch.equal(found.x.main, X)
+    assert (found.x.main.dtype, found.y) == (torch.float32, None)
 
 
 def test_tokens_stay_whole_and_numbers_as_labels_stay_numbers():
     tokens = torch.tensor([[1, 2], [3, 4]])
-    assert read_batches(tokens).x.dtype == torch.int64
+    assert read_batches(tokens).x.main.dtype == torch.int64
     assert read_batches([(X, X[:, 0].double())]).y.dtype == torch.float32
     assert read_batches([(X, Y > 0)]).y.dtype == torch.int64
-    assert read_batches(X.to(torch.uint8)).x.dtype == torch.float32
+    assert read_batches(X.to(torch.uint8)).x.main.dtype == torch.float32
 
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(1, 12))
 def test_batches_are_joined_in_order_up_to_the_samples_asked_for(sizes, samples):
     x = torch.arange(float(sum(sizes)))[:, None]
     found = read_batches([(part, part[:, 0].long()) for part in x.split(sizes)], samples=samples)
-    assert torch.equal(found.x, x[:samples])
+    assert torch.equal(found.x.main, x[:samples])
     assert torch.equal(found.y, x[:samples, 0].long())
 
 
@@ -98,17 +98,15 @@ def test_what_is_read_has_memory_of_its_own():
     x = X.clone()
     found = read_batches(x)
     x.zero_()
-    assert torch.equal(found.x, X)
+    assert torch.equal(found.x.main, X)
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
         ([], "data is empty"),
-        ({"x": X}, "data is a dict"),
         ("digits", "data is a str"),
         (7, "data=7 is no data"),
-        ([{"input_ids": X, "mask": X}], "batch 0 is a dict with 'input_ids', 'mask'"),
         ([(X, Y, Y)], "batch 0 holds 3 things"),
         ([()], "batch 0 holds 0 things"),
         (["x"], "batch 0 holds str"),
@@ -131,7 +129,6 @@ def test_what_is_read_has_memory_of_its_own():
         (Yields((X[0], 0), (X, Y)), "item 1 of Yields may be a sample or a whole batch"),
         (Yields(X, X), "item 0 of Yields may be a sample or a whole batch"),
         (Yields(*X), "item 0 of Yields may be a sample or a whole batch"),
-        (Yields({"x": X}), "is a dict"),
         (Yields("x", "y"), "batch 0 holds str"),
         (Yields(), "data is empty"),
         (zip(X, Y, strict=True), r"2 samples and 1 labels.*batches of them \(x.unsqueeze\(0\)"),
@@ -169,7 +166,7 @@ def test_answers_that_are_no_tensor_of_samples():
             return self.answer(x)
 
     for answer, words in (
-        (lambda x: (x, x), "answers with tuple"),
+        (lambda x: ("x", 3), "answers with tuple without a tensor"),
         (lambda x: x.sum(), "samples are the first dimension"),
         (lambda x: x.flatten(), "samples are the first dimension"),
         (lambda x: x / 0, "NaN or infinite"),
@@ -181,7 +178,7 @@ def test_answers_that_are_no_tensor_of_samples():
 def test_numpy_arrays_that_cannot_be_written():
     frozen = np.zeros((3, 2), dtype=np.float32)
     frozen.flags.writeable = False
-    assert read_batches(frozen).x.shape == (3, 2)
+    assert read_batches(frozen).x.main.shape == (3, 2)
 
 
 @pytest.mark.parametrize("data", [[X, Y], (X, Y, Y), [X, Y.float()], [X.numpy(), Y.numpy()]])

@@ -16,6 +16,7 @@ from annealnet.compression import Budget, DataAware
 from annealnet.compression.measuring.task import Custom
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.fingerprint import describe_network, run_fingerprint
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.rounding import AnnealedRounding, NearestRounding
 from annealnet.samplers import AnnealingSampler, EmbeddedSampler, RetryComposite, TabuSampler, Workers
 
@@ -139,11 +140,13 @@ def test_what_cannot_be_described_is_never_the_same_run():
 def test_data_counts_with_dtype_and_labels():
     y = torch.tensor([0, 1])
     data = [
-        Calibration(X, None), Calibration(X, y), Calibration(X, 1 - y), Calibration(X + 1e-6, y), Calibration(X.double(), y),
-        Calibration(X.reshape(2, 4, 3), y), {"input_ids": X}, {"attention_mask": X}, [X, X],
+        Calibration.of(X), Calibration.of(X, y), Calibration.of(X, 1 - y), Calibration.of(X + 1e-6, y),
+        Calibration.of(X.double(), y), Calibration.of(Inputs(kwargs={"x": X}), y), Calibration.of(Inputs((X, X)), y),
+        Calibration.of(Inputs((X,), {}, {"use_cache": False}), y), Calibration.of(Inputs((X,), output=0), y),
+        Calibration.of(X.reshape(2, 4, 3), y), {"input_ids": X}, {"attention_mask": X}, [X, X],
     ]  # fmt: skip
     assert len({run_fingerprint(network(), one) for one in data}) == len(data)
-    assert run_fingerprint(network(), Calibration(X.clone(), y.clone())) == run_fingerprint(network(), data[1])
+    assert run_fingerprint(network(), Calibration.of(X.clone(), y.clone())) == run_fingerprint(network(), data[1])
     assert run_fingerprint(network(), X.bfloat16()) != run_fingerprint(network(), X.half())
 
 

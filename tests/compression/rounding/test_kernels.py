@@ -229,6 +229,19 @@ def test_pairs_and_single_steps_each_lead_through_a_valley_alone(start, partners
     assert np.mean([energy(lattice, row) < best + 0.05 for row in codes]) > share
 
 
+def test_pairs_draw_the_two_ends_of_a_valley_by_boltzmanns_chances():
+    """Between (1, −1) and (−1, 1) single steps meet a barrier far above the heat; energies differ by three temperatures."""
+    gram, many = np.array([[1.0, 0.95], [0.95, 1.0]], dtype=np.float32), 1500
+    ones = np.ones((many, 1), dtype=np.float32)
+    weights = np.tile(np.array([[0.5, -0.5]], dtype=np.float32), (many, 1))
+    lattice = Lattice(gram, weights, ones, 0 * ones, np.zeros(2, dtype=np.int64), Grid(1))
+    codes = np.tile(np.array([[1, -1], [-1, 1]], dtype=np.int16), (many // 2, 1))
+    rise = energy(lattice, np.array([-1, 1])) - energy(lattice, np.array([1, -1]))
+    heats, partners = np.full(many, rise / 3, dtype=np.float32), np.array([[1], [0]], dtype=np.int32)
+    anneal_rows(*common(lattice), codes, partners, heats, np.ones(12, dtype=np.float32), np.uint64(3), 0)
+    assert np.mean(codes[:, 0] == 1) == pytest.approx(1 / (1 + math.exp(-3)), abs=0.018)
+
+
 def test_a_pair_moves_where_its_partner_pays():
     """From (3, 0), without correlations: the first input's step gains, but its partner's would cost, so it stays; the second
     one's steps down and up cost little, and the first pays for each of them.
@@ -253,13 +266,16 @@ def test_pairs_do_not_depend_on_the_unit_of_the_error(grid, n, seed):
     assert found[0] == found[1] == found[2]
 
 
-def test_dead_inputs_stay_out_of_pairs():
-    gram = np.diag([1.0, 0.0, 1.0]).astype(np.float32)
+@pytest.mark.parametrize(("alive", "start"), [((1, 0, 1), (3, 1, -3)), ((0, 1, 1), (1, 1, 0)), ((1, 1, 0), (0, 1, 1))])
+def test_dead_inputs_stay_out_of_pairs(alive, start):
+    """Their step costs nothing, whoever pays for it."""
+    gram = np.diag(alive).astype(np.float32)
     ones = np.ones((1, 1), dtype=np.float32)
     lattice = Lattice(gram, np.zeros((1, 3), dtype=np.float32), ones, 0 * ones, np.zeros(3, dtype=np.int64), Grid(3))
-    codes = np.array([[3, 1, -3]], dtype=np.int16)
+    codes = np.array([start], dtype=np.int16)
     descend_pairs(*common(lattice), codes, 20)
-    assert codes[0, 1] == 1
+    dead = alive.index(0)
+    assert codes[0, dead] == start[dead]
 
 
 @settings(max_examples=40)
@@ -365,6 +381,35 @@ def test_dead_inputs_do_not_move():
     assert moves.tolist() == [[0.0], [7.0]]  # of column 1, the first of its block
 
 
+def graduated(lattice: Lattice, row: int, shares: list[float]) -> list[int]:
+    """Codes of one row where means end that follow the docstring's formula, visit by visit, in float64 and with new sums."""
+    gram, grid = lattice.gram.astype(np.float64), lattice.grid
+    width = lattice.scale[row, lattice.column].astype(np.float64) * grid.step
+    lowest = lattice.scale[row, lattice.column] * (grid.low - lattice.zero[row, lattice.column].astype(np.float64))
+    top = (grid.high - grid.low) // grid.step
+    places = np.clip((lattice.weights[row] - lowest) / width, 0, top)
+    for kappa, i in itertools.product(shares, range(len(width))):
+        slope = float(gram[i] @ (lowest + width * places - lattice.weights[row]))
+        place = min(max(places[i] - slope / gram[i, i] / width[i], 0), top)
+        gap = place - round(place)
+        away = max(0.0, abs(gap) - kappa / 2)
+        places[i] = round(place) + math.copysign(min(away / (1 - kappa), 0.5) if away else 0.0, gap)
+    return [grid.low + grid.step * round(place) for place in places]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize(("block", "tile"), [(32, 64), (2, 2)])
+@pytest.mark.parametrize("shares", [[0.0], [1.0], [0.0, 0.6], [0.0, 0.3, 0.6, 0.8, 0.9, 1.0], [k / 70 for k in range(71)]])
+def test_means_follow_their_graduated_energies(monkeypatch, grid, block, tile, shares):
+    monkeypatch.setattr(graduated_module, "_BLOCK", block)
+    monkeypatch.setattr(graduated_module, "_TILE", tile)
+    lattice = layer(5, 7, grid, 4)
+    codes = np.zeros(lattice.weights.shape, dtype=np.int16)
+    graduate_rows(*common(lattice), codes, np.array(shares, dtype=np.float32))
+    # a mean half way between two points may take either, in float32 and float64
+    assert sum(codes[r].tolist() == graduated(lattice, r, shares) for r in range(7)) >= 6
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize(("n", "block", "tile"), [(3, 32, 64), (5, 2, 2)])
 def test_graduated_rows_end_near_the_best_of_all_codes(monkeypatch, grid, n, block, tile):
@@ -387,6 +432,16 @@ def test_graduated_rows_end_near_the_best_of_all_codes(monkeypatch, grid, n, blo
         ratios.append(energy(alone, codes[r]) / best)
     assert np.median(ratios) < 1.001
     assert max(ratios) < 1.1
+
+
+def test_weights_far_beyond_the_grid_end_on_it():
+    """So far that a step is less than float32 can tell there."""
+    for grid in GRIDS:
+        drawn = layer(6, 30, grid, 1)
+        lattice = replace(drawn, weights=drawn.weights * np.float32(1e9))
+        codes = np.full(lattice.weights.shape, 99, dtype=np.int16)
+        graduate_rows(*common(lattice), codes, np.linspace(0, 1, 3).astype(np.float32))
+        assert grid.low <= codes.min() <= codes.max() <= grid.high
 
 
 def test_without_correlations_graduated_rows_end_on_the_nearest_points():

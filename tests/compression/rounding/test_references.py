@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -282,6 +283,20 @@ def test_wide_grids_try_less_clipping_and_scales_follow_their_codes():
     assert weighted == pytest.approx((3 * 0.9 + 1.1) / 4, rel=1e-3)
 
 
+@pytest.mark.parametrize(("bits", "narrowest"), [(1, 0.2), (2, 0.2), (3, 0.252), (5, 0.399), (7, 0.631), (8, 0.795)])
+@pytest.mark.parametrize("way", [-1, 1])
+def test_wide_grids_clip_less(bits, narrowest, way):
+    """Of two factors the second is the narrowest, 0.2 ^ ((9 − bits) / 7). All weights lie on its grid, but for one beyond it
+    that hardly counts.
+    """
+    grid, moments = Grid(bits, symmetric=False), np.ones(2**bits + 1, dtype=np.float32)
+    weights = np.array([[way, *(way * narrowest * np.arange(2**bits) / (2**bits - 1))]], dtype=np.float32)
+    moments[0] = 1e-9
+    scale, zero = fit_scales(weights, grid, moments, 2, 0.2)
+    assert scale.tolist() == [[pytest.approx(narrowest / (2**bits - 1), rel=2e-3)]]
+    assert zero.tolist() == [[grid.low if way > 0 else grid.high]]
+
+
 def test_scales_of_one_bit_are_weighted_means_of_absolute_values():
     weights = np.array([[1.0, -3.0, 5.0]], dtype=np.float32)
     scale, zero = fit_scales(weights, Grid(1, group=2), np.array([1.0, 3.0, 2.0], dtype=np.float32), 4, 0.2)
@@ -319,6 +334,16 @@ def test_refitted_scales_solve_least_squares(n, grid, seed):
         wanted = np.linalg.lstsq(x @ basis, x @ lattice.weights[r].astype(np.float64), rcond=None)[0]
         for k, value in enumerate(wanted):  # scales that would turn negative stay
             assert found[r, k] == pytest.approx(value if value > 0 else storable(lattice.scale[r, k]), rel=2e-3, abs=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.integers(2, 6), st.sampled_from(GRIDS), st.integers(0, 999))
+def test_refitted_scales_do_not_depend_on_the_unit_of_the_error(n, grid, seed):
+    lattice = layer(n, 2, grid, seed)
+    wanted = refit_scales(lattice, lattice.nearest())
+    for unit in (2.0**-40, 2.0**40):
+        found = refit_scales(replace(lattice, gram=lattice.gram * np.float32(unit)), lattice.nearest())
+        assert found == pytest.approx(wanted, rel=1e-3)
 
 
 def test_scales_without_codes_or_against_them_stay():

@@ -17,7 +17,6 @@ from annealnet.compression.rounding import (
     GptqRounding,
     Lattice,
     NearestRounding,
-    TorchRows,
     anneal_codes,
     gram_rounding,
     layer_lattices,
@@ -268,23 +267,6 @@ def test_never_above_the_start_and_no_single_step_helps(n, grid, seed, start):
     assert codes.min() >= grid.low
     assert codes.max() <= grid.high
     check_no_single_step_helps(lattice, codes)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 80), st.sampled_from(GRIDS), st.integers(0, 10_000))
-def test_fields_and_errors_stay_true_through_blocks(n, grid, seed):
-    lattice = correlated(n, 3, seed, grid)
-    rows = TorchRows.of(lattice, torch.device("cpu"))
-    rng = np.random.default_rng(seed)
-    places = torch.from_numpy(rng.integers(0, rows.top + 1, size=(n, 3)).astype(np.float32))
-    target = torch.from_numpy(rng.integers(0, rows.top + 1, size=(n, 3)).astype(np.float32))
-    field = rows.fields(places)
-    rows.sweep(places, field, lambda i, _: target[i])
-    assert torch.equal(places, target)
-    torch.testing.assert_close(field, rows.fields(target), rtol=1e-3, atol=1e-3 * float(rows.fields(target).abs().max()))
-    codes = (grid.low + grid.step * target.T.numpy()).astype(np.int16)
-    gap = lattice.values(codes).astype(np.float64) - lattice.weights
-    np.testing.assert_allclose(rows.errors(target), np.einsum("ri,ij,rj->r", gap, lattice.gram, gap), rtol=1e-4, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)

@@ -29,6 +29,7 @@ from annealnet.compression.rounding.annealed import graduation
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.grids import Grid, dequantize
 from annealnet.compression.rounding.stored_numbers import storable
+from annealnet.samplers import Workers
 
 
 def correlated(n: int, rows: int, seed: int, grid: Grid) -> Lattice:
@@ -50,7 +51,10 @@ def ups_and_downs(lattice: Lattice, row: int) -> list[list[int]]:
     return around
 
 
-@pytest.mark.parametrize("grid", [Grid(1), Grid(2), Grid(3, group=2), Grid(2, symmetric=False), Grid(4)])
+ADAROUND_GRIDS = [Grid(1), Grid(2), Grid(3, group=2), Grid(2, symmetric=False), Grid(4)]
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
 def test_adaround_goes_up_or_down_as_the_whole_row_asks(grid):
     lattice = correlated(4, 12, 5, grid)
     codes = adaround_codes(lattice, 600)
@@ -91,12 +95,32 @@ def test_the_soft_step_and_what_hardens_it():
     assert torch.isfinite(pulled.grad).all()
 
 
-def test_adaround_with_one_step_stays_near_the_nearest_points():
+def decided(lattice: Lattice) -> np.ndarray:
+    """Weights that lie within the grid and away from the middle between two points: bool ``(rows, n)``."""
+    grid = lattice.grid
+    place = (lattice.weights / lattice.scale[:, lattice.column] + lattice.zero[:, lattice.column] - grid.low) / grid.step
+    return (np.abs(place % 1 - 0.5) > 0.05) & (place > 0) & (place < (grid.high - grid.low) / grid.step)
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
+def test_adaround_with_one_step_stays_near_the_nearest_points(grid):
     """The soft step starts where the weight lies, so a single small step changes only codes near the middle."""
-    lattice = correlated(8, 6, 2, Grid(3))
-    place = (lattice.weights / lattice.scale[:, lattice.column]) % 1
-    clear = (np.abs(place - 0.5) > 0.05) & (np.abs(lattice.weights) < 3 * lattice.scale[:, lattice.column])
+    lattice = correlated(8, 12, 2, grid)
+    clear = decided(lattice)
+    assert clear.mean() > 0.4
     assert np.array_equal(adaround_codes(lattice, 1)[clear], lattice.nearest()[clear])
+
+
+@pytest.mark.parametrize("grid", ADAROUND_GRIDS)
+def test_what_hardens_adaround_pulls_to_the_nearer_point(monkeypatch, grid):
+    """With nothing else to speak of, most weights end at the nearest point, however the inputs are correlated."""
+    lattice = correlated(8, 12, 2, grid)
+    clear = decided(lattice)
+    usual = (adaround_codes(lattice, 300) == lattice.nearest())[clear].mean()
+    monkeypatch.setattr(adaround, "_REGULARISER", 1e9)
+    monkeypatch.setattr(adaround, "_WARM", 0.0)
+    alone = (adaround_codes(lattice, 300) == lattice.nearest())[clear].mean()
+    assert alone > max(0.85, usual)
 
 
 def test_mean_fields_rise_with_their_powers():
@@ -225,6 +249,9 @@ def test_cold_heat_baths_stay_and_hot_ones_leave():
     frozen = lattice.errors(anneal_codes(lattice, Annealing(fields=0, sweeps=300, pairs=0, heat=1e-6, cold=1e-6), 0))
     assert right.sum() < 0.97 * hot.sum()
     assert right.sum() < 0.97 * frozen.sum()
+    # from far too hot to far too cold it passes what is right
+    through = lattice.errors(anneal_codes(lattice, Annealing(fields=0, sweeps=300, pairs=0, heat=1e3, cold=1e-3), 0))
+    assert through.sum() < 0.97 * hot.sum()
     assert (frozen <= descent).all()
 
 
@@ -256,8 +283,10 @@ def test_a_search_starts_from_the_codes_that_its_effort_names(start, chosen):
     lattice = correlated(12, 20, 1, Grid(2))
     assert (lattice.nearest() != gptq_codes(lattice)).any()
     least = Annealing(fields=0, sweeps=0, pairs=0, start=start)
+    wanted = anneal_codes(lattice, least, 0, start=chosen(lattice))
     codes, _ = AnnealedRounding(effort=least, stretches=(1.0,), rounds=0).settle(lattice, 0)
-    assert np.array_equal(codes, anneal_codes(lattice, least, 0, start=chosen(lattice)))
+    assert np.array_equal(codes, wanted)
+    assert np.array_equal(anneal_codes(lattice, least, 0), wanted)
 
 
 def test_pairs_that_just_fit_are_tried():
@@ -266,7 +295,7 @@ def test_pairs_that_just_fit_are_tried():
         assert asked.within(rows, 1000).pairs == pairs
 
 
-def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains():
+def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains(monkeypatch):
     weight, gram = layer(12, 20, 1)
 
     def error(rounds: int) -> np.ndarray:
@@ -281,7 +310,11 @@ def test_refitting_rounds_lower_the_error_and_stop_when_nothing_gains():
     assert (many <= one * (1 + 1e-6)).all()
     assert one.sum() < 0.99 * none.sum()
     assert many.sum() < one.sum()
-    assert np.array_equal(many, error(41))  # it ended long before
+    assert np.array_equal(many, error(41))
+    tried: list[int] = []
+    monkeypatch.setattr(gram_rounding, "anneal_codes", lambda *asked: tried.append(1) or anneal_codes(*asked))
+    error(40)
+    assert len(tried) < 20  # it ended long before
 
 
 def test_the_quick_one_only_descends_from_gptq():
@@ -336,6 +369,25 @@ def test_groups_draw_from_streams_of_their_own(monkeypatch):
     AnnealedRounding(seed=2, rounds=0)(weight, 3, gram)
     assert seen[0][0] != first
     assert [rows for _, rows, _ in seen] == [4, 4, 2]
+
+
+def test_answers_depend_on_every_setting_but_the_workers():
+    plain = AnnealedRounding()
+    state = plain.fingerprint_state()
+    assert replace(plain, workers=Workers("sequential", 1), device=plain.place).fingerprint_state() == state
+    changes = {"group": 3, "symmetric": False, "effort": Annealing(1), "stretches": (1.0,), "rounds": 1, "seed": 1}
+    for name, value in {**changes, "device": "meta"}.items():
+        other = replace(plain, **{name: value}).fingerprint_state()
+        assert {key for key in state if other[key] != state[key]} == {name}
+
+
+@pytest.mark.parametrize("cuda", [False, True])
+def test_cuda_is_taken_where_there_is_one_and_nothing_else_was_asked_for(monkeypatch, cuda):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    workers = Workers("sequential", 1)
+    assert AnnealedRounding().place == ("cuda" if cuda else None)
+    assert AnnealedRounding(workers=workers).place is None
+    assert AnnealedRounding(device="cpu").place == AnnealedRounding(device="cpu", workers=workers).place == "cpu"
 
 
 def test_stretches_and_rounds_have_limits():

@@ -81,7 +81,7 @@ def flatten(shape: Architecture, codes: Codes) -> Flat:
     starts = np.concatenate([[0], np.cumsum([len(layer) for layer in sources])])
     return Flat(
         inputs, signs, first.astype(np.int64), np.array(rows, dtype=np.int64), starts.astype(np.int64),
-        np.concatenate(sources).astype(np.int64), place, np.ascontiguousarray(codes),
+        np.concatenate(sources).astype(np.int64), place, np.array(codes, dtype=np.int8, order="C"),
     )  # fmt: skip
 
 

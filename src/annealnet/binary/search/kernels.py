@@ -21,21 +21,15 @@ import numba
 import numpy as np
 
 from annealnet.binary.search.losses import (
-    chosen_sum,
     exponentials,
     hard_changes,
-    hard_groups,
-    hard_input_change,
-    hard_steps,
     moved,
     soft_changes,
-    soft_groups,
-    soft_input_change,
-    soft_steps,
     stepped_changes,
     total_loss,
 )
-from annealnet.samplers.kernels.random import below, next_state, uniform
+from annealnet.binary.search.outputs import accepted, new_output, visit_output
+from annealnet.samplers.kernels.random import below, next_state
 
 __all__ = ["anneal", "rebuild", "rebuild_all"]
 
@@ -69,20 +63,6 @@ def rebuild(flat, x, w, b, z, f, t):  # type: ignore[no-untyped-def]
                     if code != 0:
                         for s in range(samples):
                             t[c, s] += code * score[s]
-
-
-@numba.njit(cache=True)
-def _accepted(change, beta, random):  # type: ignore[no-untyped-def]
-    """Metropolis; what costs nothing is taken half the time. Gives (answer, next random state).
-
-    "Nothing" leaves room for the rounding of float32 sums: a flip whose change rounds to 0 one way and to a little more the
-    other way would be taken half the time there and always back.
-    """
-    if beta * change < -1e-3:
-        return True, random
-    following = next_state(random)
-    chance = 0.5 if beta * change < 1e-3 else np.exp(-beta * change)
-    return uniform(following) < chance, following
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
@@ -214,7 +194,7 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
         source = flat.source[begin + i]
         row = x[source] if source < flat.inputs else f[source - flat.inputs]
         step = np.int16(-2 * w[start + i])
-        yes, random = _accepted(_masked_sum(row_z, row, step, d), beta, random)
+        yes, random = accepted(_masked_sum(row_z, row, step, d), beta, random)
         if yes:
             _move(row_z, row, step, d)
             w[start + i] = -w[start + i]
@@ -225,7 +205,7 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
         random = next_state(random)
         step = np.int16(size if below(random, 2) == 1 else -size)
         if abs(b[u] + step) <= 8 * bias_step:
-            yes, random = _accepted(_masked_sum(row_z, ones, step, d), beta, random)
+            yes, random = accepted(_masked_sum(row_z, ones, step, d), beta, random)
             if yes:
                 _move(row_z, ones, step, d)
                 b[u] += step
@@ -242,61 +222,7 @@ def _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, 
 
 
 @numba.njit(cache=True)
-def _take_output(t, e, row, weight, code, scale, table):  # type: ignore[no-untyped-def]
-    """Class scores, and their exponentials, after a weight of an output has flipped; ``table`` as in the losses."""
-    for c in range(len(t)):
-        if code[c] != 0:
-            for s in range(len(row)):
-                step = np.int32(-2) * weight * code[c] * row[s]
-                t[c, s] += step
-                if scale > 0:
-                    factor = table[np.uint32(256 + step)] if len(table) > 0 else np.float32(np.exp(scale * step))
-                    e[c, s] = moved(e[c, s] * factor)
-
-
-@numba.njit(cache=True)
-def _visit_output(flat, x, y, scale, w, f, t, e, o, beta, work, leads, table, random):  # type: ignore[no-untyped-def]
-    """Proposes every weight of one output; gives the random state.
-
-    What a flip costs is read from sums over the classes, which stay as they are until a flip is taken.
-    """
-    layer = len(flat.layer_start) - 2
-    code = flat.codes[:, o]
-    up, down, groups = work[2], work[3], work[4:]
-    begin, start = flat.source_start[layer], flat.row_start[flat.signs + o]
-    signs_known, inputs_known = False, False
-    for i in range(flat.source_start[layer + 1] - begin):
-        source = flat.source[begin + i]
-        row = x[source] if source < flat.inputs else f[source - flat.inputs]
-        weight = w[start + i]
-        if source < flat.inputs:
-            if scale == 0:
-                if not inputs_known:
-                    hard_groups(t, y, code, leads)
-                change = hard_input_change(len(t), leads, y, code, row, weight)
-            else:
-                if not inputs_known:
-                    soft_groups(t, e, y, code, scale, work, groups)
-                change = soft_input_change(t, groups, y, code, row, weight, scale, table, work)
-            inputs_known = True
-        else:
-            if not signs_known:
-                if scale == 0:
-                    hard_steps(t, y, code, up, down)
-                else:
-                    soft_steps(t, e, y, code, scale, work, up, down)
-                signs_known = True
-            change = chosen_sum(row, weight, up, down)
-        yes, random = _accepted(change, beta, random)
-        if yes:
-            w[start + i] = -weight
-            signs_known, inputs_known = False, False
-            _take_output(t, e, row, weight, code, scale, table)
-    return random
-
-
-@numba.njit(cache=True)
-def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, leads, table, deep_work, random):  # type: ignore[no-untyped-def]
+def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, table, output, margins, deep_work, random):  # type: ignore[no-untyped-def]
     """Visits every unit once, layer by layer; gives the random state."""
     if scale > 0:
         exponentials(t, scale, e)  # products of float32 drift
@@ -305,20 +231,32 @@ def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, leads, ta
             if u < flat.signs:
                 random = _visit_sign(flat, x, y, scale, w, b, z, f, t, e, layer, u, beta, bias_step, work, deep_work, random)
             else:
-                random = _visit_output(flat, x, y, scale, w, f, t, e, u - flat.signs, beta, work, leads, table, random)
+                random = visit_output(flat, x, y, scale, w, f, t, e, u - flat.signs, beta, table, output, margins, random)
     return random
+
+
+@numba.njit(cache=True)
+def largest(x):  # type: ignore[no-untyped-def]
+    """The largest |x|, and at least 1."""
+    found = np.int32(1)
+    for i in range(x.shape[0]):
+        for s in range(x.shape[1]):
+            found = max(found, abs(np.int32(x[i, s])))
+    return found
 
 
 @numba.njit(cache=True)
 def _replica(flat, x, y, scale, betas, bias_step, w, b, z, f, t, e, loss, best_w, best_b, random):  # type: ignore[no-untyped-def]
     """All sweeps of one replica; ``loss`` is (last, least) and changed; gives the random state."""
-    work = np.empty((8, x.shape[1]), dtype=np.float32)
-    leads = np.empty((4, x.shape[1]), dtype=np.int64)
-    widest = 256 if 256 * scale <= 20 else -1  # what float32 bears, see losses
-    table = np.exp(np.arange(-widest, widest + 1) * scale).astype(np.float32)
+    work = np.empty((4, x.shape[1]), dtype=np.float32)
+    output, margins = new_output(x.shape[1])
+    reach = largest(x)
+    table = np.exp(np.arange(-reach, reach + 1) * 2 * scale).astype(np.float32)
     deep_work = (np.zeros(f.shape, dtype=np.int8), np.zeros(z.shape, dtype=np.int16), np.zeros(t.shape, dtype=np.int32))
     for beta in betas:
-        random = _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, leads, table, deep_work, random)
+        random = _sweep(
+            flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, table, output, margins, deep_work, random
+        )
         loss[0] = total_loss(t, y, scale)
         if loss[0] < loss[1]:
             loss[1] = loss[0]

@@ -11,19 +11,13 @@ import numba
 import numpy as np
 
 __all__ = [
-    "chosen_sum",
     "exponentials",
     "hard_changes",
-    "hard_groups",
-    "hard_input_change",
-    "hard_steps",
+    "logarithms",
     "moved",
     "renew",
     "sample_change",
     "soft_changes",
-    "soft_groups",
-    "soft_input_change",
-    "soft_steps",
     "stepped_changes",
     "sums",
     "total_loss",
@@ -35,6 +29,10 @@ _DEEPEST, _SAFE, _TINY = 80.0, 20.0, np.float32(1e-25)
 #: How far a sum of e may drift either way from the 1 of its largest at first: so far above the floor _TINY that what is
 #: lost there is less than 1e-19 of the sum.
 _DRIFT = np.float32(1e6)
+#: Powers of a table that are products of one power.
+_BLOCK = 64
+#: Exponents of float64 beside which 1 stays 1.
+_NOTHING = 40.0
 _LN2 = np.float32(0.6931471805599453)
 #: ln(1+t) on [√½ − 1, √2 − 1], relative error below 2e-7 (minimax, from Cephes' logf).
 _P = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1,
@@ -70,8 +68,8 @@ def renew(t, e, s, scale):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-def exponentials(t, scale, e):  # type: ignore[no-untyped-def]
-    """The same for all samples, from a table over whole numbers."""
+def _powers(t, scale, deepest):  # type: ignore[no-untyped-def]
+    """Each sample's largest score, and e^{−scale k}, at least e^{−deepest}, for the k by which scores lie below it."""
     classes, samples = t.shape
     most = t[0].copy()
     for c in range(1, classes):
@@ -81,10 +79,22 @@ def exponentials(t, scale, e):  # type: ignore[no-untyped-def]
     for c in range(classes):
         for s in range(samples):
             below = max(below, most[s] - t[c, s])
-    last = min(below, int(_DEEPEST / scale) + 1)
-    table = np.exp(-np.minimum(np.arange(last + 1) * scale, _DEEPEST)).astype(np.float32)
-    for c in range(classes):
-        for s in range(samples):
+    last = min(below, int(deepest / scale) + 1)
+    # most of a table's time is exponentials: one per _BLOCK numbers, and products
+    fine, coarse = np.exp(-np.arange(_BLOCK) * scale), np.exp(-np.arange(last // _BLOCK + 1) * (_BLOCK * scale))
+    table, least = np.empty(last + 1), np.exp(-deepest)
+    for k in range(last + 1):
+        table[k] = max(coarse[k // _BLOCK] * fine[k % _BLOCK], least)
+    return most, table
+
+
+@numba.njit(cache=True)
+def exponentials(t, scale, e):  # type: ignore[no-untyped-def]
+    """The same for all samples, from a table over whole numbers."""
+    most, powers = _powers(t, scale, _DEEPEST)
+    table, last = powers.astype(np.float32), len(powers) - 1
+    for c in range(len(t)):
+        for s in range(len(most)):
             e[c, s] = table[min(most[s] - t[c, s], last)]
 
 
@@ -127,17 +137,17 @@ def wrong_answer(t, s, y):  # type: ignore[no-untyped-def]
 def total_loss(t, y, scale):  # type: ignore[no-untyped-def]
     """Errors (scale 0), else the cross-entropy of softmax(scale · t), summed over the samples."""
     found = 0.0
-    for s in range(len(y)):
-        if scale == 0:
+    if scale == 0:
+        for s in range(len(y)):
             found += wrong_answer(t, s, y[s])
-        else:
-            most = t[0, s]
-            for c in range(1, len(t)):
-                most = max(most, t[c, s])
-            part = 0.0
-            for c in range(len(t)):
-                part += np.exp(scale * (t[c, s] - most))
-            found += np.log(part) - scale * (t[y[s], s] - most)
+        return found
+    most, table = _powers(t, scale, _NOTHING)
+    last, parts = len(table) - 1, np.zeros(len(y))
+    for c in range(len(t)):
+        for s in range(len(y)):
+            parts[s] += table[min(most[s] - t[c, s], last)]
+    for s in range(len(y)):
+        found += np.log(parts[s]) - scale * (t[y[s], s] - most[s])
     return found
 
 
@@ -167,7 +177,7 @@ def soft_changes(t, e, f, y, v, scale, work, d):  # type: ignore[no-untyped-def]
     classes, samples = e.shape
     if 2 * scale * np.abs(v).max() > _SAFE:
         for s in range(samples):
-            d[s] = sample_change(t, s, y[s], -2 * np.int32(f[s]) * v, scale)
+            d[s] = sample_change(t, s, y[s], (-2 * f[s] * v).astype(np.int32), scale)
         return
     before, after = work[0], work[1]
     sums(t, e, scale, before)
@@ -224,154 +234,6 @@ def stepped_changes(t, e, y, steps, scale, work, d):  # type: ignore[no-untyped-
     logarithms(after, after.view(np.int32), d)
     for s in range(samples):
         if reach[s] > widest:
-            d[s] = sample_change(t, s, y[s], steps[:, s], scale)
+            d[s] = sample_change(t, s, y[s], steps[:, s].copy(), scale)
         else:
             d[s] -= np.float32(scale * steps[y[s], s])
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def soft_steps(t, e, y, code, scale, work, up, down):  # type: ignore[no-untyped-def]
-    """Changes of the cross-entropy when an output's score rises or falls by 2."""
-    classes, samples = e.shape
-    before, after = work[0], work[1]
-    sums(t, e, scale, before)
-    for way in range(2):
-        size = np.float32(2 - 4 * way)
-        out = up if way == 0 else down
-        if 2 * scale > _SAFE:
-            steps = (2 - 4 * way) * code.astype(np.int32)
-            for s in range(samples):
-                out[s] = sample_change(t, s, y[s], steps, scale)
-            continue
-        after[:] = 0
-        for c in range(classes):
-            factor = np.float32(np.exp(scale * size * code[c]))
-            for s in range(samples):
-                after[s] += e[c, s] * factor
-        for s in range(samples):
-            after[s] = after[s] / before[s]
-        logarithms(after, after.view(np.int32), out)
-        for s in range(samples):
-            out[s] -= np.float32(scale) * size * code[y[s]]
-
-
-@numba.njit(cache=True)
-def hard_steps(t, y, code, up, down):  # type: ignore[no-untyped-def]
-    """Changes of the errors when an output's score rises or falls by 2."""
-    steps = np.empty(len(t), dtype=np.int32)
-    for s in range(len(y)):
-        for c in range(len(t)):
-            steps[c] = 2 * code[c]
-        up[s] = sample_change(t, s, y[s], steps, 0.0)
-        for c in range(len(t)):
-            steps[c] = -2 * code[c]
-        down[s] = sample_change(t, s, y[s], steps, 0.0)
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def chosen_sum(row, weight, up, down):  # type: ignore[no-untyped-def]
-    """Σ_s of ``up`` where −weight · row_s is positive, of ``down`` elsewhere."""
-    found = np.float32(0)
-    for s in range(len(row)):
-        found += up[s] if weight * row[s] < 0 else down[s]
-    return found
-
-
-@numba.njit(cache=True)
-def soft_groups(t, e, y, code, scale, work, groups):  # type: ignore[no-untyped-def]
-    """Each sample's chances of the classes that an output's score raises, lowers, and leaves, and its own class's code.
-
-    They are the rows of ``groups`` ``(4, N)``.
-    """
-    classes, samples = e.shape
-    total = work[0]
-    sums(t, e, scale, total)
-    groups[:] = 0
-    for s in range(samples):
-        groups[3, s] = code[y[s]]
-    for c in range(classes):
-        group = groups[0] if code[c] > 0 else groups[1] if code[c] < 0 else groups[2]
-        for s in range(samples):
-            group[s] += e[c, s]
-    for s in range(samples):
-        share = np.float32(1) / total[s]
-        groups[0, s] *= share
-        groups[1, s] *= share
-        groups[2, s] *= share
-
-
-@numba.njit(cache=True, fastmath={"reassoc", "contract", "nsz"})
-def soft_input_change(t, groups, y, code, row, weight, scale, table, work):  # type: ignore[no-untyped-def]
-    """Change of the cross-entropy when a weight that carries whole numbers into an output flips.
-
-    The output's score moves by δ_s = −2 w x_s, and the loss by ln(P₊ e^{scale δ} + P₋ e^{−scale δ} + P₀) − scale δ c_y.
-
-    Args:
-        t, y, code, scale: of the samples and the output.
-        groups: of :func:`soft_groups`.
-        row: x, int8.
-        weight: w.
-        table: e^{scale k} for k = −256 … 256; empty where that is beyond float32.
-        work: four rows to write to.
-    """
-    samples = len(row)
-    found = np.float32(0)
-    if len(table) == 0:
-        steps = np.empty(len(t), dtype=np.int32)
-        for s in range(samples):
-            for c in range(len(t)):
-                steps[c] = -2 * weight * np.int32(row[s]) * code[c]
-            found += sample_change(t, s, y[s], steps, scale)
-        return found
-    after, logs = work[0], work[1]
-    raised, lowered, left, own = groups[0], groups[1], groups[2], groups[3]
-    twice = np.int32(-2) * np.int32(weight)
-    for s in range(samples):
-        after[s] = raised[s] * table[np.uint32(256 + twice * np.int32(row[s]))] + left[s]
-    if (code < 0).any():
-        for s in range(samples):
-            after[s] += lowered[s] * table[np.uint32(256 - twice * np.int32(row[s]))]
-    # products of four are within e^±80, and have one logarithm
-    quarter = samples // 4
-    for s in range(quarter):
-        after[s] *= after[quarter + s] * after[2 * quarter + s] * after[3 * quarter + s]
-    for s in range(samples - 4 * quarter):
-        after[quarter + s] = after[4 * quarter + s]
-    count = samples - 3 * quarter
-    logarithms(after[:count], after.view(np.int32)[:count], logs[:count])
-    for s in range(count):
-        found += logs[s]
-    slope = np.float32(-scale * twice)
-    for s in range(samples):
-        found += slope * row[s] * own[s]
-    return found
-
-
-@numba.njit(cache=True)
-def hard_groups(t, y, code, leads):  # type: ignore[no-untyped-def]
-    """The same for errors: ``leads`` ``(4, N)`` are the highest wrong class of each group, and the right one.
-
-    Scores become t C + (C − 1 − c), so that no two classes tie and the first of the largest wins.
-    """
-    classes, samples = t.shape
-    leads[:3] = -(1 << 60)
-    for c in range(classes):
-        group = 0 if code[c] > 0 else 1 if code[c] < 0 else 2
-        for s in range(samples):
-            key = np.int64(t[c, s]) * classes + classes - 1 - c
-            if c == y[s]:
-                leads[3, s] = key
-            elif key > leads[group, s]:
-                leads[group, s] = key
-
-
-@numba.njit(cache=True)
-def hard_input_change(classes, leads, y, code, row, weight):  # type: ignore[no-untyped-def]
-    """Change of the errors when a weight that carries whole numbers into an output flips."""
-    found = np.int64(0)
-    for s in range(len(row)):
-        step = np.int64(-2) * weight * row[s] * classes
-        before = max(leads[0, s], leads[1, s], leads[2, s]) > leads[3, s]
-        after = max(leads[0, s] + step, leads[1, s] - step, leads[2, s]) > leads[3, s] + step * code[y[s]]
-        found += np.int64(after) - np.int64(before)
-    return np.float32(found)

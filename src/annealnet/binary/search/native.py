@@ -127,7 +127,9 @@ class NativeTraining:
             ValueError: data that do not fit the architecture or whose sums leave int16.
         """
         _check(shape, codes, x, y)
-        return _Run(self, shape, codes, np.ascontiguousarray(x.T), np.asarray(y, dtype=np.int64), seed, start).go(progress)
+        # contiguous and writeable: kernels would be compiled anew for read-only arrays
+        columns, classes = np.require(x.T, np.int8, ["C", "W"]), np.require(y, np.int64, ["C", "W"])
+        return _Run(self, shape, codes, columns, classes, seed, start).go(progress)
 
     def temperatures(self, samples: int) -> tuple[float, float]:
         """Hot and cold inverse temperature for a total over ``samples``."""
@@ -181,7 +183,7 @@ class _Run:
         self.scale = 0.0
         if asked.loss == "cross_entropy":
             square = float(np.mean(np.square(x, dtype=np.float32)))
-            self.scale = asked.scale or default_scale(shape, codes, square)
+            self.scale = float(asked.scale or default_scale(shape, codes, square))
         self.bias_step = _bias_step(shape, x)
         hot, cold = asked.temperatures(x.shape[1])
         self.ladder = np.geomspace(hot, cold, reads) if asked.schedule == "exchange" else np.array([hot, cold])

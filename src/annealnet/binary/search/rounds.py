@@ -18,6 +18,7 @@ from annealnet.binary.network.architecture import Architecture, Codes
 from annealnet.binary.network.signs import BinaryNetwork
 from annealnet.interruption import Interruption
 from annealnet.samplers import sample_energy
+from annealnet.samplers.seeds import Purpose, derived_seed, stream
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["Round", "best_of", "dropout_rounds", "vote_over_batches"]
@@ -102,7 +103,7 @@ def vote_over_batches(
         0
     """
     _check_rounds(batch_size, rounds, len(x))
-    rng = np.random.default_rng(seed)
+    rng = stream(seed, Purpose.ORDER)
     votes = np.zeros(shape.num_weights + shape.num_biases)
     best: tuple[int, BinaryNetwork] | None = None
     queue = np.empty(0, dtype=np.int64)
@@ -114,7 +115,8 @@ def vote_over_batches(
             mean = votes / max(1, number)
             # −pull · v̄ (2q − 1) over bits q: the constant is left out, so that energies stay errors
             training = formulation.energy(shape, codes, x[chosen], y[chosen], fields=-2 * pull * mean)
-            found = best_of(training, sampler, x[chosen], y[chosen], seed + number, **parameters)
+            own = derived_seed(seed, Purpose.BATCHES, number)
+            found = best_of(training, sampler, x[chosen], y[chosen], own, **parameters)
             votes += _free_signs(found.network) * (1 - found.errors / len(chosen))
             voted = training.decode((votes > 0).astype(np.uint8))[0]
             for network in (found.network, voted):
@@ -144,14 +146,14 @@ def dropout_rounds(
     _check_rounds(len(x), rounds, len(x))
     if not 0 < share <= 1:
         raise ValueError(f"share={share} must be above 0 and at most 1: the part of the weights that is free")
-    rng = np.random.default_rng(seed)
-    best = best_of(formulation.energy(shape, codes, x, y), sampler, x, y, seed, **parameters)
+    rng, own = stream(seed, Purpose.FREED), [derived_seed(seed, Purpose.ROUNDS, number) for number in range(rounds)]
+    best = best_of(formulation.energy(shape, codes, x, y), sampler, x, y, own[0], **parameters)
     with Interruption().kept("training in rounds"):
         for number in range(1, rounds):
             held = _free_signs(best.network)
             fields = np.where(rng.random(len(held)) < share, 0.0, -2 * hold * held)
             training = formulation.energy(shape, codes, x, y, fields=fields)
-            found = best_of(training, sampler, x, y, seed + number, **parameters)
+            found = best_of(training, sampler, x, y, own[number], **parameters)
             best = min(best, found, key=lambda one: one.errors)
     return best.network
 

@@ -25,7 +25,7 @@ from torch import nn
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
-from annealnet.compression.network.calibration import copies
+from annealnet.compression.network.calibration import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
@@ -72,7 +72,7 @@ def taylor_scores(problem: Problem) -> np.ndarray:
             network.get_submodule(layer.name).register_forward_hook(_keep_output(caught, layer.name))
     x = problem.answers.x
     for batch in copies(x, 128):
-        loss = problem.task.own_loss(network(batch))
+        loss = problem.task.own_loss(that_count(batch, batch.answer(network)))
         names = list(caught)
         gradients = torch.autograd.grad(loss, [caught[name] for name in names])
         for name, gradient in zip(names, gradients, strict=True):
@@ -123,7 +123,7 @@ def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
     generator = torch.Generator().manual_seed(0)
     x = problem.answers.x[:128]
     for sample in copies(x, 1):
-        loss = problem.task.drawn_loss(network(sample), generator)
+        loss = problem.task.drawn_loss(that_count(sample, sample.answer(network)), generator)
         for name, gradient in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
             fisher[name] += float((gradient**2).mean()) / len(x)
     energies = {}

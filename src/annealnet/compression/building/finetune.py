@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.calibration import all_answers_of, answers_of, labels_that_count, that_count
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
@@ -103,7 +104,7 @@ def fine_tune(
     grids: Mapping[str, Quantized],
     dense: nn.Module,
     task: Task,
-    x: Tensor,
+    x: Tensor | Inputs,
     y: Tensor | None,
     settings: FineTuning,
     seed: int = 0,
@@ -116,7 +117,7 @@ def fine_tune(
         grids: the grid of each layer of ``small``.
         dense: the teacher.
         task: what «as good as the dense network» means; it must be differentiable.
-        x: training inputs ``(samples, ...)``.
+        x: training inputs.
         y: labels as the task takes them, or None to learn from the teacher alone.
         settings: length and step size.
         seed: order of the batches.
@@ -128,7 +129,8 @@ def fine_tune(
     Raises:
         Diverged: when the loss, a weight, a bias or a scale is no longer finite; ``small`` is then of no use.
     """
-    teacher = answers_of(dense, x)
+    x = Inputs.of(x)
+    teacher = all_answers_of(dense, x)
     modules = {name: layer_at(small, name) for name in grids}
     for name, grid in grids.items():
         module = modules[name]
@@ -142,7 +144,7 @@ def fine_tune(
     return trained
 
 
-def check_trainable(dense: nn.Module, task: Task, x: Tensor) -> None:
+def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
     """One trial backward pass through the network, on two samples.
 
     Raises:
@@ -153,9 +155,10 @@ def check_trainable(dense: nn.Module, task: Task, x: Tensor) -> None:
         >>> check_trainable(nn.Linear(3, 2), Regression(), torch.zeros(2, 3))
     """
     trial = copy.deepcopy(dense).eval().requires_grad_(True)
-    taught = answers_of(dense, x[:2])
+    some = Inputs.of(x)[:2]
+    taught = answers_of(dense, some)
     try:
-        task.taught(trial(x[:2].clone()), taught).backward()
+        task.taught(that_count(some, some.clone().answer(trial)), taught).backward()
     except RuntimeError as error:
         raise ValueError(
             f"fine_tuning needs a model that can be differentiated, and this one cannot ({str(error).splitlines()[0]}): "
@@ -187,7 +190,7 @@ def _train(
     small: nn.Module,
     teacher: Tensor,
     task: Task,
-    x: Tensor,
+    x: Inputs,
     y: Tensor | None,
     settings: FineTuning,
     seed: int,
@@ -212,7 +215,10 @@ def _train(
         if len(order) < min(settings.batch_size, len(x)):
             order = torch.randperm(len(x), generator=generator)
         batch, order = order[: settings.batch_size], order[settings.batch_size :]
-        loss = _loss(task, small(x[batch]), teacher[batch], None if y is None else y[batch], settings)
+        some, taught, label = x[batch], teacher[batch], None if y is None else y[batch]
+        answer = some.answer(small)
+        label = labels_that_count(some, answer, label, "training_data")
+        loss = _loss(task, that_count(some, answer), that_count(some, taught), label, settings)
         optimiser.zero_grad()
         if not torch.isfinite(loss):
             raise Diverged(f"the loss is {float(loss.detach())} at step {step + 1} of {steps}")

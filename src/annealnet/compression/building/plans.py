@@ -41,8 +41,7 @@ class Built:
 
     def plan(self, problem: Problem) -> CompressionPlan:
         """What was decided, as a file says it."""
-        sample = tuple(problem.answers.x.shape[1:])
-        return CompressionPlan.of(problem.graph, self.keep, self.bits, sample, problem.space.grid)
+        return CompressionPlan.of(problem.graph, self.keep, self.bits, problem.space.grid)
 
     def num_bytes(self, problem: Problem) -> int:
         """Bytes that its files take, exactly; never more than the plan space counts."""

@@ -9,7 +9,7 @@ and sums into integer kernels. This rounds activations as well: accuracy has to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,16 @@ _ROUNDED = frozenset(("Add", "AveragePool", "Concat", "Conv", "Gemm", "GlobalAve
 _MELTED = frozenset(("Relu", "Clip"))
 
 
-def quantize_activations(source: str | Path, target: str | Path, batches: Iterable[np.ndarray]) -> Path:
+def quantize_activations(
+    source: str | Path, target: str | Path, batches: Iterable[np.ndarray | Mapping[str, np.ndarray]]
+) -> Path:
     """Writes a model with static 8-bit activations beside the weights it has.
 
     Args:
         source: a model that ``export_onnx`` wrote. INT4 weights become int8 (same values), since integer
             kernels take those.
         target: the file to write.
-        batches: calibration inputs ``(samples, ...)``.
+        batches: calibration inputs ``(samples, ...)``, or several by the names of the model's inputs.
 
     Returns:
         The path.
@@ -56,13 +58,14 @@ def quantize_activations(source: str | Path, target: str | Path, batches: Iterab
 
 
 def _activations(graph: Any) -> list[str]:
-    """The input and the results to round, those of a following activation function where that is all that follows."""
+    """The inputs but whole numbers, and the results to round; an activation function's where that is all that follows."""
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {output.name for output in graph.output}
-    found = [graph.input[0].name]
+    floats = optional("onnx").TensorProto.FLOAT
+    found = [entry.name for entry in graph.input if entry.type.tensor_type.elem_type == floats]
     for node in graph.node:
         if node.op_type not in _ROUNDED:
             continue
@@ -75,7 +78,9 @@ def _activations(graph: Any) -> list[str]:
     return found
 
 
-def _ranges(model: Any, names: list[str], batches: Iterable[np.ndarray]) -> dict[str, tuple[float, float]]:
+def _ranges(
+    model: Any, names: list[str], batches: Iterable[np.ndarray | Mapping[str, np.ndarray]]
+) -> dict[str, tuple[float, float]]:
     onnx = optional("onnx")
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -87,7 +92,7 @@ def _ranges(model: Any, names: list[str], batches: Iterable[np.ndarray]) -> dict
     ranges = dict.fromkeys(names, (0.0, 0.0))
     seen = False
     for batch in batches:
-        feed = {session.get_inputs()[0].name: batch}
+        feed = dict(batch) if isinstance(batch, Mapping) else {session.get_inputs()[0].name: batch}
         inner = [name for name in names if name not in inputs]
         values = dict(zip(inner, session.run(inner, feed), strict=True)) | feed
         for name in names:

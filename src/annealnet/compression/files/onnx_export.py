@@ -7,6 +7,7 @@ rounded anew: the ONNX model multiplies the very weights that the torch model mu
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,24 +17,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind
+from annealnet.compression.network.inputs import Answering, Inputs
+from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
 from annealnet.whole_numbers import whole_number
 
-__all__ = ["Latency", "export_onnx", "onnx_latency"]
+__all__ = ["Latency", "export_onnx", "onnx_latency", "onnx_names"]
 
 _INT4_BITS = 4
+#: Positions of sequences whose length is free, where they are timed.
+_LENGTH = 16
+#: What :class:`.Answering` puts in front of the names of parameters.
+_WRAPPED = "network."
 
 
-def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor) -> Path:
+def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str | Path, example: Tensor | Inputs) -> Path:
     """Writes a compressed network as an ONNX model whose weights are grid codes.
 
     Args:
         model: the network after surgery, batch norms folded, its weights on the grids; not changed.
         quantized: the grid values of each layer.
         path: the file to write.
-        example: a batch of inputs ``(samples, ...)``; the model's batch is dynamic.
+        example: a batch of inputs; the model's batch is dynamic, and so is the length of sequences of whole numbers where
+            the network allows it. One input by position is called ``input``, several ``input_0`` and so on, those by name
+            have it; the one answer that counts is ``output``.
 
     Returns:
         The path.
@@ -54,13 +62,22 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
         >>> bool(np.allclose(answer, net(x).detach().numpy(), atol=1e-5))
         True
     """
-    exported = captured(model, example)
+    inputs = Inputs.of(example)
+    exported = _unwrapped(captured(Answering(model, inputs), onnx_names(inputs)))
     graph = exported.graph
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
     for name, grid in quantized.items():
         kind = layer_kind(layer_at(model, name))
-        found, transposed = _find_weight(name, kind, grid, initialisers, dequantised)
+        place = _find_weight(name, kind, grid, initialisers, dequantised)
+        if place is None and not _is_read(model, name, inputs):
+            continue
+        if place is None:
+            raise ValueError(
+                f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid "
+                "first"
+            )
+        found, transposed = place
         if found not in dequantised:
             _put_codes(graph, initialisers[found], grid, transposed)
             dequantised[found] = grid
@@ -68,14 +85,32 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
     return write_model(exported, path)
 
 
+def onnx_names(inputs: Inputs) -> dict[str, Tensor]:
+    """Tensors in the order of :attr:`.Inputs.tensors`, by the names that an ONNX model's inputs have."""
+    own = ["input"] if len(inputs.args) == 1 else [f"input_{place}" for place in range(len(inputs.args))]
+    return dict(zip(own, inputs.args, strict=True)) | dict(inputs.kwargs)
+
+
+def _unwrapped(exported: Any) -> Any:
+    """Initialisers under the names that the model's own parameters have, not :class:`.Answering`'s."""
+    wrapped = {tensor.name for tensor in exported.graph.initializer if tensor.name.startswith(_WRAPPED)}
+    for tensor in exported.graph.initializer:
+        tensor.name = tensor.name.removeprefix(_WRAPPED)
+    for node in exported.graph.node:
+        for place, name in enumerate(node.input):
+            if name in wrapped:
+                node.input[place] = name.removeprefix(_WRAPPED)
+    return exported
+
+
 # ---- codes in place of floats ----------------------------------------------------------------------------
 
 
 def _find_weight(
     name: str, kind: LayerKind, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
-) -> tuple[str, bool]:
+) -> tuple[str, bool] | None:
     """The initialiser that holds a layer's weight, and whether with its first dimensions exchanged (``MatMul``,
-    ``ConvTranspose``).
+    ``ConvTranspose``); None where there is none.
     """
     onnx, weight = optional("onnx"), dequantize(grid).numpy()
     turned = weight.swapaxes(0, 1)
@@ -96,9 +131,15 @@ def _find_weight(
             return candidate, False
         if kind.transposed_in_onnx and np.array_equal(value, turned):
             return candidate, True
-    raise ValueError(
-        f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid first"
-    )
+    return None
+
+
+def _is_read(model: nn.Module, name: str, inputs: Inputs) -> bool:
+    """Whether the answer that counts depends on a layer; if not, it is not part of the ONNX model."""
+    twin = copy.deepcopy(model).eval().requires_grad_(True)
+    answer = inputs[:1].clone().answer(twin)
+    weight = twin.get_parameter(own_tensors(name, layer_at(twin, name))[0])
+    return torch.autograd.grad(answer.sum(), weight, allow_unused=True)[0] is not None
 
 
 def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
@@ -178,6 +219,16 @@ def _code_tensor(name: str, codes: np.ndarray, bits: int) -> Any:
 # ---- running ---------------------------------------------------------------------------------------------
 
 
+def _some_input(entry: Any, batch: int) -> np.ndarray:
+    """Random numbers, the token 0, or a mask that leaves nothing out."""
+    free = (batch, *[_LENGTH] * len(entry.shape))
+    shape = tuple(extent if isinstance(extent, int) else free[place] for place, extent in enumerate(entry.shape))
+    if entry.type == "tensor(float)" and not entry.name.endswith("mask"):
+        return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    kind = entry.type.removeprefix("tensor(").removesuffix(")")
+    return np.full(shape, entry.name.endswith("mask"), dtype={"float": "float32"}.get(kind, kind))
+
+
 class Latency(NamedTuple):
     """Milliseconds of one run of a batch: median, lower and upper quartile."""
 
@@ -190,7 +241,7 @@ def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: in
     """How long ONNX Runtime takes for one batch, over repeats after a warm-up.
 
     Args:
-        path: an ONNX file with one input, its first dimension the batch.
+        path: an ONNX file; the first dimension of its inputs is the batch. Sequences whose length is free have 16 positions.
         batch: samples a run.
         threads: threads of the runtime.
         repeats: timed runs.
@@ -202,13 +253,7 @@ def onnx_latency(path: str | Path, batch: int = 1, threads: int = 1, repeats: in
         whole_number(name, value, 1) for name, value in (("batch", batch), ("threads", threads), ("repeats", repeats))
     )
     session = onnx_session(path, threads)
-    (entry,) = session.get_inputs()
-    shape = (batch, *entry.shape[1:])
-    if entry.type == "tensor(float)":
-        value = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    else:
-        value = np.zeros(shape, dtype=np.int64)
-    feed = {entry.name: value}
+    feed = {entry.name: _some_input(entry, batch) for entry in session.get_inputs()}
     for _ in range(max(3, repeats // 10)):
         session.run(None, feed)
     taken = np.empty(repeats)

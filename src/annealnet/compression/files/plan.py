@@ -7,24 +7,31 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from annealnet.compression.network.inputs import Sample, Signature
 from annealnet.compression.network.structure import NetworkGraph
 from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 
 __all__ = ["PLAN_VERSION", "CompressionPlan"]
 
-#: 2: codes of all layers lie bit after bit, scales and biases are float16 under an exponent per layer.
-PLAN_VERSION = 2
+#: 2: codes of all layers lie bit after bit, scales and biases are float16 under an exponent per layer; one input.
+#: 3: the same for networks that take several inputs, or inputs by name, or are told something beside.
+PLAN_VERSION, NAMED_VERSION = 2, 3
 #: Most that is believed of a file: bytes of plan.json, elements and dimensions of one sample, weights that share a scale.
 MAX_PLAN_BYTES, MAX_INPUT, MAX_DIMENSIONS, MAX_GROUP = 2**21, 2**31, 8, 2**31
+#: Inputs and settings, letters of a name or a word among them, size of a number.
+MAX_INPUTS, MAX_LETTERS, MAX_NUMBER = 64, 200, 2**53
+#: How a network may be opened.
+WAYS = ("symbolic", "export", "hooks")
 _DTYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
 _KEYS = ("version", "input", "dtype", "bits", "kept")
+_NAMED_KEYS = ("version", "inputs", "bits", "kept")
 _MASK = re.compile(r"([1-9][0-9]{0,8}):([0-9a-f]+)", re.ASCII)
 
 
@@ -35,17 +42,17 @@ class CompressionPlan:
     Attributes:
         kept: per dependency group one bool per unit, True where it stays; at least one does.
         bits: width 1 … 8 per layer.
-        input_shape: one sample's shape, so that a fresh dense network can be traced.
-        input_dtype: the samples' dtype.
-        version: of the format.
+        inputs: how the network is called, so that a fresh dense one can be traced.
         group: weights of an output channel that share a scale, or None for all of them.
         symmetric: whether zero points are 0.
+        way: how the network was opened, so that it is opened so again.
+        sizes: numbers that modules keep and that fall when channels go, as ``"module.attribute"``.
 
     Raises:
         ValueError: when a group is left without channels, or a field does not hold what it should.
 
     Example:
-        >>> plan = CompressionPlan({"conv": (True, False, True)}, {"conv": 4, "fc": 8}, input_shape=(3, 8, 8))
+        >>> plan = CompressionPlan({"conv": (True, False, True)}, {"conv": 4, "fc": 8}, Signature.single(3, 8, 8))
         >>> print(plan.to_json())
         {"version":2,"input":[3,8,8],"dtype":"float32","bits":{"conv":4,"fc":8},"kept":{"conv":"3:5"}}
         >>> CompressionPlan.from_json(plan.to_json()) == plan
@@ -54,11 +61,11 @@ class CompressionPlan:
 
     kept: Mapping[str, tuple[bool, ...]]
     bits: Mapping[str, int]
-    input_shape: tuple[int, ...] = ()
-    input_dtype: str = "float32"
-    version: int = PLAN_VERSION
+    inputs: Signature = field(default_factory=Signature.single)
     group: int | None = None
     symmetric: bool = True
+    way: str = "symbolic"
+    sizes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, units in self.kept.items():
@@ -67,17 +74,15 @@ class CompressionPlan:
         for name, bits in self.bits.items():
             if not _whole(bits, MIN_BITS, MAX_BITS):
                 raise ValueError(f"bits[{name!r}]={bits!r} is not a width: give an integer from {MIN_BITS} to {MAX_BITS}")
-        extents = self.input_shape
-        if len(extents) > MAX_DIMENSIONS or not all(_whole(extent, 1, MAX_INPUT) for extent in extents):
-            raise ValueError(f"input={_short(extents)} is no shape: give at most {MAX_DIMENSIONS} positive integers")
-        if math.prod(extents) > MAX_INPUT:
-            raise ValueError(f"input={_short(extents)} has more than {MAX_INPUT} elements: no sample is that large")
-        if self.input_dtype not in _DTYPES:
-            raise ValueError(f"dtype={_short(self.input_dtype)} is not one of inputs: give {', '.join(sorted(_DTYPES))}")
+        _check_inputs(self.inputs)
         if self.group is not None and not _whole(self.group, 1, MAX_GROUP):
             raise ValueError(f"group={_short(self.group)} must be a positive integer, or not be there")
         if not isinstance(self.symmetric, bool):
             raise ValueError(f"symmetric={_short(self.symmetric)} must be true or false")
+        if not isinstance(self.way, str) or self.way not in WAYS:
+            raise ValueError(f"way={_short(self.way)} is none of {', '.join(WAYS)}")
+        if not all(isinstance(size, str) for size in self.sizes):
+            raise ValueError(f"sizes={_short(self.sizes)} must be names")
 
     def grid(self, layer: str) -> Grid:
         """The grid of a layer's weights."""
@@ -91,7 +96,6 @@ class CompressionPlan:
         graph: NetworkGraph,
         keep: np.ndarray,
         bits: Mapping[str, int],
-        input_shape: tuple[int, ...] | None = None,
         grid: Grid | None = None,
     ) -> CompressionPlan:
         """The plan of ``keep`` bool ``(num_units,)`` and a width for every layer of ``graph``; ``grid`` says how scales are
@@ -101,10 +105,11 @@ class CompressionPlan:
         plan = cls(
             kept={group.name: tuple(bool(keep[unit]) for unit in group.units) for group in graph.groups},
             bits={layer.name: int(bits[layer.name]) for layer in graph.layers if layer.name in bits},
-            input_shape=graph.input_shape if input_shape is None else tuple(input_shape),
-            input_dtype=graph.input_dtype,
+            inputs=graph.signature,
             group=None if grid is None or grid.group is None else int(grid.group),
             symmetric=grid is None or grid.symmetric,
+            way=graph.way,
+            sizes=tuple(f"{size.module}.{size.attribute}" for size in graph.sizes),
         )
         plan.check(graph)
         return plan
@@ -138,11 +143,11 @@ class CompressionPlan:
         """Canonical JSON; its length is the same for every plan of one network."""
         return json.dumps(
             {
-                "version": self.version,
-                "input": list(self.input_shape),
-                "dtype": self.input_dtype,
+                **_inputs_to_json(self.inputs),
                 **({} if self.group is None else {"group": self.group}),
                 **({} if self.symmetric else {"symmetric": False}),
+                **({} if self.way == "symbolic" else {"way": self.way}),
+                **({"sizes": list(self.sizes)} if self.sizes else {}),
                 "bits": dict(self.bits),
                 "kept": {name: _to_hex(units) for name, units in self.kept.items()},
             },
@@ -164,22 +169,32 @@ class CompressionPlan:
             ) from error
         except ValueError as error:
             raise ValueError(f"{source} is not a valid plan: {error}") from error
-        missing = [key for key in _KEYS if key not in found]
+        told = found.get("version")
+        named = _whole(told, NAMED_VERSION, NAMED_VERSION) or (
+            "inputs" in found and not _whole(told, PLAN_VERSION, PLAN_VERSION)
+        )
+        keys, version = (_NAMED_KEYS, NAMED_VERSION) if named else (_KEYS, PLAN_VERSION)
+        missing = [key for key in keys if key not in found]
         if missing:
             raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
-        if not _whole(found["version"], PLAN_VERSION, PLAN_VERSION):
-            raise ValueError(f"{source} has version {_short(found['version'])}: this annealnet reads version {PLAN_VERSION}")
-        unknown = [key for key in found if key not in (*_KEYS, "group", "symmetric")]
+        if not _whole(found["version"], version, version):
+            raise ValueError(
+                f"{source} has version {_short(found['version'])}: this annealnet reads versions {PLAN_VERSION} and "
+                f"{NAMED_VERSION}"
+            )
+        beside = ("group", "symmetric", "way", "sizes", *(("settings", "output") if named else ()))
+        unknown = [key for key in found if key not in (*keys, *beside)]
         if unknown:
             raise ValueError(f"{source} holds {_short(unknown[0])}, which no plan has: save the plan again")
         try:
             return cls(
                 kept={name: _from_hex(units) for name, units in _object(found["kept"], "kept").items()},
                 bits=_object(found["bits"], "bits"),
-                input_shape=tuple(_list(found["input"], "input")),
+                inputs=_inputs_from_json(found),
                 group=found.get("group"),
                 symmetric=found.get("symmetric", True),
-                input_dtype=str(found["dtype"]),
+                way=found.get("way", "symbolic"),
+                sizes=tuple(_list(found.get("sizes", []), "sizes")),
             )
         except ValueError as error:
             raise ValueError(f"{source} is not a valid plan: {error}") from error
@@ -218,13 +233,69 @@ class CompressionPlan:
         return "\n".join(lines)
 
 
-def _check_names(field: str, what: str, found: Mapping[str, Any], expected: set[str]) -> None:
+def _check_inputs(inputs: Signature) -> None:
+    """Refuses inputs that nobody has."""
+    if len(inputs.samples) + len(inputs.settings) > MAX_INPUTS:
+        raise ValueError(f"inputs names more than {MAX_INPUTS} inputs and settings: no network takes so many")
+    for name, sample in inputs.named_samples.items():
+        what = "input" if inputs.is_single else f"inputs[{_short(name)}]"
+        if len(sample.shape) > MAX_DIMENSIONS or not all(_whole(extent, 1, MAX_INPUT) for extent in sample.shape):
+            raise ValueError(f"{what}={_short(sample.shape)} is no shape: give at most {MAX_DIMENSIONS} positive integers")
+        if sample.dtype not in _DTYPES:
+            raise ValueError(f"dtype={_short(sample.dtype)} is not one of inputs: give {', '.join(sorted(_DTYPES))}")
+    if inputs.num_elements > MAX_INPUT:
+        shapes = tuple(sample.shape for sample in inputs.samples)
+        said = shapes[0] if inputs.is_single else shapes
+        raise ValueError(f"input={_short(said)} has more than {MAX_INPUT} elements: no sample is that large")
+    for name, value in (*inputs.settings.items(), *((name, 0) for name in inputs.kwargs), ("output", inputs.output)):
+        number = isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= MAX_NUMBER)
+        if len(name) > MAX_LETTERS or number or (isinstance(value, str) and len(value) > MAX_LETTERS):
+            raise ValueError(f"{_short(name)}={_short(value)} is longer than any name, word or number of a network's inputs")
+
+
+def _inputs_to_json(inputs: Signature) -> dict[str, Any]:
+    """How the network is called: shape and dtype where it takes one tensor; else ``[dtype, *shape]`` by name or place."""
+    if inputs.is_single:
+        (sample,) = inputs.args
+        return {"version": PLAN_VERSION, "input": list(sample.shape), "dtype": sample.dtype}
+    return {
+        "version": NAMED_VERSION,
+        "inputs": {name: [sample.dtype, *sample.shape] for name, sample in inputs.named_samples.items()},
+        **({"settings": dict(inputs.settings)} if inputs.settings else {}),
+        **({} if inputs.output is None else {"output": inputs.output}),
+    }
+
+
+def _inputs_from_json(found: Mapping[str, Any]) -> Signature:
+    if "inputs" not in found:
+        return Signature.single(*_list(found["input"], "input"), dtype=str(found["dtype"]))
+    samples = {name: _sample(entry, name) for name, entry in _object(found["inputs"], "inputs").items()}
+    count = next((place for place, name in enumerate(samples) if name != str(place)), len(samples))
+    output = found.get("output")
+    if not (output is None or isinstance(output, str) or type(output) is int):
+        raise ValueError(f"output={_short(output)} is neither a name nor a number")
+    return Signature(
+        tuple(samples[str(place)] for place in range(count)),
+        {name: sample for place, (name, sample) in enumerate(samples.items()) if place >= count},
+        _object(found.get("settings", {}), "settings"),
+        output,
+    )
+
+
+def _sample(entry: Any, name: str) -> Sample:
+    parts = _list(entry, f"inputs[{_short(name)}]")
+    if not parts:
+        raise ValueError(f"inputs[{_short(name)}] does not say what it is: [dtype, *shape]")
+    return Sample(str(parts[0]), tuple(parts[1:]))
+
+
+def _check_names(argument: str, what: str, found: Mapping[str, Any], expected: set[str]) -> None:
     unknown = sorted(set(found) - expected)
     if unknown:
-        raise ValueError(f"{field} names {what} {unknown[0]!r}, which the network has not: the plan was made for another")
+        raise ValueError(f"{argument} names {what} {unknown[0]!r}, which the network has not: the plan was made for another")
     missing = sorted(expected - set(found))
     if missing:
-        raise ValueError(f"{field} does not name {what} {missing[0]!r} of the network: the plan was made for another")
+        raise ValueError(f"{argument} does not name {what} {missing[0]!r} of the network: the plan was made for another")
 
 
 def _object(found: Any, source: str) -> dict[str, Any]:

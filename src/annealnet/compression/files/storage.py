@@ -27,7 +27,8 @@ from annealnet.compression.files.packing import pack, unpack
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
 from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
-from annealnet.compression.network.graph import trace
+from annealnet.compression.network.graph import traced_again
+from annealnet.compression.network.inputs import Inputs, Signature
 from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import in_float32
@@ -97,9 +98,7 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
     return len(plan.to_json().encode()) + safetensors_bytes(specs)
 
 
-def fixed_bytes(
-    graph: NetworkGraph, model: nn.Module, input_shape: tuple[int, ...] | None = None, grid: Grid | None = None
-) -> int:
+def fixed_bytes(graph: NetworkGraph, model: nn.Module, grid: Grid | None = None) -> int:
     """Bytes that no plan exceeds beside its layers' own: ``plan.json``, the header, and what is not quantised.
 
     Every plan's files take at most ``fixed_bytes + ⌈Σ_l bits_l / 8⌉`` bytes, with the bits of a :class:`.StoredLayer`; at
@@ -108,12 +107,11 @@ def fixed_bytes(
     Args:
         graph: of the dense network.
         model: the dense network, batch norms folded or not.
-        input_shape: one sample's shape; None takes the traced one.
         grid: how scales are shared; None is one scale per output channel.
     """
     keep = np.ones(graph.num_units, dtype=bool)
     bits = {layer.name: MAX_BITS for layer in graph.layers}
-    plan = CompressionPlan.of(graph, keep, bits, input_shape, grid)
+    plan = CompressionPlan.of(graph, keep, bits, grid)
     specs = _specs(graph, model, plan)
     rest = sum(spec.num_bytes for name, spec in specs.items() if name.startswith("rest."))
     return len(plan.to_json().encode()) + header_bytes(specs) + rest
@@ -282,24 +280,41 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
 def _traced(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> NetworkGraph:
     """The dense network's structure for the plan's input.
 
-    A plan may name any input, so that shapes alone are computed, without memory for values. Only networks in which a value
-    decides what is computed are run, on inputs that are not large.
+    A plan may name any input, so that shapes alone are computed, without memory for values. Only networks that have to be
+    exported, or in which a value decides what is computed, are run, on inputs that are not large.
     """
-    if not plan.input_shape:
+    if not any(sample.shape for sample in plan.inputs.samples):
         raise ValueError(f"{source} does not say what the input is: save the network again")
-    shape, dtype = (1, *plan.input_shape), getattr(torch, plan.input_dtype)
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        shapes_only = torch.zeros(shape, dtype=dtype)
+    said = _in_words(plan.inputs)
+
+    def again(inputs: Inputs) -> NetworkGraph:
+        return traced_again(dense_model, inputs, plan.way, tuple(plan.kept), plan.sizes)
+
+    def misfit(error: Exception) -> ValueError:
+        return ValueError(f"{source}: its input {said} does not fit the dense model: {str(error).splitlines()[0]}")
+
+    if plan.way == "symbolic":
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            shapes_only = plan.inputs.zeros()
+        try:
+            with _silent("torch._subclasses.fake_tensor"):
+                return again(shapes_only)
+        except ValueError as error:
+            if not isinstance(error.__cause__, DataDependentOutputException | DynamicOutputShapeException):
+                raise misfit(error) from error
+    if plan.inputs.num_elements > _LARGEST_RUN:
+        raise ValueError(f"{source}: its input {said} has more than {_LARGEST_RUN} elements: too many to run")
     try:
-        with _silent("torch._subclasses.fake_tensor"):
-            return trace(dense_model, shapes_only)
+        return again(plan.inputs.zeros())
     except ValueError as error:
-        if not isinstance(error.__cause__, DataDependentOutputException | DynamicOutputShapeException):
-            first_line = str(error).splitlines()[0]
-            raise ValueError(f"{source}: its input {plan.input_shape} does not fit the dense model: {first_line}") from error
-    if shapes_only.numel() > _LARGEST_RUN:
-        raise ValueError(f"{source}: its input {plan.input_shape} has more than {_LARGEST_RUN} elements: too many to run")
-    return trace(dense_model, torch.zeros(shape, dtype=dtype))
+        raise misfit(error) from error
+
+
+def _in_words(called: Signature) -> str:
+    if called.is_single:
+        return str(called.args[0].shape)
+    text = ", ".join(f"{name} {sample.shape}" for name, sample in called.named_samples.items())
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from torch import nn
@@ -21,10 +21,12 @@ from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAns
 from annealnet.compression.rounding import AnnealedRounding, Rounding
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
 
-__all__ = ["WIDTHS", "prepare"]
+__all__ = ["PRUNABLE", "WIDTHS", "prepare"]
 
 #: Bits per weight that a layer may take.
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
+#: What may be removed: of convolutions, between linear layers, of attentions.
+PRUNABLE = ("channels", "neurons", "heads")
 #: Width of the first and the last layer unless they are named.
 _END_WIDTH = 8
 
@@ -37,7 +39,7 @@ def prepare(
     task: Task | Judge | None = None,
     widths: Sequence[int] = WIDTHS,
     layer_widths: Mapping[str, Sequence[int]] | None = None,
-    prune: bool = True,
+    prune: bool | Collection[str] = True,
     rounding: Rounding | None = None,
     ridge: float = DEFAULT_RIDGE,
     seed: int = 0,
@@ -53,10 +55,11 @@ def prepare(
     Example:
         >>> import torch
         >>> net = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 2))
-        >>> prepare(net, Calibration(torch.randn(8, 4), None), Budget(size_ratio=2)).space.num_variables
+        >>> prepare(net, Calibration.of(torch.randn(8, 4)), Budget(size_ratio=2)).space.num_variables
         34
     """
     check_ridge(ridge)
+    kinds = _kinds(prune)
     dense = check_network(model, calibration.x)
     chosen = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2])
@@ -66,8 +69,9 @@ def prepare(
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)
     grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
-    overhead = fixed_bytes(graph, folded, tuple(calibration.x.shape[1:]), grid)
-    space = PlanSpace(graph, allowed, overhead, prune and bool(graph.groups), grid)
+    overhead = fixed_bytes(graph, folded, grid)
+    fixed = frozenset(group.name for group in graph.groups if group.what not in kinds)
+    space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     if progress is not None:
@@ -77,6 +81,17 @@ def prepare(
             progress(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)
+
+
+def _kinds(prune: bool | Collection[str]) -> frozenset[str]:
+    """What may be removed."""
+    if isinstance(prune, bool | np.bool_):
+        return frozenset(PRUNABLE if prune else ())
+    unknown = [prune] if isinstance(prune, str) else [kind for kind in prune if kind not in PRUNABLE]
+    if unknown:
+        words = ", ".join(map(repr, PRUNABLE))
+        raise ValueError(f"prune={prune!r} names {unknown[0]!r}: give True, False, or a list of some of {words}")
+    return frozenset(prune)
 
 
 def _widths(

@@ -20,7 +20,7 @@ import numpy as np
 from annealnet.energy import ConstrainedEnergy, ProductBudget, Repair, priced_energy
 from annealnet.samplers import sample_energy, sampler_name
 from annealnet.samplers.external import takes
-from annealnet.samplers.seeds import derived_seed
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 __all__ = ["PricedPlans", "priced_plans"]
 
@@ -103,7 +103,8 @@ def priced_plans(
     known = {name: value for name, value in parameters.items() if takes(sampler, name)}
     for call in range(CALLS):
         priced = priced_energy(model, [price.now for price in prices], reference)
-        answer = sample_energy(sampler, priced, num_reads=reads, seed=derived_seed(seed, call), **known)
+        own = derived_seed(seed, Purpose.PRICES, call)
+        answer = sample_energy(sampler, priced, num_reads=reads, seed=own, **known)
         lowest = _take(model, repair, answer, tally, sampler_name(sampler))
         over = [excess > 0 for excess, budget in zip(repair.excess(lowest), _budgets(model), strict=True) if budget]
         for price, above in zip(prices, over, strict=True):

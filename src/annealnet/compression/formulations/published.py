@@ -56,11 +56,11 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
                 step = float(weight.max() - weight.min()) / 2**B_MAX
                 layers.append(FilterLayer(layer.name, round(slots * weight[0].numel()), step, fixed))
         norms = np.array([total[u] / max(1, weights[u]) for u in group.units])
-        if not problem.space.removable:
+        if not problem.space.most_removed(group):
             layers = [FilterLayer(entry.name, entry.size, entry.step, entry.size * len(norms)) for entry in layers]
             norms = np.empty(0)
         blocks.append(FilterBlock(norms, tuple(layers)))
-        units.append(tuple(group.units) if problem.space.removable else ())
+        units.append(tuple(group.units) if problem.space.most_removed(group) else ())
     for layer in graph.layers:
         if len(widths[layer.name]) > 1 and layer.name not in placed:
             weight = weight_of(layer_at(problem.dense, layer.name)).detach()

@@ -8,7 +8,7 @@ budget, the input channels of the next layer included. Native samplers keep it e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from annealnet.compression.files.stored_layer import CostTerms, cost_terms, grai
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.structure import AffineCount as Kept
-from annealnet.compression.network.structure import slots_kept
+from annealnet.compression.network.structure import DependencyGroup, slots_kept
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
 from annealnet.energy import AffineCount, Constraint, LinearBudget, OneHot, ProductBudget, Term
 
@@ -34,6 +34,7 @@ class PlanSpace:
         widths: the widths each layer may take; one width means that the layer is not asked.
         overhead: bytes that no plan changes (headers, plan, tensors that stay as they are).
         removable: whether channels may go at all.
+        fixed: names of dependency groups that lose nothing.
         grid: how scales are shared; its width does not matter.
     """
 
@@ -41,6 +42,7 @@ class PlanSpace:
     widths: Mapping[str, tuple[int, ...]]
     overhead: int
     removable: bool = True
+    fixed: frozenset[str] = frozenset()
     grid: Grid = field(default_factory=lambda: Grid(MAX_BITS))
 
     @cached_property
@@ -101,16 +103,23 @@ class PlanSpace:
 
     def layer_grains(self, name: str, keep: np.ndarray, bits: int) -> int:
         """What one layer costs: weights, scales, zero points, bias, exponents; ``grains_per_byte`` are a byte."""
+        return self.width_grains(name, keep, (bits,))[0]
+
+    def width_grains(self, name: str, keep: np.ndarray, widths: Sequence[int]) -> list[int]:
+        """What one layer costs at each of several widths; its channels are counted once."""
         layer = self.graph.layer(name)
         outputs, inputs = (int(slots_kept(units, keep).sum()) for units in (layer.out_units, layer.fan_in_units))
-        return self.terms[name].at(outputs, inputs, bits)
+        return [self.terms[name].at(outputs, inputs, bits) for bits in widths]
 
     def num_bytes(self, keep: np.ndarray, bits: Mapping[str, int]) -> int:
         """Bytes that the files of this plan do not exceed, both, header included; the count that the budget limits.
 
         At most 16 more than are written, if all weights of an output share a scale and batch norms are folded.
         """
-        grains = sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers)
+        return self.bytes_of(sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers))
+
+    def bytes_of(self, grains: int) -> int:
+        """Bytes of files whose layers together cost these grains."""
         return self.overhead - (-grains // self.grains_per_byte)
 
     def fits(self, keep: np.ndarray, bits: Mapping[str, int], limits: Limits) -> bool:
@@ -129,7 +138,7 @@ class PlanSpace:
         for group in self.graph.groups:
             coefficients = np.zeros(self.num_variables)
             coefficients[list(group.units)] = 1
-            found.append(LinearBudget(coefficients, len(group.units) - 1 if self.removable else 0))
+            found.append(LinearBudget(coefficients, self.most_removed(group)))
         if limits.bytes is not None:
             found.append(self._byte_budget(limits.bytes))
         if limits.macs is not None:
@@ -169,12 +178,15 @@ class PlanSpace:
         """Outputs kept, and inputs kept that one output reads, as functions of the removal bits."""
         return [_affine(count) for count in self.graph.affine_counts()[name]]
 
+    def most_removed(self, group: DependencyGroup) -> int:
+        """How many of a group's units may go: all but one, or none."""
+        return len(group.units) - 1 if self.removable and group.name not in self.fixed else 0
+
     def smallest(self) -> tuple[np.ndarray, dict[str, int]]:
         """The least plan: one channel per group, the least width everywhere."""
         keep = np.ones(self.graph.num_units, dtype=bool)
-        if self.removable:
-            for group in self.graph.groups:
-                keep[list(group.units)[1:]] = False
+        for group in self.graph.groups:
+            keep[list(group.units)[len(group.units) - self.most_removed(group) :]] = False
         return keep, {layer.name: min(self.widths[layer.name]) for layer in self.graph.layers}
 
     def keep_lowest_out(self, scores: np.ndarray, share: float) -> np.ndarray:
@@ -182,7 +194,7 @@ class PlanSpace:
         keep = np.ones(self.graph.num_units, dtype=bool)
         for group in self.graph.groups:
             units = np.asarray(group.units)
-            gone = min(len(units) - 1, int(share * len(units))) if self.removable else 0
+            gone = min(self.most_removed(group), int(share * len(units)))
             keep[units[np.argsort(scores[units], kind="stable")[:gone]]] = False
         return keep
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -23,20 +24,45 @@ def greedy_widths(
         energies: cost of each (layer, bits).
         limits: the budget.
     """
+    if limits.macs is not None and space.graph.macs(keep) > limits.macs:
+        return None  # widths do not change multiply-adds
     bits = {name: max(widths) for name, widths in space.widths.items()}
-    while not space.fits(keep, bits, limits):
-        best: tuple[float, str, int] | None = None
-        for name, widths in space.widths.items():
-            for lower in (b for b in widths if b < bits[name]):
-                saved = space.layer_grains(name, keep, bits[name]) - space.layer_grains(name, keep, lower)
-                if saved > 0:
-                    price = (energies.get((name, lower), 0.0) - energies.get((name, bits[name]), 0.0)) / saved
-                    if best is None or price < best[0]:
-                        best = (price, name, lower)
-        if best is None:
+    if limits.bytes is None:
+        return bits
+    steps = [_Steps(name, space, keep, energies) for name in space.widths]
+    grains = sum(own.grains[bits[own.name]] for own in steps)
+    # only the layer that was lowered has a new cheapest step: the others' stay in the queue
+    queue = [step for number, own in enumerate(steps) for step in own.cheapest(number, bits[own.name])]
+    heapify(queue)
+    while space.bytes_of(grains) > limits.bytes:
+        if not queue:
             return None
-        bits[best[1]] = best[2]
+        _, number, _, lower = heappop(queue)
+        own = steps[number]
+        grains -= own.grains[bits[own.name]] - own.grains[lower]
+        bits[own.name] = lower
+        for step in own.cheapest(number, lower):
+            heappush(queue, step)
     return bits
+
+
+class _Steps:
+    """The widths of one layer with their grains and energies, counted once for a set of channels."""
+
+    def __init__(self, name: str, space: PlanSpace, keep: np.ndarray, energies: Mapping[tuple[str, int], float]) -> None:
+        self.name = name
+        widths = space.widths[name]
+        self.grains = dict(zip(widths, space.width_grains(name, keep, widths), strict=True))
+        self._energies = {b: energies.get((name, b), 0.0) for b in widths}
+
+    def cheapest(self, number: int, now: int) -> list[tuple[float, int, int, int]]:
+        """The lower width of least energy per grain saved, as (price, number, place, width); none if nothing is saved."""
+        found = []
+        for place, lower in enumerate(self.grains):
+            saved = self.grains[now] - self.grains[lower]
+            if lower < now and saved > 0:
+                found.append(((self._energies[lower] - self._energies[now]) / saved, number, place, lower))
+        return [min(found)] if found else []
 
 
 def feasible_starts(

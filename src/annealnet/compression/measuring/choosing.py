@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from annealnet.compression.measuring.task import Classification, Custom, Judge, Regression, Task, in_words, same_sizes
-from annealnet.compression.network.calibration import Calibration, answers_of
+from annealnet.compression.network.calibration import Calibration, copies, labels_that_count, that_count
+from annealnet.compression.network.inputs import Inputs, named_answer_in
 
 __all__ = ["Chosen", "choose", "task_of"]
 
@@ -32,7 +33,13 @@ class Chosen:
         return f"{self.task.describe()} ({self.reason})"
 
 
-def choose(task: Task | Judge | None, answers: Tensor, y: Tensor | None = None, x: Tensor | None = None) -> Chosen:
+def choose(
+    task: Task | Judge | None,
+    answers: Tensor,
+    y: Tensor | None = None,
+    x: Tensor | None = None,
+    name: str | None = None,
+) -> Chosen:
     """The task given, checked; or the one that answers and labels show.
 
     ======================================  ===========================================  =============================
@@ -44,6 +51,7 @@ def choose(task: Task | Judge | None, answers: Tensor, y: Tensor | None = None, 
     ``(N, C, H, W)`` like float inputs      none                                         regression (image to image)
     ``(N, T, V)``                           none, or classes ``(N, T)``                  classes on the last axis (tokens)
     ``(N, C, L)``                           classes ``(N, L)``                           classes on axis 1
+    hidden states, by their name            none                                         regression
     one output                              none, or numbers                             regression
     one output, beyond [0, 1]               only 0 and 1                                 classification, yes or no
     ======================================  ===========================================  =============================
@@ -55,6 +63,7 @@ def choose(task: Task | Judge | None, answers: Tensor, y: Tensor | None = None, 
         answers: the dense network's on some samples.
         y: labels of all samples, or None.
         x: the inputs behind ``answers``.
+        name: under which the network gave these answers; any that does not speak of logits is of hidden states.
 
     Raises:
         ValueError: when labels fit no task, or several: says which to give.
@@ -72,7 +81,7 @@ def choose(task: Task | Judge | None, answers: Tensor, y: Tensor | None = None, 
             )
         chosen = Chosen(task if isinstance(task, Task) else Custom(task), "as given")
     elif y is None:
-        chosen = _from_answers(answers, x)
+        chosen = _from_answers(answers, x, name)
     else:
         chosen = _from_labels(answers, y)
     chosen.task.check(answers, y)
@@ -82,12 +91,31 @@ def choose(task: Task | Judge | None, answers: Tensor, y: Tensor | None = None, 
 def task_of(dense: nn.Module, calibration: Calibration, task: Task | Judge | None = None) -> Chosen:
     """:func:`choose` for a network and its calibration samples, before any work is done."""
     some = calibration.x[:_SEEN]
-    return choose(task, answers_of(dense, some), calibration.y, some)
+    answers, names = [], []
+    with torch.no_grad():
+        for batch in copies(some):
+            name, answer = named_answer_in(batch.call(dense), some.output)
+            names.append(name)
+            answers.append(answer)
+    given = torch.cat(answers)
+    y = labels_that_count(calibration.x, given, calibration.y)
+    chosen = choose(_at_positions(task, some, given), that_count(some, given), y, some.main, names[0])
+    at_positions = some.counted(given) is not None
+    return replace(chosen, reason=f"{chosen.reason}, at positions that attention_mask counts") if at_positions else chosen
 
 
-def _from_answers(answers: Tensor, x: Tensor | None) -> Chosen:
+def _at_positions(task: Task | Judge | None, x: Inputs, answers: Tensor) -> Task | Judge | None:
+    """The task for answers whose samples and positions have become one axis."""
+    if isinstance(task, Classification) and task.axis > 1 and x.counted(answers) is not None:
+        return replace(task, axis=task.axis - 1)
+    return task
+
+
+def _from_answers(answers: Tensor, x: Tensor | None, name: str | None) -> Chosen:
     said = f"answers {in_words(answers)} without labels"
     classes_or_one = () if answers.ndim == 1 else (answers.shape[1],) if answers.ndim > 3 else answers.shape[1:]
+    if name is not None and "logits" not in name:
+        return Chosen(Regression(), f"{said}, named {name!r}: hidden states")
     if answers.ndim == 1 or 1 in classes_or_one:
         return Chosen(Regression(), f"{said}: one output")
     if answers.ndim == 2:

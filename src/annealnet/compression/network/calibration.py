@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,30 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from annealnet.compression.network.batches import (
+    Batch,
+    LikeTheFirst,
+    check_names,
+    collated,
+    first_line,
+    joined,
+    read_batch,
+    told_beside,
+)
+from annealnet.compression.network.inputs import Inputs, answer_in
 from annealnet.compression.network.precision import copied, in_float32
 
-__all__ = ["Calibration", "answers_of", "check_network", "check_samples", "copies", "read_batches"]
+__all__ = [
+    "Calibration",
+    "all_answers_of",
+    "answers_of",
+    "check_network",
+    "check_samples",
+    "copies",
+    "labels_that_count",
+    "read_batches",
+    "that_count",
+]
 
 #: Samples that go through a network at once.
 BATCH = 512
@@ -26,65 +47,74 @@ class Calibration:
     """Samples in memory.
 
     Attributes:
-        x: float32 ``(samples, …)``, or int32 or int64 where a network reads tokens.
+        x: what a network is called with; floating-point numbers are float32.
         y: labels ``(samples, …)``: int64 for classes, float32 for numbers; None where none were given.
     """
 
-    x: Tensor
-    y: Tensor | None
+    x: Inputs
+    y: Tensor | None = None
+
+    @classmethod
+    def of(cls, x: Tensor | Inputs, y: Tensor | None = None) -> Calibration:
+        """A single tensor is the one positional input."""
+        return cls(Inputs.of(x), y)
 
 
 # ---- the data --------------------------------------------------------------------------------------------
 
 
-def read_batches(data: Any, argument: str = "data", samples: int | None = None) -> Calibration:
-    """Reads batches of ``(x, y)``, ``(x, None)``, ``[x]`` or plain ``x`` into memory.
+def read_batches(
+    data: Any,
+    argument: str = "data",
+    samples: int | None = None,
+    model: nn.Module | None = None,
+    output: str | int | None = None,
+) -> Calibration:
+    """Reads batches into memory: ``(x, y)``, ``(x, None)``, ``[x]`` or plain ``x``; maps of inputs by name; several inputs.
 
     Args:
-        data: an iterable of batches, such as a DataLoader or a generator; a Dataset of samples; one tensor or array of
-            all samples; or one pair ``(x, y)`` of them. An IterableDataset may hold either: where its labels are single
-            numbers its items are samples, else a DataLoader must say. Floating-point inputs become float32, int32 and
-            int64 stay: they are tokens.
+        data: an iterable of batches, such as a DataLoader or a generator; a Dataset of samples; one tensor, array or map of
+            all samples; or one pair ``(x, y)`` of them. What a batch may be says :mod:`.batches`. An IterableDataset may
+            hold samples or batches: where its labels are single numbers its items are samples, else a DataLoader must say.
+            Floating-point inputs become float32, int32 and int64 stay: they are tokens; of several inputs all whole numbers
+            and masks stay what they are.
         argument: the name errors use.
         samples: stop after this many.
+        model: that is called with them: names of inputs are checked, and it is told to keep no cache. None knows no model.
+        output: name or number of the model's answer that counts; None finds it.
 
     Raises:
-        ValueError: when there are no samples, they are not tensors or arrays, shapes differ between batches, only some
-            batches have labels, or a number is NaN or infinite.
+        ValueError: when there are no samples, they are not tensors or arrays, shapes or names differ between batches, only
+            some batches have labels, the model does not take an input, or a number is NaN or infinite.
 
     Example:
-        >>> read_batches([(torch.zeros(2, 3), torch.tensor([0, 1]))]).x.shape
-        torch.Size([2, 3])
-        >>> read_batches(torch.zeros(5, 3)).x.shape
-        torch.Size([5, 3])
+        >>> read_batches([(torch.zeros(2, 3), torch.tensor([0, 1]))]).x.shapes
+        {'0': (3,)}
+        >>> len(read_batches(torch.zeros(5, 3)).x)
+        5
     """
-    xs: list[Tensor] = []
-    ys: list[Tensor | None] = []
+    if output is not None and (isinstance(output, bool) or not isinstance(output, str | int)):
+        raise ValueError(f"output={output!r} must be a name or the number of one of the model's answers")
+    found: list[Batch] = []
+    like: LikeTheFirst | None = None
     seen = 0
-    for number, batch in enumerate(_batches(data, argument)):
+    for number, given in enumerate(_batches(data, argument)):
         where = f"{argument}: batch {number}"
-        x, y = _pair(batch, where)
-        if xs and x.shape[1:] != xs[0].shape[1:]:
-            raise ValueError(
-                f"{where} has samples of shape {tuple(x.shape[1:])}, the first had {tuple(xs[0].shape[1:])}: "
-                "give samples of one shape"
-            )
-        if ys and (y is None) != (ys[0] is None):
-            raise ValueError(f"{where} has {'no ' if y is None else ''}labels, unlike the first: give all or none")
-        if y is not None and ys and ys[0] is not None and y.shape[1:] != ys[0].shape[1:]:
-            raise ValueError(
-                f"{where} has labels of shape {tuple(y.shape[1:])}, the first had {tuple(ys[0].shape[1:])}: "
-                "give labels of one shape"
-            )
-        xs.append(x)
-        ys.append(y)
-        seen += len(x)
+        batch = read_batch(given, where, model)
+        if model is not None and not found:
+            check_names((*batch.kwargs, *batch.settings), model, where)
+        like = like or LikeTheFirst(batch)
+        like.check(batch, where)
+        found.append(batch)
+        seen += len(batch)
         if samples is not None and seen >= samples:
             break
     if seen == 0:
         raise ValueError(f"{argument} is empty: give at least one batch of samples (a few hundred are a good start)")
-    labels = [y for y in ys if y is not None]
-    return Calibration(torch.cat(xs)[:samples], torch.cat(labels)[:samples] if labels else None)
+    whole = joined(found, argument)
+    whole = whole if model is None else told_beside(whole, model)
+    inputs = replace(whole.inputs, output=output)
+    return Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
 
 
 def _batches(data: Any, argument: str) -> Iterator[Any]:
@@ -95,20 +125,31 @@ def _batches(data: Any, argument: str) -> Iterator[Any]:
         if data[0].shape[1:] == data[1].shape[1:]:
             raise ValueError(f"{argument} holds two tensors of one shape: give [(x, y)], or [x1, x2] for two batches")
         data = [data]
+    elif isinstance(data, Mapping) or (isinstance(data, tuple) and _named_or_several(data)):
+        data = [data]
     elif isinstance(data, tuple | list) and _like_inputs_and_labels(data):
         raise ValueError(
             f"{argument} holds {len(data)} tensors, the second of them like labels of the first: give (x, y) or [(x, y)]"
         )
-    elif isinstance(data, str | bytes | Mapping):
+    elif isinstance(data, str | bytes):
         raise ValueError(f"{argument} is a {type(data).__name__}: give batches, such as [(x, y)], or one tensor of samples")
     elif isinstance(data, Dataset) and not isinstance(data, IterableDataset) and not hasattr(data, "__len__"):
         raise ValueError(f"{argument} is a {type(data).__name__} without a length: give a DataLoader")
-    elif isinstance(data, Dataset):
+    elif isinstance(data, Dataset) or hasattr(data, "__getitems__"):  # the second: Hugging Face's, not torch's
         yield from _streamed(data, argument) if isinstance(data, IterableDataset) else _loaded(data, argument)
         return
     elif not isinstance(data, Iterable):
         raise ValueError(f"{argument}={data!r} is no data: give batches, such as [(x, y)], or one tensor of samples")
     yield from data
+
+
+def _named_or_several(data: tuple[Any, ...]) -> bool:
+    """Whether a pair is inputs by name, or several of them, and labels; as batches they would differ in kind."""
+    return (
+        len(data) == 2
+        and isinstance(data[1], Tensor | np.ndarray)
+        and (isinstance(data[0], Mapping) or (isinstance(data[0], tuple) and len(data[0]) > 1))
+    )
 
 
 def _like_inputs_and_labels(data: tuple[Any, ...] | list[Any]) -> bool:
@@ -122,9 +163,9 @@ def _like_inputs_and_labels(data: tuple[Any, ...] | list[Any]) -> bool:
 
 def _loaded(data: Dataset[Any], argument: str) -> Iterator[Any]:
     try:
-        yield from DataLoader(data, batch_size=BATCH)
+        yield from DataLoader(data, batch_size=BATCH, collate_fn=collated)
     except (TypeError, RuntimeError) as error:  # torch's collate, of samples that are no tensors or differ in shape
-        raise ValueError(f"{argument} cannot be put into batches ({_first_line(error)}): give a DataLoader") from error
+        raise ValueError(f"{argument} cannot be put into batches ({first_line(error)}): give a DataLoader") from error
 
 
 def _streamed(data: IterableDataset[Any], argument: str) -> Iterator[Any]:
@@ -160,81 +201,83 @@ def _is_sample(item: Any) -> bool:
     return len(parts) > 1 and np.ndim(parts[1]) == 0
 
 
-def _pair(batch: Any, where: str) -> tuple[Tensor, Tensor | None]:
-    """Inputs and labels of one batch."""
-    if isinstance(batch, Mapping):
-        names = ", ".join(map(repr, batch))
-        raise ValueError(f"{where} is a dict with {names}: give the one tensor that the model takes, or (x, y)")
-    parts = list(batch) if isinstance(batch, tuple | list) else [batch]
-    if not 1 <= len(parts) <= 2:
-        several = len(parts) > 2 and all(isinstance(part, Tensor | np.ndarray) for part in parts)
-        raise ValueError(f"{where} holds {len(parts)} things: give x, or (x, y)" + (" of all samples" if several else ""))
-    x, y = parts[0], parts[1] if len(parts) == 2 else None
-    if not isinstance(x, Tensor | np.ndarray):
-        raise ValueError(f"{where} holds {type(x).__name__}, not a tensor: give batches of (x, y) tensors")
-    x = _numbers(x, f"{where}: inputs")
-    if x.ndim == 0:
-        raise ValueError(f"{where} is a single number: give tensors of shape (samples, …)")
-    if y is None:
-        return _as_inputs(x), None
-    y = _numbers(y, f"{where}: labels")
-    if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(
-            f"{where} has {len(x)} samples and {len(y) if y.ndim else 1} labels: give one label each"
-            + (", or, where it is a single sample, batches of them (x.unsqueeze(0), y.unsqueeze(0))" if y.ndim == 0 else "")
-        )
-    return _as_inputs(x), y.float() if y.is_floating_point() else y.long()
-
-
-def _numbers(values: Any, what: str) -> Tensor:
-    try:
-        found = torch.as_tensor(np.array(values) if isinstance(values, np.ndarray) else values).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{what} are {type(values).__name__}, not numbers ({_first_line(error)}): give a tensor") from error
-    if found.layout != torch.strided or found.is_quantized:
-        mend = ".dequantize()" if found.is_quantized else ".to_dense()"
-        raise ValueError(f"{what} are {'quantised' if found.is_quantized else 'sparse'}: give a dense tensor, with {mend}")
-    if found.is_complex():
-        raise ValueError(f"{what} are complex: give real numbers")
-    if not torch.isfinite(found.float() if found.is_floating_point() else found).all():
-        raise ValueError(f"{what} hold NaN or infinite values (in float32): clean them first")
-    return found
-
-
-def _as_inputs(x: Tensor) -> Tensor:
-    return x if x.dtype in (torch.int32, torch.int64) else x.float()  # whole numbers are tokens of an embedding
-
-
 # ---- the network -----------------------------------------------------------------------------------------
 
 
-def copies(x: Tensor, batch_size: int = BATCH) -> Iterator[Tensor]:
+def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
     """The inputs in batches of their own memory: a forward that changes its input in place changes only its copy.
 
     Every network that is run on calibration inputs is handed them by this function.
 
     Example:
         >>> x = torch.ones(3, 1)
-        >>> [len(batch.zero_()) for batch in copies(x, 2)], float(x.sum())
+        >>> [len(batch.main.zero_()) for batch in copies(x, 2)], float(x.sum())
         ([2, 1], 3.0)
     """
-    for part in x.split(batch_size):
+    for part in Inputs.of(x).split(batch_size):
         yield part.clone()
 
 
 @torch.no_grad()
-def answers_of(model: nn.Module, x: Tensor, batch_size: int = BATCH) -> Tensor:
+def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
     """The network's answers to all inputs: ``(samples, …)``; the inputs are not changed, whatever its forward does.
 
     Example:
         >>> x = -torch.ones(3, 1)
-        >>> answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
+        >>> all_answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
         ([0.0, 0.0, 0.0], -3.0)
     """
-    return torch.cat([model(batch) for batch in copies(x, batch_size)])
+    return torch.cat([batch.answer(model) for batch in copies(x, batch_size)])
 
 
-def check_network(model: nn.Module, x: Tensor) -> nn.Module:
+def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
+    """Those of the network's answers that count: where an attention mask leaves positions out, ``(positions, …)``.
+
+    Example:
+        >>> answers_of(nn.Linear(3, 2), torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    return that_count(Inputs.of(x), all_answers_of(model, x, batch_size))
+
+
+def that_count(x: Inputs, answers: Tensor) -> Tensor:
+    """Of answers ``(samples, positions, …)`` to these inputs the positions that count, one behind the other.
+
+    Where inputs are padded, each position that counts is judged like a sample; the others are not judged at all.
+
+    Example:
+        >>> x = Inputs(kwargs={"input_ids": torch.ones(1, 3), "attention_mask": torch.tensor([[1, 1, 0]])})
+        >>> that_count(x, torch.zeros(1, 3, 5)).shape
+        torch.Size([2, 5])
+    """
+    counted = x.counted(answers)
+    return answers if counted is None else answers[counted]
+
+
+def labels_that_count(x: Inputs, answers: Tensor, y: Tensor | None, argument: str = "data") -> Tensor | None:
+    """The labels of :func:`that_count`'s positions.
+
+    Args:
+        x: inputs of all samples.
+        answers: the network's to any of them.
+        y: labels of all samples, or None.
+        argument: the name errors use.
+
+    Raises:
+        ValueError: when the network answers at every position and labels have none.
+    """
+    counted = x.counted(answers)
+    if y is None or counted is None:
+        return y
+    if y.shape[:2] != counted.shape:
+        raise ValueError(
+            f"{argument}: labels of shape (N{''.join(f', {size}' for size in y.shape[1:])}) do not fit answers at "
+            f"{counted.shape[1]} positions each: give labels (N, {counted.shape[1]}, …), or no labels"
+        )
+    return y[counted]
+
+
+def check_network(model: nn.Module, x: Tensor | Inputs) -> nn.Module:
     """A float32 copy in evaluation mode that is known to take these samples and to answer finite numbers.
 
     Raises:
@@ -253,28 +296,32 @@ def check_network(model: nn.Module, x: Tensor) -> nn.Module:
     return dense
 
 
-def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:
+def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") -> None:
     """Runs a network on two samples.
 
     Raises:
-        ValueError: when it does not take them, or does not answer one tensor of finite numbers with an entry per sample.
+        ValueError: when it does not take them, or does not answer a tensor of finite numbers with an entry per sample.
 
     Example:
         >>> check_samples(nn.Linear(3, 2), torch.zeros(1, 3))
     """
+    some = Inputs.of(x)[:2]
     try:
         with torch.no_grad():
-            answer = dense(x[:2].clone())
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            found = some.clone().call(dense)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
         raise ValueError(
-            f"{argument}: samples of shape {tuple(x.shape[1:])} do not fit the model ({_first_line(error)}): "
-            + ("give (samples, 1) with x.unsqueeze(1), or inputs" if x.ndim == 1 else "give inputs")
+            f"{argument}: samples of {_shape_in_words(some)} do not fit the model ({first_line(error)}): "
+            + ("give (samples, 1) with x.unsqueeze(1), or inputs" if some.main.ndim == 1 else "give inputs")
             + " as the network was trained on"
         ) from error
-    if not isinstance(answer, Tensor):
-        raise ValueError(f"model answers with {type(answer).__name__}: wrap it so that it returns one tensor of logits")
-    if not torch.isfinite(answer).all():
-        largest = float(x[:2].abs().max())
+    answer = answer_in(found, some.output)
+    if answer.ndim == 0 or len(answer) != len(some):
+        raise ValueError(
+            f"model answers {tuple(answer.shape)} to {len(some)} samples: wrap it so that samples are the first dimension"
+        )
+    if not torch.isfinite(that_count(some, answer)).all():
+        largest = max(float(tensor.float().abs().max()) for tensor in some.tensors.values())
         raise ValueError(
             "model answers NaN or infinite values on the first samples: "
             + (
@@ -283,11 +330,9 @@ def check_samples(dense: nn.Module, x: Tensor, argument: str = "data") -> None:
                 else "check its weights and the inputs' scale"
             )
         )
-    if answer.ndim == 0 or len(answer) != len(x[:2]):
-        raise ValueError(
-            f"model answers {tuple(answer.shape)} to {len(x[:2])} samples: wrap it so that samples are the first dimension"
-        )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _shape_in_words(x: Inputs) -> str:
+    if len(x.tensors) == 1 and x.args:
+        return f"shape {tuple(x.main.shape[1:])}"
+    return ", ".join(f"{name} {shape}" for name, shape in x.shapes.items())

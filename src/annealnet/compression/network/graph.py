@@ -18,7 +18,7 @@ reaches most:
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -35,18 +35,17 @@ from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned, Product
 from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
-from annealnet.compression.network.trial import tried
+from annealnet.compression.network.trial import as_tried, tried
 
-__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace"]
+__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace", "traced_again"]
 
 
-def trace(model: nn.Module, example: Tensor | Inputs, way: str | None = None) -> NetworkGraph:
+def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     """Finds layers, batch norms, dependency groups, and what has to stay dense.
 
     Args:
         model: the dense network; neither changed nor run in training mode.
-        example: a batch of inputs; one sample is enough, its values do not matter.
-        way: ``"symbolic"`` or ``"export"``: how to go in, where that is known; None tries.
+        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter.
 
     Returns:
         The structure. What is not understood is listed in ``pinned`` and left dense.
@@ -66,17 +65,13 @@ def trace(model: nn.Module, example: Tensor | Inputs, way: str | None = None) ->
         >>> graph.macs(), graph.macs(np.array([True, False, False, False])), graph.way
         (192, 48, 'symbolic')
     """
-    if isinstance(example, Tensor) and (example.ndim < 2 or example.shape[0] == 0):
-        raise ValueError(f"example={tuple(example.shape)} is not a batch of inputs: give a tensor of shape (samples, ...)")
-    if not isinstance(example, Tensor | Inputs):
-        raise ValueError(f"example={type(example).__name__} is not a batch of inputs: give a tensor of shape (samples, ...)")
-    inputs = Inputs.of(example)
+    inputs = _checked(example)
     twin = copy.deepcopy(model).eval()
     # one sample could not be told from a dimension of extent one
-    two = Inputs.joined([inputs[:1], inputs[:1]])
+    two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
-    for opened in (_WAYS[way],) if way is not None else _WAYS.values():
+    for opened in _WAYS.values():
         try:
             with torch.no_grad():
                 labels = opened(twin, two)
@@ -92,20 +87,54 @@ def trace(model: nn.Module, example: Tensor | Inputs, way: str | None = None) ->
     return best if best is not None and not best.opaque else _by_hooks(twin, best, two, inputs, failures)
 
 
+def traced_again(
+    model: nn.Module, example: Inputs, way: str, groups: Collection[str], sizes: Collection[str]
+) -> NetworkGraph:
+    """The structure of a network that was traced before, from what a plan says of it; nothing is tried.
+
+    Args:
+        model: a network of that architecture; its weights do not matter.
+        example: inputs of that kind; their values do not matter.
+        way: how it was opened.
+        groups: names of the groups that could go.
+        sizes: numbers that go with them, as ``"module.attribute"``.
+
+    Raises:
+        ValueError: when it cannot be opened so.
+    """
+    twin = copy.deepcopy(model).eval()
+    two = Inputs.joined([example[:1], example[:1]])
+    graph: NetworkGraph | None = None
+    if way in _WAYS:
+        try:
+            with torch.no_grad():
+                labels = _WAYS[way](twin, two)
+        except NotExported as error:
+            raise ValueError(f"model={type(model).__name__} cannot be exported ({error})") from error
+        labels.pin_unread()
+        graph = _structure(labels, example)
+        graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
+    if graph is not None and not graph.opaque:
+        return graph
+    return _by_hooks(twin, graph, two, example, [ValueError("as before")])
+
+
+def _checked(example: Tensor | Inputs) -> Inputs:
+    if isinstance(example, Inputs) and len(example):
+        return example
+    if not isinstance(example, Tensor) or example.ndim < 2 or example.shape[0] == 0:
+        found = tuple(example.shape) if isinstance(example, Tensor) else type(example).__name__
+        raise ValueError(f"example={found} is not a batch of inputs: give a tensor of shape (samples, ...)")
+    return Inputs.of(example)
+
+
 def _symbolic(model: nn.Module, inputs: Inputs) -> Labels:
-    if len(inputs.args) != 1 or inputs.kwargs:
-        raise ValueError("several inputs, or named ones, are not traced symbolically")
-    traced, opaque = symbolic_trace(model)
-    return SymbolicLabels(traced, model, inputs.args[0], opaque)
+    traced, opaque = symbolic_trace(model, inputs)
+    return SymbolicLabels(traced, model, inputs, opaque)
 
 
 def _exported(model: nn.Module, inputs: Inputs) -> Labels:
     return ExportLabels(exported(model, inputs), model, len(inputs))
-
-
-def dtype_in_words(tensor: Tensor) -> str:
-    """``"float32"``."""
-    return str(tensor.dtype).removeprefix("torch.")
 
 
 _WAYS: dict[str, Callable[[nn.Module, Inputs], Labels]] = {"symbolic": _symbolic, "export": _exported}
@@ -128,9 +157,7 @@ def _by_hooks(
     model: nn.Module, graph: NetworkGraph | None, two: Inputs, inputs: Inputs, failures: list[Exception]
 ) -> NetworkGraph:
     """What a trace could not look into, or the whole network where nothing could be traced."""
-    begun = graph or NetworkGraph(
-        (), (), (), 0, (), {}, tuple(inputs.main.shape[1:]), dtype_in_words(inputs.main), way="hooks"
-    )
+    begun = graph or NetworkGraph((), (), (), 0, (), {}, inputs.signature, way="hooks")
     try:
         found = with_layers_that_run(model, begun, two)
     except Exception:  # the example does not fit, whatever the forward raises: the trace says it better
@@ -172,17 +199,17 @@ def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
         _layer(name, labeller, units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
         for name, (_, labels) in found.items()
     )
+    products = tuple(Product(name, units(labels), macs) for name, labels, macs in labeller.products)
     return NetworkGraph(
         layers=layers,
         norms=norms,
-        groups=grouped_units(layers, norms, len(order)),
+        groups=grouped_units(layers, norms, len(order), products),
         num_units=len(order),
         pinned=(*labeller.pinned, *_left_dense(labeller, folded)),
         num_bytes=tensor_bytes(labeller.modules[""]),
         output_shapes={name: labeller.positions(name) for name in found},
-        input_shape=tuple(inputs.main.shape[1:]),
-        input_dtype=dtype_in_words(inputs.main),
-        products=tuple(Product(name, units(labels), macs) for name, labels, macs in labeller.products),
+        signature=inputs.signature,
+        products=products,
         way=labeller.way,
         opaque=bool(labeller.opaque),
     )

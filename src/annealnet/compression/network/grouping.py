@@ -6,18 +6,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from annealnet.compression.network.structure import DependencyGroup, Layer, Norm
+from annealnet.compression.network.structure import DependencyGroup, Layer, Norm, Product
 
 __all__ = ["grouped_units"]
 
 
-def grouped_units(layers: Sequence[Layer], norms: Sequence[Norm], num_units: int) -> tuple[DependencyGroup, ...]:
+def grouped_units(
+    layers: Sequence[Layer], norms: Sequence[Norm], num_units: int, products: Sequence[Product] = ()
+) -> tuple[DependencyGroup, ...]:
     """Units with the same producers, readers and norms form one group.
 
     Args:
         layers: their outputs and inputs say which units they compute and read.
         norms: which units they normalise.
         num_units: how many there are.
+        products: what is computed for each head of an attention.
 
     Example:
         >>> first = Layer("a", "linear", (2, 3), 1, np.array([0, 1]), np.array([-1, -1, -1]), None, True)
@@ -40,8 +43,11 @@ def grouped_units(layers: Sequence[Layer], norms: Sequence[Norm], num_units: int
         key = (tuple(producers[unit]), tuple(readers[unit]), tuple(normed[unit]))
         members.setdefault(key, []).append(unit)
     groups, begun = [], dict[str, int]()
+    kinds = {layer.name: layer.kind for layer in layers}
+    heads = {int(unit) for product in products for unit in product.units}
     for (made, read, norm_names), units in members.items():
         begun[made[0]] = begun.get(made[0], 0) + 1
         name = made[0] if begun[made[0]] == 1 else f"{made[0]}#{begun[made[0]]}"
-        groups.append(DependencyGroup(name, tuple(units), made, read, norm_names))
+        what = "neurons" if all(kinds[layer] == "linear" for layer in made) else "channels"
+        groups.append(DependencyGroup(name, tuple(units), made, read, norm_names, "heads" if units[0] in heads else what))
     return tuple(groups)

@@ -8,18 +8,126 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+import keyword
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-__all__ = ["Inputs", "answer_in", "calling_settings", "plain_attention"]
+__all__ = [
+    "Answering",
+    "Inputs",
+    "Sample",
+    "Setting",
+    "Signature",
+    "answer_in",
+    "calling_settings",
+    "named_answer_in",
+    "plain_attention",
+]
 
+#: What a call may be given beside tensors: it is written into ``plan.json``.
+Setting = bool | int | float | str | None
 #: Names under which networks answer what they were trained for, the likeliest first.
 ANSWERS = ("logits", "prediction_logits", "last_hidden_state", "image_embeds", "text_embeds", "pooler_output")
+
+
+class Sample(NamedTuple):
+    """One sample of a tensor: the name of its dtype, its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a network is called: what one sample of each tensor is, what is given beside, which answer counts.
+
+    Attributes:
+        args: tensors given by position.
+        kwargs: tensors given by name.
+        settings: what every call is given beside.
+        output: name or number of the answer that counts; None finds it.
+
+    Raises:
+        ValueError: when a name cannot be a parameter's, or a setting is no plain value.
+
+    Example:
+        >>> called = Signature.single(3, 8, 8)
+        >>> called.args, called.zeros(2).shapes
+        ((Sample(dtype='float32', shape=(3, 8, 8)),), {'0': (3, 8, 8)})
+    """
+
+    args: tuple[Sample, ...] = ()
+    kwargs: Mapping[str, Sample] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    output: str | int | None = None
+
+    def __post_init__(self) -> None:
+        _check_names(self.kwargs, self.settings)
+
+    @classmethod
+    def single(cls, *shape: int, dtype: str = "float32") -> Signature:
+        """One tensor given by position."""
+        return cls((Sample(dtype, shape),))
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Of all tensors."""
+        return tuple(self.named_samples.values())
+
+    @property
+    def named_samples(self) -> dict[str, Sample]:
+        """Of all tensors by name; those given by position are called by their number."""
+        return {str(place): sample for place, sample in enumerate(self.args)} | dict(self.kwargs)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one tensor by position, and nothing else is to be said."""
+        return len(self.args) == 1 and not self.kwargs and not self.settings and self.output is None
+
+    @property
+    def num_elements(self) -> int:
+        """Of one sample, all tensors together."""
+        return sum(math.prod(sample.shape) for sample in self.samples)
+
+    def zeros(self, samples: int = 1) -> Inputs:
+        """Inputs of this kind: zeros; ones where they are masks, which leave nothing out."""
+
+        def some(sample: Sample, name: str = "") -> Tensor:
+            make = torch.ones if name.endswith("mask") else torch.zeros
+            return make((samples, *sample.shape), dtype=getattr(torch, sample.dtype))
+
+        return Inputs(
+            tuple(some(sample) for sample in self.args),
+            {name: some(sample, name) for name, sample in self.kwargs.items()},
+            self.settings,
+            self.output,
+        )
+
+
+def _check_names(kwargs: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    for name in (*kwargs, *settings):
+        # names become code when a network is traced
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            raise ValueError(f"data: {_short(name)} cannot be the name of an input: give names of the forward's parameters")
+    twice = [name for name in kwargs if name in settings]
+    if twice:
+        raise ValueError(f"data: {twice[0]!r} is a tensor and a setting at once: give one of them")
+    for name, value in settings.items():
+        if not (value is None or isinstance(value, bool | int | float | str)):
+            raise ValueError(
+                f"data: {name!r} is {type(value).__name__}: give a tensor, a number, a word, True, False or None"
+            )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +141,7 @@ class Inputs:
         output: name or number of the answer that counts; None finds it (:func:`answer_in`).
 
     Raises:
-        ValueError: when there is no tensor, or their numbers of samples differ.
+        ValueError: when there is no tensor, or their numbers of samples differ; see also :class:`Signature`.
 
     Example:
         >>> x = Inputs.of(torch.ones(5, 3))
@@ -46,10 +154,11 @@ class Inputs:
 
     args: tuple[Tensor, ...] = ()
     kwargs: Mapping[str, Tensor] = field(default_factory=dict)
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
     output: str | int | None = None
 
     def __post_init__(self) -> None:
+        _check_names(self.kwargs, self.settings)
         found = {name: len(tensor) if tensor.ndim else 1 for name, tensor in self.tensors.items()}
         if not found:
             raise ValueError("data: a batch without a tensor: give the tensors that the model takes")
@@ -87,12 +196,22 @@ class Inputs:
         """The first tensor, for those who look at the inputs' nature."""
         return next(iter(self.tensors.values()))
 
+    @property
+    def signature(self) -> Signature:
+        """How the network is called with them."""
+
+        def sample(tensor: Tensor) -> Sample:
+            return Sample(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape[1:]))
+
+        named = {name: sample(tensor) for name, tensor in self.kwargs.items()}
+        return Signature(tuple(map(sample, self.args)), named, dict(self.settings), self.output)
+
     def __len__(self) -> int:
         return len(self.main)
 
     def __getitem__(self, some: slice | Tensor) -> Inputs:
         """Some of the samples."""
-        return self._each(lambda tensor: tensor[some])
+        return self.each(lambda tensor: tensor[some])
 
     def split(self, batch_size: int) -> Iterator[Inputs]:
         """Batches of so many samples, views of these."""
@@ -101,14 +220,17 @@ class Inputs:
 
     def clone(self) -> Inputs:
         """In memory of their own."""
-        return self._each(Tensor.clone)
+        return self.each(Tensor.clone)
 
-    def _each(self, change: Any) -> Inputs:
+    def each(self, change: Callable[[Tensor], Tensor]) -> Inputs:
+        """With every tensor changed, and nothing else."""
         return replace(
             self,
             args=tuple(change(tensor) for tensor in self.args),
             kwargs={name: change(tensor) for name, tensor in self.kwargs.items()},
         )
+
+    # ---- running a network -----------------------------------------------------------------------------------
 
     def call(self, model: nn.Module) -> Any:
         """Whatever the network gives back. The network sees these very tensors: give it a :meth:`clone`."""
@@ -118,6 +240,47 @@ class Inputs:
     def answer(self, model: nn.Module) -> Tensor:
         """The tensor that counts in what the network gives back, see :func:`answer_in`."""
         return answer_in(self.call(model), self.output)
+
+    def counted(self, answers: Tensor) -> Tensor | None:
+        """Which positions of answers count: bool ``(samples, positions)``; None where there is nothing to leave out.
+
+        An ``attention_mask`` ``(samples, positions)`` says so for answers ``(n, positions, …)`` of at least three axes; in a
+        call with ``decoder_…`` inputs the answers are the decoder's, and it is ``decoder_attention_mask``.
+
+        Args:
+            answers: those to any samples; only their shape is read.
+
+        Example:
+            >>> x = Inputs(kwargs={"input_ids": torch.ones(1, 3), "attention_mask": torch.tensor([[1, 1, 0]])})
+            >>> x.counted(torch.zeros(1, 3, 5)), x.counted(torch.zeros(1, 3))
+            (tensor([[ True,  True, False]]), None)
+        """
+        decoded = any(name.startswith("decoder_") for name in self.kwargs) and not str(self.output).startswith("encoder_")
+        mask = self.kwargs.get("decoder_attention_mask" if decoded else "attention_mask")
+        if mask is None or mask.ndim != 2 or answers.ndim < 3 or mask.shape[1] != answers.shape[1]:
+            return None
+        return mask != 0
+
+
+class Answering(nn.Module):
+    """A network that takes its tensors by position, in the order of :attr:`Inputs.tensors`, and answers the one that counts.
+
+    Example:
+        >>> x = Inputs(kwargs={"input": torch.ones(1, 3)})
+        >>> Answering(nn.Linear(3, 2), x)(torch.ones(4, 3)).shape
+        torch.Size([4, 2])
+    """
+
+    def __init__(self, network: nn.Module, inputs: Inputs) -> None:
+        super().__init__()
+        self.network = network
+        self._positions, self._names = len(inputs.args), tuple(inputs.kwargs)
+        self._settings, self._output = dict(inputs.settings), inputs.output
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The answer that counts."""
+        named = dict(zip(self._names, tensors[self._positions :], strict=True))
+        return answer_in(self.network(*tensors[: self._positions], **named, **self._settings), self._output)
 
 
 @contextlib.contextmanager
@@ -131,7 +294,7 @@ def plain_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was)
 
 
-def calling_settings(model: nn.Module) -> dict[str, Any]:
+def calling_settings(model: nn.Module) -> dict[str, Setting]:
     """What a network has to be told with every call: to keep no cache of earlier tokens, where it would.
 
     Example:
@@ -141,12 +304,15 @@ def calling_settings(model: nn.Module) -> dict[str, Any]:
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
 
 
+# ---- which tensor of an answer -------------------------------------------------------------------------------
+
+
 def answer_in(found: Any, output: str | int | None = None) -> Tensor:
     """The tensor in an answer that counts: itself, the one named, the one of a known name, or the first of floats.
 
     Args:
         found: what a network gave back: a tensor, a sequence, a map, an object of fields.
-        output: a name (of a map's entry or an object's field), or a place in a sequence.
+        output: a name (of a map's entry or an object's field), or a place in a sequence or map.
 
     Raises:
         ValueError: when there is no such tensor; says which there are.
@@ -157,32 +323,55 @@ def answer_in(found: Any, output: str | int | None = None) -> Tensor:
         >>> answer_in((torch.zeros(2, 1), torch.zeros(2, 5)), output=1).shape
         torch.Size([2, 5])
     """
+    return named_answer_in(found, output)[1]
+
+
+def named_answer_in(found: Any, output: str | int | None = None) -> tuple[str | None, Tensor]:
+    """:func:`answer_in`, and the name it has where it was asked for by name or is of a known one.
+
+    Example:
+        >>> named_answer_in({"last_hidden_state": torch.ones(2, 3)})[0], named_answer_in((torch.ones(2, 3),))[0]
+        ('last_hidden_state', None)
+    """
     if isinstance(found, Tensor) and output is None:
-        return found
-    named = dict(found) if isinstance(found, Mapping) else {}
+        return None, found
+    named = _fields(found)
     if output is not None:
-        return _asked_for(found, named, output)
+        return (output if isinstance(output, str) else None), _asked_for(found, named, output)
     for name in ANSWERS:
         if isinstance(named.get(name), Tensor):
-            return torch.as_tensor(named[name])
-    for leaf in pytree.tree_leaves(found):
+            return name, torch.as_tensor(named[name])
+    for leaf in pytree.tree_leaves(named or found):
         if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.ndim > 0:
-            return leaf
+            return None, leaf
     raise ValueError(
         f"model answers with {type(found).__name__} without a tensor of numbers per sample: name one with output=, or wrap "
         "the model so that it returns one tensor"
     )
 
 
+def _fields(found: Any) -> dict[str, Any]:
+    """What has a name: entries of a map, fields of a named tuple, a dataclass or another object."""
+    if isinstance(found, Mapping):
+        return dict(found)
+    if isinstance(found, Tensor | list | str | bytes | int | float | None):
+        return {}
+    if isinstance(found, tuple):
+        return dict(found._asdict()) if hasattr(found, "_asdict") else {}
+    if is_dataclass(found):
+        return {entry.name: getattr(found, entry.name) for entry in fields(found)}
+    return dict(vars(found)) if hasattr(found, "__dict__") else {}
+
+
 def _asked_for(found: Any, named: Mapping[str, Any], output: str | int) -> Tensor:
+    places = list(found) if isinstance(found, tuple | list) else list(named.values())
     value = named.get(output) if isinstance(output, str) else None
-    if isinstance(output, int) and isinstance(found, tuple | list) and -len(found) <= output < len(found):
-        value = found[output]
+    if isinstance(output, int) and not isinstance(output, bool) and -len(places) <= output < len(places):
+        value = places[output]
     if isinstance(value, Tensor):
         return value
-    there = [name for name, entry in named.items() if isinstance(entry, Tensor)]
-    if isinstance(found, tuple | list):
-        there = [str(place) for place, entry in enumerate(found) if isinstance(entry, Tensor)]
+    there = [repr(name) for name, entry in named.items() if isinstance(entry, Tensor)]
+    there = there or [str(place) for place, entry in enumerate(places) if isinstance(entry, Tensor)]
     raise ValueError(
         f"output={output!r} is no tensor in the model's answer ({type(found).__name__}): "
         + (f"there are {', '.join(there)}" if there else "it answers a single tensor: leave output out")

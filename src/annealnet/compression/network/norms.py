@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.precision import copied
 from annealnet.compression.network.structure import NetworkGraph
@@ -60,12 +61,12 @@ def _fold(layer: nn.Module, gain: Tensor, shift: Tensor) -> None:
 
 
 @torch.no_grad()
-def reestimate_batch_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+def reestimate_batch_norms(model: nn.Module, batches: Iterable[Tensor | Inputs]) -> nn.Module:
     """A copy whose batch norms carry the mean and variance of the given inputs, averaged over the batches.
 
     Args:
         model: a network; everything but its batch norms runs in evaluation mode.
-        batches: inputs ``(samples, ...)`` of equal weight, at least two samples each.
+        batches: inputs of equal weight, at least two samples each.
 
     Raises:
         ValueError: when there is no batch, or one of a single sample (it has no variance).
@@ -88,7 +89,7 @@ def reestimate_batch_norms(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mo
     for batch in batches:
         if len(batch) < 2:
             raise ValueError(f"batches holds a batch of {len(batch)} sample: a variance takes at least 2")
-        fresh(batch)
+        Inputs.of(batch).call(fresh)
         seen += 1
     if not seen:
         raise ValueError("batches is empty: give calibration inputs to estimate the batch norms on")

@@ -17,14 +17,23 @@ def in_float32(model: nn.Module) -> nn.Module:
 
     float16 and bfloat16 lose nothing by it; float64 loses what the dense network's float32 file loses as well.
 
+    float32 is what comes back, too: grid values are codes times float32 scales, which narrower numbers do not hold.
+
     Raises:
-        ValueError: when a finite float64 weight is beyond float32, or the network cannot be copied.
+        ValueError: when a finite float64 weight is beyond float32, the network cannot be copied, or a tensor is on the meta
+            device.
 
     Example:
         >>> net = nn.Linear(2, 1)
         >>> in_float32(net) is net, in_float32(nn.Linear(2, 1).double()).weight.dtype
         (True, torch.float32)
     """
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if value.is_meta:
+            raise ValueError(
+                f"model: {name!r} is on the meta device, where tensors have no values: load the weights onto a real device "
+                "first (model.to_empty(device='cpu'), then load_state_dict)"
+            )
     state = model.state_dict()
     if all(value.device.type == "cpu" and value.dtype in (torch.float32, *_WHOLE) for value in state.values()):
         return model

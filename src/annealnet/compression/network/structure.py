@@ -14,6 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
+from annealnet.compression.network.inputs import Signature
+
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "Product", "Size", "StaysDense"]
 
 #: Share of a network's bytes above which a report begins with what stays dense.
@@ -132,6 +134,7 @@ class DependencyGroup:
         producers: layers that compute these channels.
         readers: layers that read them.
         norms: batch norms between.
+        what: ``"heads"`` of an attention, ``"neurons"`` between linear layers, or ``"channels"``.
     """
 
     name: str
@@ -139,6 +142,7 @@ class DependencyGroup:
     producers: tuple[str, ...]
     readers: tuple[str, ...]
     norms: tuple[str, ...]
+    what: str = "channels"
 
     def __str__(self) -> str:
         words = f"{self.name}: {len(self.units)} units, computed by {', '.join(self.producers)}"
@@ -238,8 +242,7 @@ class NetworkGraph:
         num_units: number of units.
         pinned: channels that stay, then every tensor that no layer on a grid owns, with its bytes; and why.
         output_shapes: positions per sample of each layer's output (product of its spatial dimensions).
-        input_shape: one sample's shape, without the batch dimension.
-        input_dtype: name of the example's dtype, such as ``"float32"``.
+        signature: how the network is called, so that a fresh one can be traced again.
         num_bytes: of all the dense network's tensors as they are.
         products: multiply-adds that no weight takes part in.
         sizes: numbers that modules keep and that fall when channels go.
@@ -253,8 +256,7 @@ class NetworkGraph:
     num_units: int
     pinned: tuple[Pinned, ...]
     output_shapes: Mapping[str, int]
-    input_shape: tuple[int, ...]
-    input_dtype: str = "float32"
+    signature: Signature
     num_bytes: int = 0
     products: tuple[Product, ...] = ()
     sizes: tuple[Size, ...] = ()

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels, untouchable
 from annealnet.compression.network.passage import NotUnderstood
@@ -25,17 +26,17 @@ class SymbolicLabels(Labels):
     Args:
         traced: what :func:`~.tracing.symbolic_trace` gave.
         model: the network it is of.
-        example: a batch ``(samples, …)``.
+        inputs: a batch.
         opaque: modules that could not be traced, with the reason.
     """
 
     way = "symbolic"
 
-    def __init__(self, traced: fx.GraphModule, model: nn.Module, example: Tensor, opaque: Mapping[str, str]) -> None:
-        super().__init__(model, len(example), opaque)
+    def __init__(self, traced: fx.GraphModule, model: nn.Module, inputs: Inputs, opaque: Mapping[str, str]) -> None:
+        super().__init__(model, len(inputs), opaque)
         self.graph = traced.graph
         self.refused = untouchable(model, *_calls(traced))
-        _Run(traced, self).run(example)
+        _Run(traced, self).run(*inputs.tensors.values())
 
     def step(self, node: fx.Node, result: Any) -> None:
         """Remembers the shape of one operation's result and labels it."""

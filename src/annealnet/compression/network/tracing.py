@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from torch import fx, nn
 
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import kind_of
 
 __all__ = ["symbolic_trace"]
@@ -15,14 +17,27 @@ __all__ = ["symbolic_trace"]
 class _Tracer(fx.Tracer):
     """Remembers the innermost module that could not be traced; ``opaque`` modules and those of a known kind are leaves."""
 
-    def __init__(self, opaque: frozenset[str]) -> None:
+    def __init__(self, opaque: frozenset[str], inputs: Inputs | None) -> None:
         super().__init__()
-        self.opaque = opaque
+        self.opaque, self.inputs = opaque, inputs
         self.failed: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         known = kind_of(m) is not None or module_qualified_name in self.opaque
         return known or super().is_leaf_module(m, module_qualified_name)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """Placeholders for the tensors given, in their order; settings and defaults are what they are."""
+        inputs = self.inputs
+        if inputs is None:
+            return super().create_args_for_root(root_fn, is_module, concrete_args)
+        positional = [name for name in inspect.signature(root_fn).parameters if name not in inputs.kwargs][1:]
+        names = [*positional, *(f"input_{place}" for place in range(len(inputs.args)))][: len(inputs.args)]
+        args = [self.create_proxy("placeholder", name, (), {}) for name in names]
+        kwargs = {name: self.create_proxy("placeholder", name, (), {}) for name in inputs.kwargs}
+        return lambda root: root_fn(root, *args, **kwargs, **inputs.settings), [self.root]
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         try:
@@ -33,11 +48,13 @@ class _Tracer(fx.Tracer):
             raise
 
 
-def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
+def symbolic_trace(model: nn.Module, inputs: Inputs | None = None) -> tuple[fx.GraphModule, dict[str, str]]:
     """Traces a module; submodules that cannot be traced become single opaque calls.
 
     Args:
         model: the module; it is not changed and its submodules are shared with the result.
+        inputs: what it is called with: the traced module takes their tensors by position, in the order of
+            :attr:`.Inputs.tensors`. None takes all parameters of the forward.
 
     Returns:
         The traced module, and the opaque submodules' names with the reason for each.
@@ -52,7 +69,7 @@ def symbolic_trace(model: nn.Module) -> tuple[fx.GraphModule, dict[str, str]]:
     """
     opaque: dict[str, str] = {}
     while True:
-        tracer = _Tracer(frozenset(opaque))
+        tracer = _Tracer(frozenset(opaque), inputs)
         try:
             graph = tracer.trace(model)
         except Exception as error:

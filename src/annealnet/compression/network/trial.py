@@ -7,7 +7,7 @@ that does not help either, the group is pinned. Blocks that are built alike are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.structure import DependencyGroup, Layer, NetworkGraph, Pinned, Size
 from annealnet.compression.network.surgery import mask, remove
 
-__all__ = ["tried"]
+__all__ = ["as_tried", "tried"]
 
 #: What modules call the number of their heads, and of all features of all heads.
 COUNTS = (
@@ -65,6 +65,13 @@ def tried(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> NetworkGraph
         singly = [group for group in left if not _works(model, found, [group], inputs)]
         refused += singly or left
     return _without(found, refused)
+
+
+def as_tried(model: nn.Module, graph: NetworkGraph, groups: Collection[str], sizes: Collection[str]) -> NetworkGraph:
+    """A graph as :func:`tried` left it once: those groups may go, and those numbers, ``"module.attribute"``, with them."""
+    every = _sizes(model, graph, graph.groups, (*COUNTS, *TOTALS))
+    found = replace(graph, sizes=tuple(size for size in every if f"{size.module}.{size.attribute}" in sizes))
+    return _without(found, [group for group in graph.groups if group.name not in groups])
 
 
 def _variants() -> list[tuple[str, ...]]:
@@ -156,5 +163,6 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
     pinned = tuple(Pinned(group.name, reason) for group in groups)
     return replace(
         graph, layers=layers, norms=norms, products=products, sizes=sizes, num_units=len(left),
-        pinned=(*pinned, *graph.pinned), groups=grouped_units(layers, norms, len(left)),
+        pinned=(*pinned, *graph.pinned),
+        groups=grouped_units(layers, norms, len(left), products),
     )  # fmt: skip

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.calibration import that_count
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
@@ -52,14 +53,14 @@ class DenseAnswers:
     """What the dense network's layers answer on the calibration inputs, at the sampled rows.
 
     Attributes:
-        x: the calibration inputs ``(samples, ...)``.
+        x: the calibration inputs.
         outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias; of layers in ``blocks`` none.
-        logits: the network's output ``(samples, classes)``.
+        logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
         seed: draws the sampled positions.
         blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
     """
 
-    x: Tensor
+    x: Inputs
     outputs: Mapping[str, Tensor]
     logits: Tensor
     seed: int
@@ -68,7 +69,12 @@ class DenseAnswers:
     @classmethod
     @torch.no_grad()
     def of(
-        cls, dense: nn.Module, graph: NetworkGraph, x: Tensor, seed: int = 0, most_bytes: int = MOST_ANSWER_BYTES
+        cls,
+        dense: nn.Module,
+        graph: NetworkGraph,
+        x: Tensor | Inputs,
+        seed: int = 0,
+        most_bytes: int = MOST_ANSWER_BYTES,
     ) -> DenseAnswers:
         """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
 
@@ -77,22 +83,25 @@ class DenseAnswers:
         Raises:
             ValueError: when an answer is not finite, or what a layer reads or answers is too large to be squared.
         """
+        x = Inputs.of(x)
         seen = [layer for layer in graph.layers if not layer.by_value]
         large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
-        names = chain_of_blocks(dense, Inputs.of(x)[:2]) if large else ()
+        names = chain_of_blocks(dense, x[:2]) if large else ()
         kept = [layer.name for layer in seen if not layer.name.startswith(tuple(f"{name}." for name in names))]
         outputs: dict[str, Tensor] = {}
         at = _keeps_answers(outputs, graph, seed)
         if names:
-            blocks, logits = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
+            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
         else:
-            blocks, logits = None, visit(dense, x, kept, at)
-        broken = torch.nonzero(~torch.isfinite(logits.flatten(1) if logits.ndim > 1 else logits[:, None]).all(1))
+            blocks, answers = None, visit(dense, x, kept, at)
+        counted = x.counted(answers)
+        finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
+        broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
         if len(broken):
             raise ValueError(
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
-        return cls(x, outputs, logits, seed, blocks)
+        return cls(x, outputs, that_count(x, answers), seed, blocks)
 
 
 def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -> At:

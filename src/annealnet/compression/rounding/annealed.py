@@ -14,6 +14,7 @@ import numpy as np
 
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.samplers.seeds import kernel_words
 from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["Annealing", "anneal_codes", "graduation"]
@@ -77,7 +78,7 @@ class Annealing:
         left = _MOST_PRODUCTS / max(1, rows * inputs**2)
         affordable = int(0.75 * left / _FIELD_COST)
         fields = min(self.fields, max(1, affordable // self.field_sweeps))
-        field_sweeps = min(self.field_sweeps, affordable // max(1, fields))
+        field_sweeps = min(self.field_sweeps, affordable)  # several fields only where all of their sweeps fit
         if fields == 0 or field_sweeps < min(_SHORTEST_FIELD, self.field_sweeps):
             fields, field_sweeps = 0, self.field_sweeps
         left -= _FIELD_COST * fields * field_sweeps
@@ -117,7 +118,7 @@ def anneal_codes(
     common = (lattice.gram, lattice.weights, lattice.scale, lattice.zero, lattice.column, lattice.levels)
     partners = _partners(lattice.gram) if effort.sweeps else np.zeros((lattice.weights.shape[1], 1), dtype=np.int32)
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
-    streams = np.random.SeedSequence(seed).generate_state(effort.repeats + 1, np.uint64)
+    streams = kernel_words(seed, effort.repeats + 1)
     for number in range(effort.fields):
         codes = np.empty_like(best)
         graduate_rows(*common, codes, graduation(effort.field_sweeps, number))
@@ -160,7 +161,7 @@ def _partners(gram: np.ndarray) -> np.ndarray:
     """The most correlated inputs of each: int32 ``(n, k)``."""
     n = len(gram)
     root = np.sqrt(np.maximum(np.diag(gram), 1e-30))
-    close = np.abs(gram / root[:, None] / root)
+    close = np.abs(gram / root)  # in units of each row's own length, which its order does not see
     np.fill_diagonal(close, -1.0)
     k = max(1, min(_PARTNERS, n - 1))
     return np.ascontiguousarray(np.argpartition(-close, k - 1, axis=1)[:, :k], dtype=np.int32)

@@ -20,6 +20,7 @@ from annealnet.compression.rounding.scales import fit_scales, refit_scales
 from annealnet.compression.rounding.stored_numbers import storable
 from annealnet.compression.rounding.torch_rows import torch_anneal_codes
 from annealnet.samplers import Workers
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["AdaRounding", "AnnealedRounding", "GptqRounding", "GramRounding", "layer_lattices", "settled_lattices"]
@@ -240,8 +241,8 @@ class AnnealedRounding(GramRounding):
         """Codes and scales of some rows."""
         lattice, codes = self._started(piece.lattice, piece.factor)
         effort = self.effort.within(piece.rows, lattice.weights.shape[1])
-        seeds = np.random.SeedSequence([self.seed, piece.number]).generate_state(self.rounds + 1)
-        codes = self._codes(lattice, effort, int(seeds[0]), codes, piece.first)
+        seeds = [derived_seed(self.seed, Purpose.ROUNDING, piece.number, k) for k in range(self.rounds + 1)]
+        codes = self._codes(lattice, effort, seeds[0], codes, piece.first)
         for seed in seeds[1:]:
             errors = lattice.errors(codes)
             fitted = replace(lattice, scale=refit_scales(lattice, codes))
@@ -249,7 +250,7 @@ class AnnealedRounding(GramRounding):
             if not better.any():
                 break
             lattice = replace(lattice, scale=np.where(better[:, None], fitted.scale, lattice.scale))
-            codes = self._codes(lattice, effort, int(seed), codes, piece.first)
+            codes = self._codes(lattice, effort, seed, codes, piece.first)
         return codes, lattice.scale
 
     def _started(self, lattice: Lattice, factor: GptqFactor | None) -> tuple[Lattice, np.ndarray]:

@@ -11,7 +11,7 @@ descent; pairs are left to the compiled rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from annealnet.compression.rounding.annealed import Annealing, graduation
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.lattice import Lattice
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 __all__ = ["TorchRows", "torch_anneal_codes"]
 
@@ -99,13 +100,17 @@ class TorchRows:
             field.addmm_(self.gram[:, first:last], steps * self.width[first:last])
         return changed
 
-    def graduate(self, shares: np.ndarray) -> Tensor:
-        """Places ``(n, rows)`` where means end when κ goes through ``shares``; see :mod:`.graduated`."""
-        places = ((self.wanted - self.base) / self.width).clamp(0, self.top)
-        field = self.fields(places)
+    def _sweeps(self, places: Tensor, shares: np.ndarray) -> Iterator[tuple[float, Tensor]]:
+        """Each share with the field that its sweep starts from, summed anew now and then: float32 errors would build up."""
         for number, share in enumerate(shares.tolist()):
             if number % _ANEW == 0:
                 field = self.fields(places)
+            yield share, field
+
+    def graduate(self, shares: np.ndarray) -> Tensor:
+        """Places ``(n, rows)`` where means end when κ goes through ``shares``; see :mod:`.graduated`."""
+        places = ((self.wanted - self.base) / self.width).clamp(0, self.top)
+        for share, field in self._sweeps(places, shares):
             stretch = 1 / max(1 - share, 1e-6)
 
             def visit(i: int, own: Tensor, share: float = share, stretch: float = stretch) -> Tensor:
@@ -120,10 +125,7 @@ class TorchRows:
     def heat(self, places: Tensor, temperatures: Tensor, shares: np.ndarray, generator: torch.Generator) -> Tensor:
         """Heat bath of single codes, ``temperatures`` ``(rows,)`` times each of ``shares``: new places."""
         places = places.clone()
-        field = self.fields(places)
-        for number, share in enumerate(shares.tolist()):
-            if number % _ANEW == 0:
-                field = self.fields(places)
+        for share, field in self._sweeps(places, shares):
             uniform = torch.rand(places.shape, generator=generator, device=generator.device).to(places.device)
             blur = 0.5 * share * temperatures * uniform.logit(1e-6) / self.stiff.clamp_min(1e-30)
 
@@ -180,7 +182,7 @@ def torch_anneal_codes(
     best, least = start.copy(), lattice.errors(start)
     low, _, step = (int(level) for level in lattice.levels)
     rows = TorchRows.of(lattice, place)
-    generator = torch.Generator(place).manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint32)[0]))
+    generator = torch.Generator(place).manual_seed(derived_seed(seed, Purpose.HEAT_BATH))
     shares = np.geomspace(1.0, effort.cold / effort.heat, effort.sweeps).astype(np.float32)
 
     def keep(places: Tensor) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.samplers import LayeredReads, Schedule
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["ContrastiveDivergence", "DeepStateRule", "Direction", "EquilibriumPropagation", "TrainingRule", "contrast"]
@@ -104,8 +105,8 @@ class DeepStateRule:
 
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`."""
-        free = phases.free(network, x, reads=self.reads, seed=2 * seed)
-        right = phases.clamped(network, x, targets, seed=2 * seed + 1)
+        free = phases.free(network, x, reads=self.reads, seed=derived_seed(seed, Purpose.FREE_PHASE))
+        right = phases.clamped(network, x, targets, seed=derived_seed(seed, Purpose.CLAMPED_PHASE))
         below = free.energies <= right.energies.min(1, keepdims=True) + self.margin
         wrong = (answered(network, free.states) != targets[:, None]).any(-1) & below
         weights = wrong * free.shares
@@ -144,18 +145,19 @@ class EquilibriumPropagation:
 
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`."""
-        free = phases.free(network, x, reads=self.reads, seed=3 * seed)
+        free = phases.free(network, x, reads=self.reads, seed=derived_seed(seed, Purpose.FREE_PHASE))
         wrong = (answered(network, free.states) != targets[:, None]).any((1, 2)) if self.skip else np.ones(len(x), bool)
         kept = np.flatnonzero(wrong)
         if not len(kept):
             return Direction(tuple(np.zeros_like(p) for p in network.parameters), 0.0, free.energies.size)
         inputs, wanted = x[kept], targets[kept]
         starts = free.states[kept] if free.weights is None else None
-        up = phases.nudged(network, inputs, wanted, self.nudge, starts, reads=self.reads, seed=3 * seed + 1)
+        own = [derived_seed(seed, Purpose.NUDGED_PHASE, number) for number in range(2)]
+        up = phases.nudged(network, inputs, wanted, self.nudge, starts, reads=self.reads, seed=own[0])
         down = LayeredReads(free.states[kept], free.energies[kept], weights=free.shares[kept])
         anneals = free.energies.size + up.energies.size
         if self.centred:
-            down = phases.nudged(network, inputs, wanted, -self.nudge, starts, reads=self.reads, seed=3 * seed + 2)
+            down = phases.nudged(network, inputs, wanted, -self.nudge, starts, reads=self.reads, seed=own[1])
             anneals += down.energies.size
         factor = len(kept) / len(x) / (self.nudge * (2 if self.centred else 1))
         steps = contrast(network, inputs, [(up.states, up.shares * factor), (down.states, -down.shares * factor)])
@@ -180,9 +182,10 @@ class ContrastiveDivergence:
     def direction(self, network: IsingNetwork, x: Floats, targets: Floats, phases: Phases, seed: int) -> Direction:
         """As in :class:`TrainingRule`; the sampler must draw at the last temperature (``LayeredAnnealing(quenches=0)``)."""
         chain = replace(phases, forward=Schedule((1.0,) * self.sweeps))
-        right = chain.clamped(network, x, targets, reads=self.reads, seed=2 * seed)
+        right = chain.clamped(network, x, targets, reads=self.reads, seed=derived_seed(seed, Purpose.CLAMPED_PHASE))
         model: Any = network.model(x)
-        left = chain.sampler.sample_layers(model, chain.forward, reads=self.reads, seed=2 * seed + 1, starts=right.states)
+        own = derived_seed(seed, Purpose.FREE_PHASE)
+        left = chain.sampler.sample_layers(model, chain.forward, reads=self.reads, seed=own, starts=right.states)
         wrong = (answered(network, left.states) != targets[:, None]).any((1, 2))
         steps = contrast(network, x, [(right.states, right.shares), (left.states, -left.shares)])
         return Direction(steps, float(wrong.mean()), right.energies.size + left.energies.size)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.training import INTERRUPTED, EpochRecord, Training
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.whole_numbers import whole_number
 
 __all__ = ["signs_at", "targets_at", "train_windows", "window_of"]
@@ -131,7 +132,7 @@ def train_windows(
         inputs, wanted = signs_at(network, x, first), targets_at(network, x, targets, last)
         part = window_of(network, first, last)
         folder = None if training.checkpoint is None else Path(training.checkpoint) / f"window-{number}"
-        own = replace(training, seed=training.seed + number, checkpoint=folder)
+        own = replace(training, seed=derived_seed(training.seed, Purpose.WINDOWS, number), checkpoint=folder)
         state = own.run_targets(part, inputs, wanted)
         network = _put_back(network, state.network, first)
         records.extend(state.history)

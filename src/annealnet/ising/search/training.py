@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from annealnet.files import replacing
+from annealnet.files import arrays_of, replacing
 from annealnet.interruption import Interruption
 from annealnet.ising.formulation.phases import Phases
 from annealnet.ising.formulation.rules import DeepStateRule, TrainingRule
 from annealnet.ising.network.spins import Floats, IsingNetwork
 from annealnet.ising.search.optimisers import Adam, Moments, Optimiser
 from annealnet.samplers import sampler_fingerprint
+from annealnet.samplers.seeds import Purpose, derived_seed, stream
 from annealnet.whole_numbers import whole_attributes
 
 __all__ = ["EpochRecord", "Training", "TrainingState"]
@@ -73,16 +74,16 @@ class TrainingState:
         """This state as a checkpoint has it.
 
         Raises:
-            ValueError: a checkpoint of other settings or data.
+            ValueError: a checkpoint that is damaged, or of other settings or data.
         """
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["fingerprint"]) != fingerprint:
-                raise ValueError(f"checkpoint {path} belongs to other settings or data: give another path, or remove it")
-            parameters = [arrays[f"p{i}"] for i in range(len(self.network.parameters))]
-            moments = tuple(tuple(arrays[f"m{i}_{j}"] for j in range(len(part))) for i, part in enumerate(self.moments))
-            history = tuple(EpochRecord(int(e), float(w), int(a)) for e, w, a in arrays["history"])
-            network = self.network.with_parameters(parameters)
-            return TrainingState(network, moments, int(arrays["steps"]), history, str(arrays["stopped"]))
+        arrays = arrays_of(path, f"checkpoint {path}")
+        if str(arrays.get("fingerprint")) != fingerprint:
+            raise ValueError(f"checkpoint {path} belongs to other settings or data: give another path, or remove it")
+        parameters = [arrays[f"p{i}"] for i in range(len(self.network.parameters))]
+        moments = tuple(tuple(arrays[f"m{i}_{j}"] for j in range(len(part))) for i, part in enumerate(self.moments))
+        history = tuple(EpochRecord(int(e), float(w), int(a)) for e, w, a in arrays["history"])
+        network = self.network.with_parameters(parameters)
+        return TrainingState(network, moments, int(arrays["steps"]), history, str(arrays["stopped"]))
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class Training:
         Ctrl-C ends it: the state then is ``stopped``, with the network of the steps by then and without a record.
         """
         number = len(state.history)
-        order = np.random.default_rng([self.seed, number]).permutation(len(x))
+        order = stream(self.seed, Purpose.ORDER, number).permutation(len(x))
         batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
         network, moments, steps = state.network, state.moments, state.steps
         wrong, anneals = 0.0, state.history[-1].anneals if state.history else 0
@@ -169,7 +170,8 @@ class Training:
             for index, batch in enumerate(batches):
                 place = (number + index / len(batches)) / max(self.epochs, 1)
                 share = 0.5 * (1 + np.cos(np.pi * min(place, 1.0))) if self.decay else 1.0
-                learned = self.rule.direction(network, x[batch], targets[batch], self.phases, self._seed(steps))
+                own = derived_seed(self.seed, Purpose.STEPS, steps)
+                learned = self.rule.direction(network, x[batch], targets[batch], self.phases, own)
                 steps += 1
                 with np.errstate(all="ignore"):
                     moved, moments = self.optimiser.move(network.parameters, learned.steps, moments, steps, float(share))
@@ -186,9 +188,6 @@ class Training:
             return TrainingState(network, moments, steps, state.history, INTERRUPTED)
         record = EpochRecord(number + 1, wrong, anneals)
         return TrainingState(network, moments, steps, (*state.history, record))
-
-    def _seed(self, step: int) -> int:
-        return int(np.random.SeedSequence([self.seed, 7, step]).generate_state(1)[0])
 
     def _fingerprint(self, network: IsingNetwork, x: Floats, targets: Floats) -> str:
         """Of everything that the trained network follows from, the phases' sampler included."""

@@ -57,8 +57,7 @@ def cross(
                         field += values[k]
                 change += step * field
             if change <= 1e-6:
-                if change < 0.0:
-                    lost[p] -= change
+                lost[p] -= min(change, 0.0)
                 for m in range(count):
                     a[members[m]] = b[members[m]]
     return lost

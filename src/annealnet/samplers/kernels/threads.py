@@ -21,7 +21,7 @@ __all__ = ["WORTH", "Pace", "threads_for"]
 WORTH = 5_000_000
 #: Steps below which threads do not pay even on a free machine.
 _NEVER = 50_000
-#: Calls that may load kernels, and are not counted.
+#: Calls on one thread before many are tried. The last of them is the first that counts: those before may load kernels.
 _LOADING = 2
 #: Calls after which the number of threads that was slower is tried again, and weight of the last call in a mean.
 _AGAIN, _LAST = 128, 0.25

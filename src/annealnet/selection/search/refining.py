@@ -14,6 +14,7 @@ import numpy as np
 
 from annealnet.interruption import Interruption
 from annealnet.samplers.kernels.random import next_state, uniform
+from annealnet.samplers.seeds import kernel_words
 from annealnet.selection.network.random import RandomNetwork
 
 __all__ = ["refine_masks"]
@@ -124,7 +125,7 @@ def refine_masks(
     weights, readout = np.ascontiguousarray(weights), network.readout()
     first, last = first.copy(), last.copy()
     columns = np.ascontiguousarray(x.T, dtype=np.float32)
-    state = np.array([np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] | np.uint64(1)])
+    state = kernel_words(seed) | np.uint64(1)
     beta_unit = 0.0
     with (stop or Interruption()).kept("the annealing on the loss"):
         for done in range(0, sweeps, _REFIT):

@@ -11,6 +11,7 @@ import numpy as np
 from annealnet.energy import from_bqm
 from annealnet.interruption import Interruption
 from annealnet.samplers import AutoSampler, ExactSampler, sample_energy
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.selection.formulation.adjacent import AdjacentNK, adjacent_readout
 from annealnet.selection.formulation.readout import ReadoutProblem, class_targets, kept_count
 from annealnet.selection.formulation.walsh import MAX_ENUMERATED, WalshPolynomial
@@ -146,7 +147,8 @@ def _refined(task: Task, found: Selected) -> Selected:
     if task.kept is not None:
         raise ValueError("kept with refine is not supported: its single flips change the number; leave one of them out")
     first = small.hidden[0] if small.hidden[0] is not None else np.ones((network.widths[0], network.fan_in(0)), dtype=bool)
-    first, last = refine_masks(network, task.x, task.targets, first, small.readout, task.refine, task.effort.seed, task.stop)
+    own = derived_seed(task.effort.seed, Purpose.REFINEMENT)
+    first, last = refine_masks(network, task.x, task.targets, first, small.readout, task.refine, own, task.stop)
     features = _features(task, (first,))
     problem = ReadoutProblem.of(features, task.targets, task.ridge, task.balance)
     return finished(task, problem, last[None], found.energy, _open(1), (first,), features, per_class=True)
@@ -182,7 +184,8 @@ def layered_neurons(task: Task) -> Selected:
         if last:
             weights = network.readout()
         else:
-            head = replace(network, widths=network.widths[: layer + 1], seed=network.seed + 1 + layer)
+            own = derived_seed(network.seed, Purpose.HEADS, layer)
+            head = replace(network, widths=network.widths[: layer + 1], seed=own)
             weights = head.readout()
         problem = ReadoutProblem.of(features, task.targets, task.ridge, task.balance)
         count = kept_count(task.kept, features.shape[1])
@@ -256,7 +259,8 @@ def _walsh_masks(task: Task, losses: Callable[[np.ndarray], np.ndarray], bits: i
         states = (np.arange(1 << bits)[:, None] >> np.arange(bits)) & 1
         walsh = WalshPolynomial.from_values(losses(states.astype(np.int8)), min(task.order, bits))
     else:
-        walsh = WalshPolynomial.fitted(losses, bits, task.order, _WALSH_SAMPLES, task.effort.seed)
+        own = derived_seed(task.effort.seed, Purpose.EXPANSION)  # its states are not those that the sampler begins with
+        walsh = WalshPolynomial.fitted(losses, bits, task.order, _WALSH_SAMPLES, own)
     energy, labels = from_bqm(walsh.to_bqm())
     sampler = task.effort.sampler or AutoSampler()
     answer = sample_energy(sampler, energy, num_reads=max(_WALSH_READS, task.effort.reads), seed=task.effort.seed)
@@ -308,7 +312,8 @@ def _solved(nk: AdjacentNK, task: Task, number: int) -> tuple[np.ndarray, float]
     sampler = task.effort.sampler
     if isinstance(sampler, ExactSampler) and energy.num_variables > 36:
         raise ValueError("sampler=ExactSampler() cannot enumerate so many bits: leave sampler=None, which is exact here")
-    answer = sample_energy(sampler, energy, num_reads=task.effort.reads, seed=task.effort.seed + number)
+    own = derived_seed(task.effort.seed, Purpose.CHAINS, number)
+    answer = sample_energy(sampler, energy, num_reads=task.effort.reads, seed=own)
     mask = answer.record.sample[0, : nk.num_variables]
     return mask, float(nk.values(mask[None])[0])
 

@@ -11,6 +11,7 @@ import numpy as np
 from annealnet.energy import SharedGramEnergy
 from annealnet.interruption import Interruption
 from annealnet.samplers import SharedGramSampler, sample_energy
+from annealnet.samplers.seeds import Purpose, derived_seed
 from annealnet.selection.formulation.readout import with_count
 
 __all__ = ["Effort", "choose_gain", "sample_masks", "search_masks"]
@@ -64,7 +65,8 @@ def sample_masks(
     columns = []
     for number, row in enumerate(energy.rows()):
         model = with_count(row, count)
-        answer = sample_energy(effort.sampler, model, num_reads=effort.reads, seed=effort.seed + number)
+        own = derived_seed(effort.seed, Purpose.ROWS, number)
+        answer = sample_energy(effort.sampler, model, num_reads=effort.reads, seed=own)
         good = answer.record.is_feasible
         if not good.any():
             raise ValueError(

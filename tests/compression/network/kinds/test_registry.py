@@ -101,7 +101,7 @@ def test_every_baseline_scores_the_channels_of_a_users_own_layer(shape: tuple[in
     plain[2] = linear
     task, rounding = Regression(), NearestRounding()
     found = [
-        prepare(net.eval(), Calibration(x, None), Budget(size_ratio=1), rounding=rounding, task=task) for net in (own, plain)
+        prepare(net.eval(), Calibration.of(x), Budget(size_ratio=1), rounding=rounding, task=task) for net in (own, plain)
     ]
     assert (taylor_scores(found[0]) == taylor_scores(found[1])).all()
     assert (taylor_scores(found[0]) > 0).any()
