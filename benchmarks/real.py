@@ -164,15 +164,7 @@ def _rounded(bench: Bench, problem: Problem, seed: int, ridge: float, bits: int,
     if method == "nearest":
         built = _nearest(problem, bits)
         return bench.outcome(method, f"{bits} bit", seed, built.model, built.num_bytes(problem), began)
-    small = an.quantize(
-        subject.network,
-        [subject.calibration(seed)],
-        bits,
-        task=subject.task,
-        rounding=bench.rounding,
-        ridge=ridge,
-        seed=seed,
-    )
+    small = an.quantize(subject.network, data, bits, task=subject.task, rounding=bench.rounding, ridge=ridge, seed=seed)
     return bench.outcome(method, f"{bits} bit", seed, small.model, small.report.small.bytes, began)
 
 

@@ -94,10 +94,9 @@ class SentenceEncoder(nn.Module):
         super().__init__()
         self.bert = bert
 
-    def forward(self, input_ids: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
         """``(sentences, 384)``."""
-        attention_mask = (input_ids != 0).long()
-        states = self.bert(input_ids, attention_mask=attention_mask).last_hidden_state
+        states = self.bert(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids).last_hidden_state
         counted = attention_mask.unsqueeze(-1).to(states.dtype)
         return F.normalize((states * counted).sum(1) / counted.sum(1).clamp_min(1e-9), dim=1)
 
@@ -117,7 +116,6 @@ def minilm(calibrated: int = 96, judged: int = 192) -> Subject:
     if importlib.util.find_spec("transformers") is None:
         raise Missing("transformers is not installed: pip install transformers")
     from transformers import AutoTokenizer, BertModel
-
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # of the pooler, which the package's encoder does not use
@@ -126,11 +124,11 @@ def minilm(calibrated: int = 96, judged: int = 192) -> Subject:
     bert = BertModel.from_pretrained(weights, add_pooling_layer=False, dtype=torch.float32)
     parts = _split(list(_articles(next(texts.glob("enwiki-latest-pages-articles1*.bz2")))))
 
-    def batch(sentences: list[str]) -> Tensor:
+    def batch(sentences: list[str]) -> dict[str, Tensor]:
         found = tokenizer(sentences, padding="max_length", truncation=True, max_length=TOKENS, return_tensors="pt")
-        return torch.as_tensor(found["input_ids"])
+        return {name: found[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
 
-    def drawn(part: list[str], count: int, seed: int) -> Tensor:
+    def drawn(part: list[str], count: int, seed: int) -> dict[str, Tensor]:
         order = np.random.default_rng(seed).permutation(len(part))[:count]
         return batch([part[place] for place in order])
 
