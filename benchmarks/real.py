@@ -105,10 +105,14 @@ class Bench:
         figures = dict(self.subject.judge(self.dense, small))
         return Outcome(method, asked, seed, size, self.subject.task(self.dense, small), figures, seconds)
 
-    def steps(self, *what: Any) -> Checkpoint:
-        """Finished steps of runs with these settings."""
-        run = run_fingerprint(self.subject.network, read_batches([self.subject.held_out]), self.options.rounding, *what)
-        return Checkpoint(self.options.out, run)
+    def steps(self, seed: int, *what: Any) -> Checkpoint:
+        """Finished steps of runs on the same data with the same settings."""
+        network = self.subject.network
+        calibration = read_batches([self.subject.calibration(seed)])
+        judged = [run_fingerprint(network, read_batches([x])) for x in (self.subject.validation, self.subject.held_out)]
+        return Checkpoint(
+            self.options.out, run_fingerprint(network, calibration, judged, self.options.rounding, seed, *what)
+        )
 
 
 def say(text: str) -> None:
@@ -121,7 +125,7 @@ def say(text: str) -> None:
 
 def _ridge(bench: Bench) -> float:
     """The strength of which 4-bit networks are nearest to the dense one on validation data."""
-    subject, steps = bench.subject, bench.steps("ridge")
+    subject, steps = bench.subject, bench.steps(0, "ridge")
     dense = bench.answers(subject.network, subject.validation)
 
     def error(ridge: float) -> float:
@@ -170,12 +174,12 @@ def _rounded(bench: Bench, problem: Problem, seed: int, ridge: float, bits: int,
 
 def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
     """Every method with one calibration set."""
-    subject, options, kept = bench.subject, bench.options, bench.steps("outcomes", seed, ridge)
+    subject, options, kept = bench.subject, bench.options, bench.steps(seed, "outcomes", ridge)
     ratios = [float(text) for text in options.ratios.split(",") if text]
     calibration = read_batches([subject.calibration(seed)])
     common = prepare(
         subject.network, calibration, an.Budget(size_ratio=2), task=subject.task, layer_widths=subject.layer_widths,
-        rounding=bench.rounding, ridge=ridge, seed=seed, progress=say,
+        rounding=bench.rounding, ridge=ridge, seed=seed,
     )  # fmt: skip
 
     def finish(method: str, asked: str, work: Callable[[], Outcome | None]) -> Iterator[Outcome]:
@@ -206,7 +210,7 @@ def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int,
         _ = common.removals
     problem = for_budget(common, an.Budget(size_ratio=ratio), bench.subject.network)
     began = time.perf_counter()
-    built = _planned(problem, method, seed, bench.steps("plans", seed, problem.ridge, ratio))
+    built = _planned(problem, method, seed, bench.steps(seed, "plans", problem.ridge, ratio))
     if built is None:
         return None
     return bench.outcome(method, f"{ratio:g}x", seed, built.model, built.num_bytes(problem), began)
