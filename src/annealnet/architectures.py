@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["VGG16_CHANNELS", "digits_cnn", "digits_transformer", "resnet18", "resnet20", "vgg", "vgg16_bn"]
+__all__ = ["VGG16_CHANNELS", "cifar_resnet", "digits_cnn", "digits_transformer", "resnet18", "resnet20", "vgg", "vgg16_bn"]
 
 #: VGG-16's convolutions; 0 stands for a 2×2 max-pooling.
 VGG16_CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)
@@ -104,14 +104,33 @@ class _DigitsNetwork(nn.Module):
         return self.fc(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))  # type: ignore[no-any-return]
 
 
+def cifar_resnet(depth: int, num_classes: int = 10) -> nn.Module:
+    """A ResNet for CIFAR-10, option-A (padding) shortcuts (He et al. 2016, 4.2); input ``(n, 3, 32, 32)``.
+
+    Args:
+        depth: layers, 6 n + 2: 20, 32, 44, 56, 110.
+        num_classes: outputs.
+
+    Raises:
+        ValueError: when there is no such depth.
+
+    Example:
+        >>> sum(p.numel() for p in cifar_resnet(32).parameters())
+        464154
+    """
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"depth={depth!r} is no depth of a CIFAR ResNet: give 6 n + 2, such as 20, 32 or 56")
+    return _CifarResNet(depth // 6, num_classes)
+
+
 def resnet20(num_classes: int = 10) -> nn.Module:
-    """ResNet-20 for CIFAR-10, option-A (padding) shortcuts (He et al. 2016, 4.2); input ``(n, 3, 32, 32)``.
+    """ResNet-20 for CIFAR-10; see :func:`cifar_resnet`.
 
     Example:
         >>> sum(p.numel() for p in resnet20().parameters())
         269722
     """
-    return _CifarResNet(3, num_classes)
+    return cifar_resnet(20, num_classes)
 
 
 def resnet18(num_classes: int = 1000) -> nn.Module:

@@ -19,6 +19,7 @@ from annealnet.binary.search.outputs import (
     hard_errors,
     hard_take,
     new_output,
+    slope_sum,
     soft_bounds,
     soft_change,
     soft_take,
@@ -89,7 +90,8 @@ def test_a_change_is_exact_and_lies_within_its_bounds(drawn: tuple[Case, float])
     found = soft_change(case.row, case.way, scale, case.table, case.both, output)
     assert found == pytest.approx(change, abs=size)
     assert far_change(case.t, case.y, case.code, case.row, case.way, scale) == pytest.approx(change, abs=size)
-    least, most = soft_bounds(case.row, case.way, scale, case.width, output)
+    slope = 2 * scale * case.way * slope_sum(case.row, output.slope)
+    least, most = soft_bounds(slope, case.row, scale, case.width, output)
     assert least - size <= change <= most + size
 
 

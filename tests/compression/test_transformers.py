@@ -13,7 +13,10 @@ import annealnet as an
 from annealnet.compression.files.onnx_export import onnx_names
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.network.calibration import answers_of, check_network, read_batches
+from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Answering
+from annealnet.compression.network.surgery import mask, remove
+from annealnet.compression.rounding import GptqRounding
 from annealnet.exporting import captured, onnx_session, write_model
 
 transformers = pytest.importorskip("transformers")
@@ -133,10 +136,42 @@ def test_keys_that_a_network_does_not_take():
         check_network(bert(), read_batches([{"pixel_values": IMAGES}], model=bert()).x)
 
 
-def test_quantize_takes_a_map_or_says_why_the_network_cannot_be_traced():
-    try:
-        small = an.quantize(bert(), [words() | {"labels": LABELS}], 8)
-    except ValueError as error:
-        assert "cannot be traced" in str(error)  # noqa: PT017  # either is right, until torch.export opens it
-    else:
+NETWORKS = {"bert": (bert, words()), "gpt": (gpt, words()), "vit": (vit, {"pixel_values": IMAGES})}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_as_they_are_are_opened_rounded_and_read_back(name: str, tmp_path: Path):
+    build, batch = NETWORKS[name]
+    small = an.quantize(build(), [batch], bits=8)
+    assert small.report.stays_dense.share < 0.1
+    assert small.report.size_ratio > 2
+    if small.report.small.agreement is not None:
         assert small.report.small.agreement > 0.9
+    again = an.load(small.save(tmp_path / name), build())
+    example = small.example
+    with torch.no_grad():
+        torch.testing.assert_close(example.clone().answer(again), example.clone().answer(small.model), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_heads_and_neurons_can_go(name: str):
+    build, batch = NETWORKS[name]
+    network, inputs = build(), read_batches([batch], model=build()).x
+    graph = trace(network, inputs)
+    assert graph.way == "export"
+    assert {"heads", "neurons"} <= {group.what for group in graph.groups}
+    keep = np.ones(graph.num_units, dtype=bool)
+    for group in graph.groups:
+        keep[list(group.units)[1::2]] = False
+    with torch.no_grad():
+        wanted, found = (inputs.clone().answer(change(network, graph, keep)) for change in (mask, remove))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+
+
+def test_padding_draws_no_rounding_to_itself():
+    network, batch = bert(), words()
+    longer = {name: torch.nn.functional.pad(tensor, (0, 9)) for name, tensor in batch.items()}
+    one, other = (an.quantize(network, [given], bits=4, rounding=GptqRounding()) for given in (batch, longer))
+    for name, grid in one.grids.items():
+        same = (grid.codes == other.grids[name].codes).double().mean()
+        assert same > 0.99, name

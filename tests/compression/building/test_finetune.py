@@ -11,6 +11,7 @@ import annealnet as an
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.files.storage import put_on_grid
 from annealnet.compression.measuring.task import Classification
+from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored, stored_bias
@@ -112,3 +113,33 @@ def test_a_forward_that_cannot_be_differentiated_is_refused_before_planning():
     with pytest.raises(ValueError, match="fine_tuning needs a model that can be differentiated"):
         an.compress(InPlace(), samples(), an.Budget(size_ratio=1.05), fine_tuning=FineTuning(), progress=said.append)
     assert not any("annealing" in line or "sensitivity" in line for line in said)
+
+
+def test_turned_layers_are_trained_and_tables_stay() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(12, 4), nn.Linear(6, 12)
+            self.up = nn.ConvTranspose1d(4, 6, 2, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.relu(self.up(self.table(x).transpose(1, 2))).mean(2))
+
+    torch.manual_seed(0)
+    network, x = Turned().eval(), torch.randint(0, 12, (64, 5))
+    settings = FineTuning(epochs=5, learning_rate=1e-2)
+    plain, tuned = (
+        an.compress(
+            network,
+            [x],
+            an.Budget(size_ratio=2),
+            candidates=1,
+            fine_tuning=chosen,
+            layer_widths={"table": (8,), "up": (2,), "head": (2,)},
+        )
+        for chosen in (None, settings)
+    )
+    assert torch.equal(plain.model.table.weight, tuned.model.table.weight)
+    assert not torch.equal(plain.model.up.weight, tuned.model.up.weight)
+    for name, grid in tuned.grids.items():
+        torch.testing.assert_close(weight_of(tuned.model.get_submodule(name)).detach(), dequantize(grid), rtol=0, atol=0)

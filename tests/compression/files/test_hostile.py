@@ -182,7 +182,8 @@ def test_a_plan_of_named_inputs_is_read_back(tmp_path: Path) -> None:
         (b'{"version":2,"version":2}', "'version' is there twice"),
         (b'{"version":' + b"1" * 5000 + b"}", "not a valid plan"),
         (b" " * (MAX_PLAN_BYTES + 1), "more than any plan"),
-        (b'{"version":NaN}', "has no 'input'"),
+        (b'{"version":NaN}', "version nan"),
+        (b'{"version":2}', "has no 'input'"),
     ],
 )
 def test_plans_that_are_no_text_of_ours_are_refused(saved: Path, text: bytes, words: str) -> None:

@@ -72,6 +72,19 @@ def test_answers_like_float_inputs_are_an_image():
 
 
 @pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("last_hidden_state", an.Regression()), ("pooler_output", an.Regression()), ("image_embeds", an.Regression()),
+        ("features", an.Regression()), ("logits", an.Classification(-1)), ("start_logits", an.Classification(-1)),
+        (None, an.Classification(-1)),
+    ],
+)  # fmt: skip
+def test_hidden_states_are_numbers_and_logits_are_classes(name, task):
+    assert choose(None, answers(4, 3), name=name).task == task
+    assert choose(None, answers(4, 3), classes(4), name=name).task == an.Classification(-1)  # labels say more than names
+
+
+@pytest.mark.parametrize(
     ("given", "labels", "words"),
     [
         (answers(3), classes(count=5), "is no class of 3"),

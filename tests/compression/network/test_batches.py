@@ -41,6 +41,22 @@ class Sampled(Dataset):
         return self.samples[i]
 
 
+class Rows:
+    """Like a Hugging Face dataset: read by numbers, and no torch Dataset."""
+
+    def __init__(self, samples: list) -> None:
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i):
+        return self.samples[i]
+
+    def __getitems__(self, places: list[int]) -> list:
+        return [self.samples[i] for i in places]
+
+
 def sample(*ids: int, label: int = 0) -> dict:
     return {"input_ids": list(ids), "attention_mask": [1] * len(ids), "label": label}
 
@@ -56,7 +72,7 @@ NAMED = {"input_ids": IDS, "attention_mask": MASK}
         [{"input_ids": IDS.numpy(), "attention_mask": MASK.tolist(), "labels": Y.tolist()}],
         [{name: value[:1] for name, value in NAMED.items()} | {"labels": Y[:1]},
          {name: value[1:] for name, value in NAMED.items()} | {"labels": Y[1:]}],
-        Sampled([sample(5, 6, 7), sample(8, 9, label=1)]),
+        Sampled([sample(5, 6, 7), sample(8, 9, label=1)]), Rows([sample(5, 6, 7), sample(8, 9, label=1)]),
         [{"input_ids": IDS[:1], "attention_mask": MASK[:1], "labels": Y[:1]},
          {"input_ids": IDS[1:, :2], "attention_mask": MASK[1:, :2], "labels": Y[1:]}],
         DataLoader(Sampled([{"input_ids": IDS[i], "attention_mask": MASK[i], "labels": Y[i]} for i in range(2)])),
@@ -124,6 +140,8 @@ def test_a_pair_is_still_inputs_and_labels():
 def test_a_label_that_the_model_needs_is_an_input():
     batch = {"x": A, "label": Y}
     assert list(read_batches([batch], model=Conditioned()).x.kwargs) == ["x", "label"]
+    samples = Sampled([{"x": A[i].tolist(), "label": int(Y[i])} for i in range(2)])
+    assert torch.equal(read_batches(samples, model=Conditioned()).x.kwargs["label"], Y)
     assert torch.equal(read_batches([{"a": A, "b": B, "label": Y}], model=Sums()).y, Y)
 
 

@@ -236,12 +236,13 @@ def _sweep(flat, x, y, scale, w, b, z, f, t, e, beta, bias_step, work, table, ou
 
 
 @numba.njit(cache=True)
-def largest(x):  # type: ignore[no-untyped-def]
-    """The largest |x|, and at least 1."""
-    found = np.int32(1)
-    for i in range(x.shape[0]):
-        for s in range(x.shape[1]):
-            found = max(found, abs(np.int32(x[i, s])))
+def largest_read(flat, x):  # type: ignore[no-untyped-def]
+    """The largest number, in size, that an output reads, and at least a sign's 1."""
+    layer, found = len(flat.layer_start) - 2, np.int32(1)
+    for i in range(flat.source_start[layer], flat.source_start[layer + 1]):
+        if flat.source[i] < flat.inputs:
+            for s in range(x.shape[1]):
+                found = max(found, abs(np.int32(x[flat.source[i], s])))
     return found
 
 
@@ -250,7 +251,7 @@ def _replica(flat, x, y, scale, betas, bias_step, w, b, z, f, t, e, loss, best_w
     """All sweeps of one replica; ``loss`` is (last, least) and changed; gives the random state."""
     work = np.empty((4, x.shape[1]), dtype=np.float32)
     output, margins = new_output(x.shape[1])
-    reach = largest(x)
+    reach = largest_read(flat, x)
     table = np.exp(np.arange(-reach, reach + 1) * 2 * scale).astype(np.float32)
     deep_work = (np.zeros(f.shape, dtype=np.int8), np.zeros(z.shape, dtype=np.int16), np.zeros(t.shape, dtype=np.int32))
     for beta in betas:

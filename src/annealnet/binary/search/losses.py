@@ -80,11 +80,14 @@ def _powers(t, scale, deepest):  # type: ignore[no-untyped-def]
         for s in range(samples):
             below = max(below, most[s] - t[c, s])
     last = min(below, int(deepest / scale) + 1)
-    # most of a table's time is exponentials: one per _BLOCK numbers, and products
-    fine, coarse = np.exp(-np.arange(_BLOCK) * scale), np.exp(-np.arange(last // _BLOCK + 1) * (_BLOCK * scale))
+    # most of a table's time is exponentials: of one block, and one per block after that, the rest are products
     table, least = np.empty(last + 1), np.exp(-deepest)
-    for k in range(last + 1):
-        table[k] = max(coarse[k // _BLOCK] * fine[k % _BLOCK], least)
+    for k in range(min(_BLOCK, last + 1)):
+        table[k] = max(np.exp(-k * scale), least)
+    for begin in range(_BLOCK, last + 1, _BLOCK):
+        power = np.exp(-begin * scale)
+        for k in range(min(_BLOCK, last + 1 - begin)):
+            table[begin + k] = max(power * table[k], least)
     return most, table
 
 

@@ -202,24 +202,24 @@ def far_change(t, y, code, row, way, scale):  # type: ignore[no-untyped-def]
     return np.float32(found)
 
 
-@numba.njit(cache=True)
-def soft_bounds(row, way, scale, width, output):  # type: ignore[no-untyped-def]
-    """Least and most that ΔL can be; codes lie within a range of ``width``."""
-    slope = 2 * scale * way * slope_sum(row, output.slope)
+@numba.njit(cache=True, inline="always")  # see visit_output
+def soft_bounds(slope, row, scale, width, output):  # type: ignore[no-untyped-def]
+    """Least and most that ΔL can be, of slope A; codes lie within a range of ``width``."""
     squares, cubes = bend_sums(row, output.variance)
     bend, rest = 2 * scale**2 * squares, (2 * scale * width) ** 3 / (36 * np.sqrt(3.0)) * cubes
     return slope + max(0.0, bend - rest), slope + bend + rest
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")  # see visit_output
 def _soft_verdict(row, way, scale, table, both, width, beta, output, random):  # type: ignore[no-untyped-def]
     """Whether a flip is taken, and the next random state: by bounds, if they say it."""
     following = next_state(random)
     # draw ≥ e^{−β ΔL}, as soon as ΔL is known to be so large
     refused = max(-np.log(max(uniform(following), 1e-300)), 1e-3)
-    if beta * 2 * scale * way * slope_sum(row, output.slope) > refused:
+    slope = 2 * scale * way * slope_sum(row, output.slope)
+    if beta * slope > refused:
         return False, following
-    least, most = soft_bounds(row, way, scale, width, output)
+    least, most = soft_bounds(slope, row, scale, width, output)
     if beta * least > refused:
         return False, following
     if beta * most < -1e-3:
@@ -297,7 +297,7 @@ def hard_take(row, way, margins):  # type: ignore[no-untyped-def]
 # ---- the visit -----------------------------------------------------------------------------------------------
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")  # see visit_output
 def _begin(t, e, y, code, scale, output, margins):  # type: ignore[no-untyped-def]
     """Chances or margins anew; gives the errors, where they are what counts."""
     output.shift[:] = 0
@@ -307,7 +307,7 @@ def _begin(t, e, y, code, scale, output, margins):  # type: ignore[no-untyped-de
     return np.int32(0)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, inline="always")  # see visit_output
 def _take(row, way, scale, table, both, output, margins):  # type: ignore[no-untyped-def]
     """What an accepted flip changes; gives how far the farthest sample has been shifted."""
     if scale > 0:
@@ -342,11 +342,14 @@ def _hand_down(t, e, code, scale, output):  # type: ignore[no-untyped-def]
 def visit_output(flat, x, y, scale, w, f, t, e, o, beta, table, output, margins, random):  # type: ignore[no-untyped-def]
     """Proposes every weight of one output; gives the random state.
 
-    ``table`` is as for :func:`weigh`, K the largest input, and at least 1.
+    ``table`` is as for :func:`weigh`, K the largest number that an output reads, and at least 1.
     """
     layer = len(flat.layer_start) - 2
-    code = flat.codes[:, o].copy()
-    both, width = (code < 0).any(), code.max() - code.min()
+    # few samples: handing nine arrays to a function takes longer than their loops, so what is called per weight is inlined
+    code, lowest, highest = flat.codes[:, o].copy(), 1, -1
+    for c in range(len(code)):
+        lowest, highest = min(lowest, code[c]), max(highest, code[c])
+    both, width = lowest < 0, highest - lowest
     far = scale * (len(table) - 1) > _ROOM
     room = 0 if far else min(0.5 * _ROOM / scale, _MOST_ROOM) if scale > 0 else _HARD_ROOM
     errors, taken = _begin(t, e, y, code, scale, output, margins), False

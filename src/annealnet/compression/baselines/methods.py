@@ -14,17 +14,17 @@ the least divergence on the calibration data is taken: each baseline is shown at
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
-from torch import nn
 
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
+from annealnet.compression.measuring.first_order import WatchedNetwork
 from annealnet.compression.network.calibration import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
@@ -65,35 +65,22 @@ def taylor_scores(problem: Problem) -> np.ndarray:
     drawn around its answers in a regression. Positions of a channel are summed before the absolute value is taken.
     """
     scores = np.zeros(problem.graph.num_units)
-    network = copy.deepcopy(problem.dense).requires_grad_(True)  # inputs may be tokens, which have no gradient
-    caught: dict[str, torch.Tensor] = {}
-    for layer in problem.graph.layers:
-        if (layer.out_units >= 0).any():
-            network.get_submodule(layer.name).register_forward_hook(_keep_output(caught, layer.name))
+    producing = [layer.name for layer in problem.graph.layers if (layer.out_units >= 0).any()]
+    network = WatchedNetwork(problem.dense, producing)
     x = problem.answers.x
     for batch in copies(x, 128):
-        loss = problem.task.own_loss(that_count(batch, batch.answer(network)))
-        names = list(caught)
-        gradients = torch.autograd.grad(loss, [caught[name] for name in names])
-        for name, gradient in zip(names, gradients, strict=True):
+        gradients = network.gradients(problem.task.own_loss(network(batch)))
+        for name, gradient in gradients.items():
             layer = problem.graph.layer(name)
-            by_channel = _by_channel((gradient * caught[name]).detach(), layer.axis)
-            made = layer.out_units >= 0
-            np.add.at(scores, layer.out_units[made], by_channel.abs().sum(0).double().numpy()[made] / len(x))
+            by_channel = _by_channel((gradient * network.outputs[name]).detach(), layer.axis)
+            units = layer.out_units[layer.out_units >= 0]
+            np.add.at(scores, units, by_channel.abs().sum(0).double().numpy()[layer.out_units >= 0] / len(x))
     return scores
 
 
 def _by_channel(product: torch.Tensor, axis: int) -> torch.Tensor:
     """Summed over positions: ``(samples, channels)``, from a result whose channels lie in dimension ``axis``."""
     return product.movedim(axis, -1).reshape(len(product), -1, product.shape[axis]).sum(1)
-
-
-def _keep_output(caught: dict[str, torch.Tensor], name: str) -> Callable[[nn.Module, object, torch.Tensor], torch.Tensor]:
-    def hook(module: nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
-        caught[name] = output
-        return output.clone()  # what follows may change it in place
-
-    return hook
 
 
 def least_share(problem: Problem, scores: np.ndarray, bits: Mapping[str, int]) -> np.ndarray | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import all_answers_of, answers_of, labels_that_count, that_count
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import bias_of, layer_at, layer_kind, weight_of
+from annealnet.compression.network.kinds import LayerKind, bias_of, layer_at, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 from annealnet.whole_numbers import whole_attributes
@@ -69,9 +69,9 @@ class FineTuning:
 class _OnGrid(nn.Module):
     """Parametrisation: a free weight seen through its grid, a learned scale for each of the grid's."""
 
-    def __init__(self, grid: Quantized) -> None:
+    def __init__(self, grid: Quantized, kind: LayerKind) -> None:
         super().__init__()
-        self.start = grid
+        self.start, self.kind = grid, kind
         rows = len(grid.codes)
         self.column = grid.grid.column(grid.codes[0].numel())
         self.log_scale = nn.Parameter(grid.scale.log().reshape(rows, -1))
@@ -83,11 +83,12 @@ class _OnGrid(nn.Module):
         most = (grid.high - grid.low) // grid.step
         return ((weight / scale[:, self.column] + self.zero - grid.low) / grid.step).clamp(0, most)
 
-    def forward(self, weight: Tensor) -> Tensor:
+    def forward(self, parameter: Tensor) -> Tensor:
+        weight = self.kind.laid(parameter)
         grid, scale = self.start.grid, self.log_scale.exp()
         place = self.steps(weight.flatten(1), scale)
         code = grid.low + grid.step * (place + (place.round() - place).detach())
-        return ((code - self.zero) * scale[:, self.column]).reshape(weight.shape)
+        return self.kind.laid(((code - self.zero) * scale[:, self.column]).reshape(weight.shape))
 
     def settled(self, weight: Tensor) -> Quantized:
         """The grid values of a free weight, on scales as they are stored."""
@@ -131,17 +132,22 @@ def fine_tune(
     """
     x = Inputs.of(x)
     teacher = all_answers_of(dense, x)
-    modules = {name: layer_at(small, name) for name in grids}
-    for name, grid in grids.items():
-        module = modules[name]
-        name = layer_kind(module).weight_name
-        parametrize.register_parametrization(module, name, _OnGrid(grid), unsafe=True)
-    _train(small, teacher, task, x, y, settings, seed, progress)
+    modules = {name: module for name in grids if _is_trained(module := layer_at(small, name))}
+    for name, module in modules.items():
+        kind = layer_kind(module)
+        parametrize.register_parametrization(module, kind.weight_name, _OnGrid(grids[name], kind), unsafe=True)
+    fixed = {id(weight_of(layer_at(small, name))) for name in grids if name not in modules}
+    _train(small, teacher, task, x, y, settings, seed, progress, fixed)
     trained = {}
     with torch.no_grad():
-        for name in grids:
-            trained[name] = _leave_grid(modules[name])
+        for name, grid in grids.items():
+            trained[name] = _leave_grid(modules[name]) if name in modules else grid
     return trained
+
+
+def _is_trained(module: nn.Module) -> bool:
+    """Tables and matrices that are no modules of their own keep their grid values: others may share their memory."""
+    return layer_kind(module).reads_rows
 
 
 def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
@@ -169,7 +175,7 @@ def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
 def _leave_grid(module: nn.Module) -> Quantized:
     parametrizations: Any = module.parametrizations
     ((name, parametrization),) = parametrizations.items()
-    trained: Quantized = parametrization[0].settled(parametrization.original.detach())
+    trained: Quantized = parametrization[0].settled(layer_kind(module).laid(parametrization.original.detach()))
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     weight_of(module).copy_(dequantize(trained))
     bias = bias_of(module)
@@ -195,11 +201,12 @@ def _train(
     settings: FineTuning,
     seed: int,
     progress: Callable[[int, int, float], None] | None,
+    fixed: Collection[int],
 ) -> None:
     # the networks are trained as they will run: no dropout, batch statistics fixed
     small.eval()
     scales = [p for name, p in small.named_parameters() if name.endswith("log_scale")]
-    others = [p for name, p in small.named_parameters() if not name.endswith("log_scale")]
+    others = [p for name, p in small.named_parameters() if not name.endswith("log_scale") and id(p) not in fixed]
     for parameter in (*scales, *others):
         parameter.requires_grad_(True)
     rate = settings.learning_rate

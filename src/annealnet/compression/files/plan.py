@@ -169,19 +169,16 @@ class CompressionPlan:
             ) from error
         except ValueError as error:
             raise ValueError(f"{source} is not a valid plan: {error}") from error
-        told = found.get("version")
-        named = _whole(told, NAMED_VERSION, NAMED_VERSION) or (
-            "inputs" in found and not _whole(told, PLAN_VERSION, PLAN_VERSION)
-        )
-        keys, version = (_NAMED_KEYS, NAMED_VERSION) if named else (_KEYS, PLAN_VERSION)
-        missing = [key for key in keys if key not in found]
-        if missing:
-            raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
-        if not _whole(found["version"], version, version):
+        named = _whole(found.get("version"), NAMED_VERSION, NAMED_VERSION)
+        keys = _NAMED_KEYS if named else _KEYS
+        if "version" in found and not named and not _whole(found["version"], PLAN_VERSION, PLAN_VERSION):
             raise ValueError(
                 f"{source} has version {_short(found['version'])}: this annealnet reads versions {PLAN_VERSION} and "
                 f"{NAMED_VERSION}"
             )
+        missing = [key for key in keys if key not in found]
+        if missing:
+            raise ValueError(f"{source} has no {missing[0]!r}: it is not a compression plan, save the plan again")
         beside = ("group", "symmetric", "way", "sizes", *(("settings", "output") if named else ()))
         unknown = [key for key in found if key not in (*keys, *beside)]
         if unknown:

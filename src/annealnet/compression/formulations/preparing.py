@@ -98,7 +98,9 @@ def _widths(
     graph: NetworkGraph, widths: Sequence[int], layer_widths: Mapping[str, Sequence[int]] | None
 ) -> dict[str, tuple[int, ...]]:
     names = [layer.name for layer in graph.layers]
-    asked = {names[0]: (_END_WIDTH,), names[-1]: (_END_WIDTH,)} | {k: tuple(v) for k, v in (layer_widths or {}).items()}
+    # a table is no first layer, and often most of the network
+    ends = [name for name in names if graph.output_shapes[name]] or names
+    asked = {ends[0]: (_END_WIDTH,), ends[-1]: (_END_WIDTH,)} | {k: tuple(v) for k, v in (layer_widths or {}).items()}
     unknown = [name for name in asked if name not in names]
     if unknown:
         raise ValueError(f"layer_widths names {unknown[0]!r}, the network's layers are {', '.join(names)}")

@@ -2,7 +2,9 @@
 
 The refit error F_r of a reading layer (:mod:`.pruning_error`) is exact for one and two channels, with everything else in
 place. A plan removes many, and their error is not noise but structure, which the layers behind feel more. So the weakest
-quarter of every dependency group is really removed, the network compensated, and its divergence measured:
+quarter Q_g of every dependency group is removed and its readers are refitted; what that does to the answers is taken from a
+few passes back through the network (:mod:`.first_order`), and what the refit of the whole network mends from a few probes in
+which the quarters of neighbouring groups really go (:mod:`.bands`):
 
     ρ_g = D(dense, network without the quarter Q_g, refitted) / Σ_r pᵀF_r p |_{p = Q_g}
 
@@ -12,25 +14,44 @@ with the task's divergence D (:mod:`.task`). Pairs inside a group are scaled by 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy import sparse
-from torch import nn
+from torch import Tensor, nn
 
+from annealnet.compression.measuring.bands import mended
+from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.pruning_error import pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
-from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
-from annealnet.compression.refitting.compensation import PROBED_FAN_IN, DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import (
+    LEAST_RIDGE,
+    PROBED_FAN_IN,
+    DenseAnswers,
+    compensate,
+    refitted_behind,
+)
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 
-__all__ = ["PROBED_SHARE", "measure_removals", "refit_errors"]
+__all__ = [
+    "PROBED_SHARE",
+    "Quarter",
+    "divergence_without",
+    "measure_removals",
+    "refit_errors",
+    "refits_without",
+    "weakest_quarters",
+]
 
 #: Rows behind the Gram matrices of layers too wide for a refit in the model; enough for sums over whole channels.
 _PROBED_ROWS = 4_096
@@ -48,7 +69,7 @@ def refit_errors(
     values: list[np.ndarray] = [np.empty(0)]
 
     def add(name: str, module: nn.Module, x: torch.Tensor) -> None:
-        for ids, error in _layer_errors(module, graph.layer(name), x, answers.seed, ridge):
+        for ids, error in _layer_errors(module, graph.layer(name), x, answers, ridge):
             rows.append(np.repeat(ids, len(ids)))
             cols.append(np.tile(ids, len(ids)))
             values.append(sensitivity.kappa[name] * error.ravel())
@@ -59,12 +80,12 @@ def refit_errors(
 
 
 def _layer_errors(
-    module: nn.Module, layer: Layer, x: torch.Tensor, seed: int, ridge: float
+    module: nn.Module, layer: Layer, x: torch.Tensor, answers: DenseAnswers, ridge: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(unit ids, F) for each weight group of one reading layer; depthwise layers pass their channel on and add nothing."""
     if layer.depthwise:
         return []
-    rows = layer_rows(module, x, seed, sampled_rows(layer))
+    rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
     matrices = weight_matrix(module, weight_of(module))
     slots = torch.from_numpy(layer.in_units).reshape(layer.groups, -1)
     found = []
@@ -106,38 +127,141 @@ def measure_removals(
             fewer others than a pair model assumes.
     """
     errors = refit_errors(dense, graph, answers, sensitivity, pruning_ridge)
+    quarters = weakest_quarters(errors, graph)
+    gone = {name: quarter.units for name, quarter in quarters.items()}
+    first = first_order(dense, answers.x, task, refits_without(dense, graph, answers, gone, ridge), answers.seed)
+
+    fewer = answers.for_probes(dense, graph)
+
+    def probe(names: list[str]) -> float:
+        units = np.concatenate([gone[name] for name in names])
+        return divergence_without(dense, graph, units, fewer, task, rounding, ridge)
+
+    measured = mended({name: first.get(name, 0.0) for name in quarters}, probe)
     scale = np.ones(graph.num_units)
     for group in graph.groups:
-        scale[list(group.units)] = np.sqrt(_group_scale(dense, graph, answers, task, rounding, ridge, errors, group))
+        if group.name in quarters:
+            scale[list(group.units)] = np.sqrt(measured[group.name] / quarters[group.name].predicted)
     spread = sparse.diags(scale)
     return sparse.csr_matrix(spread @ errors @ spread)
 
 
-def _group_scale(
-    dense: nn.Module,
-    graph: NetworkGraph,
-    answers: DenseAnswers,
-    task: Task,
-    rounding: Rounding,
-    ridge: float,
-    errors: sparse.csr_matrix,
-    group: DependencyGroup,
-) -> float:
+@dataclass(frozen=True, eq=False)
+class Quarter:
+    """The weakest channels of a group.
+
+    Attributes:
+        units: int64 ``(k,)``.
+        predicted: energy of their removal before it is scaled.
+    """
+
+    units: np.ndarray
+    predicted: float
+
+
+def weakest_quarters(errors: sparse.csr_matrix, graph: NetworkGraph) -> dict[str, Quarter]:
+    """Of each dependency group, by its name; groups of one channel, or where a quarter goes for nothing, have none.
+
+    Args:
+        errors: of removals, ``(num_units, num_units)``, as :func:`refit_errors` gives them.
+        graph: the network's structure.
+    """
+    found = {group.name: _weakest_quarter(errors, group) for group in graph.groups}
+    return {name: quarter for name, quarter in found.items() if quarter is not None}
+
+
+def _weakest_quarter(errors: sparse.csr_matrix, group: DependencyGroup) -> Quarter | None:
     units = np.array(group.units)
     inside = errors[units][:, units].toarray()
     count = max(1, int(PROBED_SHARE * len(units)))
     if count >= len(units):
-        return 1.0
+        return None
     weakest = _greedy(inside, count)
     predicted = float(inside[np.ix_(weakest, weakest)].sum())
-    if predicted <= 0:
-        return 1.0
+    return Quarter(units[weakest], predicted) if predicted > 0 else None
+
+
+def refits_without(
+    dense: nn.Module, graph: NetworkGraph, answers: DenseAnswers, gone: Mapping[str, np.ndarray], ridge: float
+) -> dict[str, dict[str, Change]]:
+    """What each layer gains when units that it reads go: their weights vanish, the others are refitted.
+
+    Args:
+        dense, graph, answers: as in :func:`measure_removals`.
+        gone: units by the name of their set; the sets are disjoint.
+        ridge: λ of the refits.
+
+    Returns:
+        For each set that some layer reads, the changes by the layers' names.
+    """
+    found: dict[str, dict[str, Change]] = {name: {} for name in gone}
+    names, owner = list(gone), np.full(graph.num_units + 1, -1)  # the last entry is for slots of unit -1
+    for number, name in enumerate(names):
+        owner[gone[name]] = number
+    lost: dict[str, dict[str, np.ndarray]] = {}
+    for layer in graph.layers:
+        owners = owner[layer.in_units]
+        own = {names[number]: owners == number for number in np.unique(owners[owners >= 0])}
+        if own and not layer.depthwise:
+            lost[layer.name] = own
+
+    def refit(place: str, module: nn.Module, x: Tensor) -> None:
+        layer = graph.layer(place)
+        rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
+        mean, gram = rows.double().mean(0), None
+        if rows.shape[2] <= PROBED_FAN_IN:
+            gram = gram_of(rows) / len(rows)
+        for name, slots in lost[place].items():
+            found[name][place] = _refit_without(module, layer, slots, gram, mean, ridge)
+
+    visit(dense, answers.x, lost, refit, answer=False)
+    return {name: changes for name, changes in found.items() if changes}
+
+
+def _refit_without(
+    module: nn.Module, layer: Layer, lost: np.ndarray, gram: Tensor | None, mean: Tensor, ridge: float
+) -> Change:
+    """What a layer gains when input slots ``lost`` go: least squares on the Gram matrix, its outputs' means kept.
+
+    A layer too wide to be refitted, ``gram`` None, loses these weights and its bias stays.
+    """
+    weight = weight_of(module).detach()
+    matrix = weight_matrix(module, weight).double()
+    per_slot = matrix.shape[1] * layer.groups // len(lost)
+    absent = torch.from_numpy(np.repeat(lost.reshape(layer.groups, -1), per_slot, axis=1))
+    step = torch.where(absent[:, :, None], -matrix, torch.zeros_like(matrix))
+    shift = torch.zeros(len(weight))
+    if gram is not None:
+        for group, (own, gone) in enumerate(zip(gram, absent, strict=True)):
+            left = ~gone
+            strength = max(ridge, LEAST_RIDGE) * own.diagonal().mean().clamp_min(1e-12)
+            inner = own[left][:, left] + strength * torch.eye(int(left.sum()), dtype=own.dtype)
+            step[group, left] = torch.linalg.solve(inner, own[left][:, gone] @ matrix[group, gone])
+        shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
+    return Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
+
+
+@torch.no_grad()
+def divergence_without(
+    dense: nn.Module,
+    graph: NetworkGraph,
+    gone: np.ndarray,
+    answers: DenseAnswers,
+    task: Task,
+    rounding: Rounding,
+    ridge: float,
+) -> float:
+    """Divergence of the network without units ``gone``, everything from the first layer that lost channels refitted.
+
+    Arguments as in :func:`measure_removals`.
+    """
     keep = np.ones(graph.num_units, dtype=bool)
-    keep[units[weakest]] = False
+    keep[gone] = False
     small = remove(dense, graph, keep)
     bits = {layer.name: FINE_BITS for layer in graph.layers}
-    compensate(small, graph, keep, bits, answers, rounding, ridge, largest_fan_in=PROBED_FAN_IN)
-    return task(answers.logits, answers_of(small, answers.x)) / predicted
+    first = next(layer.name for layer in graph.layers if np.isin(gone, [*layer.out_units, *layer.in_units]).any())
+    compensate(small, graph, keep, bits, answers, rounding, ridge, refitted_behind(graph, first))
+    return task(answers.logits, answers_of(small, answers.x))
 
 
 def _greedy(errors: np.ndarray, count: int) -> np.ndarray:

@@ -1,13 +1,14 @@
 """What a rounded layer costs the network's answers, measured *after* the layers behind it were refitted.
 
-Errors made early are largely mended by the compensation that follows them, errors made late are not; a sensitivity
-taken at the dense network (a Hessian trace, say) does not see that and overrates the early layers several times.
-So each layer is rounded alone, the layers behind it are refitted, and the divergence of the network's answers is
-divided by the squared error of the layer's own output:
+A layer is rounded, the layers behind it are refitted, and the divergence of the network's answers is divided by the squared
+error of the layer's own output:
 
     κ_l = D(dense, network with layer l at b₀ bits, refitted) / ‖Y_l − Ŷ_l(b₀)‖²
 
-D is the task's divergence (:mod:`.task`): nats of KL where there are classes, squared error in a regression.
+D is the task's divergence (:mod:`.task`): nats of KL where there are classes, squared error in a regression. What the
+rounding of every layer does before a refit comes from a few passes back through the network (:mod:`.first_order`); what the
+refit mends, which a sensitivity taken at the dense network (a Hessian trace, say) does not see, from a few probes of
+neighbours (:mod:`.bands`). So the cost grows with the number of layers and not with its square.
 
 Then the energy of width b is e_{l,b} = κ_l ‖Y_l − Ŷ_l(b)‖², and of removals κ_r times the refit error in their reading
 layer r. Sums of these come close to the true divergence of whole plans, which is why they may be added.
@@ -17,7 +18,7 @@ layer r. Sums of these come close to the true divergence of whole plans, which i
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,17 +26,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.measuring.bands import mended
+from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import layer_at, weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, PROBED_FAN_IN, DenseAnswers, compensate
+from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.refitting.compensation import (
+    DEFAULT_RIDGE,
+    PROBED_FAN_IN,
+    DenseAnswers,
+    compensate,
+    fitted_scale,
+    refitted_behind,
+)
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
-__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "measure_sensitivity"]
+__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "divergence_rounded", "measure_sensitivity"]
 
 #: Width at which a layer's κ is measured: coarse enough to be seen, fine enough to be in the quadratic regime.
 PROBE_BITS = 3
@@ -101,44 +111,101 @@ def measure_sensitivity(
     Returns:
         The measured :class:`Sensitivity`.
     """
-    widths: dict[tuple[str, int], float] = {}
-    kappa: dict[str, float] = {}
-    shares: dict[str, np.ndarray] = {}
-    measured: dict[str, dict[int, np.ndarray]] = {}
+    alone: dict[str, _Alone] = {}
 
-    def measure(name: str, module: nn.Module, x: Tensor | None) -> None:
-        asked = {*layers[name], PROBE_BITS}
-        if x is None:
-            measured[name] = {b: _weight_error(module, b, rounding) for b in asked}
-            return
-        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)))
-        gram = _gram(rows)
-        target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        measured[name] = {b: _output_error(module, rows, gram, target, b, rounding) for b in asked}
-
-    by_value = [layer.name for layer in graph.layers if layer.by_value and layer.name in layers]
-    for name in by_value:
-        measure(name, layer_at(dense, name), None)
-    visit(dense, answers.x, [name for name in layers if name not in by_value], measure, answer=False)
-    for name, errors in measured.items():
-        probe = errors[PROBE_BITS]
-        if probe.sum() > 0:
-            divergence = _probe(dense, graph, name, answers, task, rounding, ridge)
-            kappa[name] = divergence / float(probe.sum())
-            shares[name] = probe / probe.sum()
-        else:
-            kappa[name], shares[name] = 0.0, np.full(len(probe), 1 / len(probe))
-        for b in layers[name]:
-            widths[name, b] = kappa[name] * float(errors[b].sum())
+    def measure(name: str, module: nn.Module, x: Tensor) -> None:
+        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)), answers.x)
+        alone[name] = _alone(module, rows, layers[name], rounding)
         if progress is not None:
             progress(name)
-    return Sensitivity(widths, kappa, shares)
+
+    unseen = [layer.name for layer in graph.layers if layer.by_value and layer.name in layers]
+    visit(dense, answers.x, [name for name in layers if name not in unseen], measure, answer=False)
+    seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
+    first = first_order(dense, answers.x, task, seen, answers.seed)
+    fewer = answers.for_probes(dense, graph)
+
+    def probe(band: list[str]) -> float:
+        return divergence_rounded(dense, graph, band, fewer, task, rounding, ridge)
+
+    divergences = mended(first, probe)
+    alone |= {name: _by_value(layer_at(dense, name), layers[name], rounding) for name in unseen}
+    # what nobody sees the inputs of has no first order: its bands share by the errors of the weights
+    divergences |= mended({name: total for name in unseen if (total := float(alone[name].probed.sum())) > 0}, probe)
+    kappa = {
+        name: divergences[name] / float(own.probed.sum()) if name in divergences else 0.0 for name, own in alone.items()
+    }
+    widths = {(name, b): kappa[name] * error for name, own in alone.items() for b, error in own.errors.items()}
+    return Sensitivity(widths, kappa, {name: own.shares for name, own in alone.items()})
+
+
+@dataclass(frozen=True, eq=False)
+class _Alone:
+    """What rounding does to a layer's own output.
+
+    Attributes:
+        errors: mean squared error at each width asked for, summed over channels.
+        probed: of each output channel at the probe's width: float64 ``(outputs,)``.
+        change: what the probe's rounding adds to the layer.
+    """
+
+    errors: Mapping[int, float]
+    probed: np.ndarray
+    change: Change
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Of each output channel in the error; even where there is none."""
+        return self.probed / self.probed.sum() if self.probed.sum() > 0 else np.full(len(self.probed), 1 / len(self.probed))
+
+
+def _alone(module: nn.Module, rows: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
+    weight, gram = weight_of(module).detach(), _gram(rows)
+    matrix, mean = weight_matrix(module, weight).double(), rows.mean(0).double()
+    products = _products(rows, gram, mean)
+
+    def rounded(bits: int) -> tuple[np.ndarray, Change]:
+        """Mean squared error of each output channel once its scale and shift are fitted; and what changes."""
+        own = dequantize(rounding(weight, bits, gram))
+        answered = weight_matrix(module, own).double()
+        scale = fitted_scale(products(answered, matrix), products(answered, answered))
+        step = scale.unsqueeze(1) * answered - matrix
+        shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
+        change = Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
+        return products(step, step).clamp_min(0).reshape(-1).numpy(), change
+
+    probed, change = rounded(PROBE_BITS)
+    return _Alone({b: float((probed if b == PROBE_BITS else rounded(b)[0]).sum()) for b in widths}, probed, change)
+
+
+def _by_value(module: nn.Module, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
+    """For layers that are rounded without data the error is that of the weights."""
+    weight = weight_of(module).detach()
+
+    def rounded(bits: int) -> tuple[np.ndarray, Change]:
+        step = dequantize(rounding(weight, bits, None)) - weight
+        return (step.double() ** 2).flatten(1).sum(1).numpy(), Change(step, torch.zeros(len(weight)))
+
+    probed, change = rounded(PROBE_BITS)
+    return _Alone({b: float(rounded(b)[0].sum()) for b in widths}, probed, change)
+
+
+def _products(rows: Tensor, gram: Tensor | None, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Covariance of the outputs of two weight matrices ``(groups, fan_in, outputs)``, channel by channel.
+
+    From the Gram matrix, many times cheaper than the rows themselves, where there is one.
+    """
+    if gram is not None:
+        centred = gram.double() - mean.unsqueeze(2) * mean.unsqueeze(1)
+        return lambda one, other: (one * (centred @ other)).sum(1)
+    deviations = (rows - mean.float()).transpose(0, 1)
+    return lambda one, other: ((deviations @ one.float()) * (deviations @ other.float())).mean(1).double()
 
 
 @dataclass(frozen=True)
 class _OnlyCoarse:
     """Layers at :data:`FINE_BITS` go to nearest (they should add no error, and there are many of them), and so do layers too
-    wide for a probe, as in :func:`_output_error`.
+    wide for a probe, as in :func:`_alone`.
     """
 
     rounding: Rounding
@@ -160,35 +227,23 @@ def _gram(rows: Tensor) -> Tensor | None:
     return (gram_of(rows) / len(rows)).float() if rows.shape[2] <= PROBED_FAN_IN else None
 
 
-def _output_error(
-    module: nn.Module, rows: Tensor, gram: Tensor | None, target: Tensor, bits: int, rounding: Rounding
-) -> np.ndarray:
-    """Mean squared error of each output channel when only this layer is rounded, its scale and shift refitted."""
-    rounded = dequantize(rounding(weight_of(module).detach(), bits, gram))
-    answered = rows_times_weight(rows, weight_matrix(module, rounded))
-    centred, wanted = answered - answered.mean(0), target - target.mean(0)
-    scale = (centred * wanted).mean(0) / (centred**2).mean(0).clamp_min(1e-12)
-    return ((wanted - scale * centred) ** 2).mean(0).double().numpy()
-
-
-def _weight_error(module: nn.Module, bits: int, rounding: Rounding) -> np.ndarray:
-    """Squared error of each output's weights, for layers that are rounded without data."""
-    weight = weight_of(module).detach()
-    return ((weight - dequantize(rounding(weight, bits, None))) ** 2).flatten(1).sum(1).double().numpy()
-
-
-def _probe(
+@torch.no_grad()
+def divergence_rounded(
     dense: nn.Module,
     graph: NetworkGraph,
-    name: str,
+    names: Sequence[str],
     answers: DenseAnswers,
     task: Task,
     rounding: Rounding,
     ridge: float,
 ) -> float:
-    """Divergence of the network with one layer at the probe's width and the layers behind it refitted."""
+    """Divergence of the network with some layers at :data:`PROBE_BITS`, they and the layers behind them refitted.
+
+    Arguments as in :func:`measure_sensitivity`; ``names`` in order of execution.
+    """
     trial = copy.deepcopy(dense)
-    bits = {layer.name: FINE_BITS for layer in graph.layers} | {name: PROBE_BITS}
+    bits = {layer.name: FINE_BITS for layer in graph.layers} | dict.fromkeys(names, PROBE_BITS)
     keep = np.ones(graph.num_units, dtype=bool)
-    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, first=name, largest_fan_in=PROBED_FAN_IN)
+    treated = {*names, *refitted_behind(graph, names[0])}
+    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, treated)
     return task(answers.logits, answers_of(trial, answers.x))

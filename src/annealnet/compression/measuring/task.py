@@ -102,6 +102,15 @@ class Task(ABC):
         noise = torch.randn(answers.shape, generator=generator)
         return 0.5 * ((answers - (answers.detach() + noise)) ** 2).sum()
 
+    def probe(self, answers: Tensor, generator: torch.Generator) -> Tensor:
+        """A random function of the answers whose squared slopes are the divergence, to second order and on average:
+
+            D(a, a + δ) ≈ E ⟨∇probe, δ⟩²,   and E ⟨∇probe, δ⟩⟨∇probe, δ'⟩ = 0 for δ, δ' in different samples
+
+        Of a task whose form is not known, that of a mean squared error stands for it.
+        """
+        return (_signs(answers, generator) * answers).sum() / math.sqrt(max(1, answers.numel()))
+
 
 @dataclass(frozen=True)
 class Classification(Task):
@@ -239,6 +248,12 @@ class Classification(Task):
         log = self._log(answers)
         return F.nll_loss(log, torch.multinomial(log.detach().exp(), 1, generator=generator).flatten(), reduction="sum")
 
+    def probe(self, answers: Tensor, generator: torch.Generator) -> Tensor:
+        """Σ ξ √(p / 2) log p with signs ξ: the second moment of its slopes is ½ (diag(p) − p pᵀ), half KL's Hessian."""
+        log = self._log(answers)
+        root = (log.detach().exp() / (2 * max(1, len(log)))).sqrt()
+        return (_signs(log, generator) * root * log).sum()
+
 
 @dataclass(frozen=True)
 class Regression(Task):
@@ -337,6 +352,11 @@ class Custom(Task):
                 f"task={self.describe()} cannot be differentiated, which fine_tuning needs: compute it with torch on the "
                 "tensors given, without .item(), .detach() or numpy"
             )
+
+
+def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
+    """±1, drawn evenly."""
+    return torch.randint(0, 2, like.shape, generator=generator).to(like.dtype) * 2 - 1
 
 
 def same_sizes(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

@@ -301,7 +301,8 @@ def collated(samples: Sequence[Any]) -> Any:
     for number, one in enumerate(found):
         like.check(one, f"data: sample {number}")
     whole = joined(found)
-    return {**whole.kwargs, **whole.settings, **({} if whole.y is None else {"labels": whole.y})}
+    labels = {name: whole.y for name in _LABELS if name in samples[0]}  # which they are, the model's forward may say
+    return {**whole.kwargs, **whole.settings, **labels}
 
 
 def _one(value: Any) -> Any:

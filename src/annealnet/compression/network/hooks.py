@@ -70,7 +70,15 @@ def _layer(name: str, model: nn.Module) -> Layer:
     stay_out, stay_in = np.full(shape[0], -1), np.full(shape[1] * kind.groups(module), -1)
     has_bias = kind.bias(module) is not None
     return Layer(
-        name, kind.word, shape, kind.groups(module), stay_out, stay_in, None, has_bias, by_value=not kind.reads_rows
+        name,
+        kind.word,
+        shape,
+        kind.groups(module),
+        stay_out,
+        stay_in,
+        None,
+        has_bias,
+        by_value=kind.inside or not kind.reads_rows,
     )
 
 

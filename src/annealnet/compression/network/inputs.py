@@ -261,6 +261,22 @@ class Inputs:
             return None
         return mask != 0
 
+    def present(self, x: Tensor) -> Tensor:
+        """Of what a layer reads, ``(samples, positions, features)``, what is no padding: ``(rows, features)``.
+
+        As it is where no mask is of that shape, where masks differ, or nothing is padded.
+
+        Example:
+            >>> x = Inputs(kwargs={"input_ids": torch.ones(1, 3), "attention_mask": torch.tensor([[1, 1, 0]])})
+            >>> x.present(torch.zeros(1, 3, 5)).shape, x.present(torch.zeros(1, 4, 5)).shape
+            (torch.Size([2, 5]), torch.Size([1, 4, 5]))
+        """
+        masks = [self.kwargs[name] != 0 for name in ("attention_mask", "decoder_attention_mask") if name in self.kwargs]
+        masks = [mask for mask in masks if x.ndim == 3 and mask.shape == x.shape[:2]]
+        if not masks or not all(torch.equal(mask, masks[0]) for mask in masks) or bool(masks[0].all()):
+            return x
+        return x[masks[0]] if bool(masks[0].any()) else x
+
 
 class Answering(nn.Module):
     """A network that takes its tensors by position, in the order of :attr:`Inputs.tensors`, and answers the one that counts.

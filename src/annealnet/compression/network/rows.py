@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import layer_kind
 from annealnet.compression.network.structure import Layer
 
@@ -26,7 +27,7 @@ def sampled_rows(layer: Layer) -> int:
     return min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS_PER_INPUT * math.prod(layer.weight_shape[1:])))
 
 
-def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int) -> Tensor:
+def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int, inputs: Inputs | None = None) -> Tensor:
     """The rows a layer multiplies with its weights, at sampled positions.
 
     Args:
@@ -34,6 +35,7 @@ def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int) -> Tensor:
         x: the layer's input, ``(samples, channels, ...)`` or ``(samples, ..., features)``.
         seed: draws the positions; the same seed and shape give the same positions.
         max_rows: an upper bound on the number of rows (at least one per sample is kept); see :func:`sampled_rows`.
+        inputs: the network's, whose masks say which positions are padding and no rows; None has none.
 
     Returns:
         float32 ``(rows, groups, fan_in)``; ``groups`` is 1 for linear layers and plain convolutions.
@@ -45,7 +47,10 @@ def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int) -> Tensor:
         >>> layer_rows(nn.Conv2d(3, 4, 3, padding=1), torch.zeros(2, 3, 5, 5), seed=0, max_rows=100).shape
         torch.Size([50, 1, 27])
     """
-    return layer_kind(layer).rows(layer, x, torch.Generator().manual_seed(seed), max_rows)
+    kind = layer_kind(layer)
+    if inputs is not None and kind.by_position:
+        x = inputs.present(x)
+    return kind.rows(layer, x, torch.Generator().manual_seed(seed), max_rows)
 
 
 def gram_of(rows: Tensor) -> Tensor:

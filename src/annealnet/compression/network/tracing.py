@@ -23,7 +23,8 @@ class _Tracer(fx.Tracer):
         self.failed: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        known = kind_of(m) is not None or module_qualified_name in self.opaque
+        kind = kind_of(m)
+        known = (kind is not None and not getattr(kind, "inside", False)) or module_qualified_name in self.opaque
         return known or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -35,17 +35,29 @@ from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 
-__all__ = ["DEFAULT_RIDGE", "PROBED_FAN_IN", "DenseAnswers", "check_ridge", "compensate", "refit"]
+__all__ = [
+    "DEFAULT_RIDGE",
+    "LEAST_RIDGE",
+    "PROBED_FAN_IN",
+    "DenseAnswers",
+    "check_ridge",
+    "compensate",
+    "fitted_scale",
+    "refit",
+    "refitted_behind",
+]
 
 DEFAULT_RIDGE = 1e-2
 #: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
-_LEAST_RIDGE = 1e-6
+LEAST_RIDGE = 1e-6
 #: Dense answers that are kept at once; where all would be more, they are computed again block by block.
 MOST_ANSWER_BYTES = 2**30
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
 PROBED_FAN_IN = 1024
 #: So large may a sum of squares over a layer's rows be; compressed layers answer a little more than dense ones.
 _MOST_SQUARES = float(torch.finfo(torch.float32).max) / 4
+#: Samples of a probe, and rows per weight of an output channel; more samples where those have too few rows.
+_PROBED_SAMPLES, _PROBED_ROWS = 256, 4
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class DenseAnswers:
         names = chain_of_blocks(dense, x[:2]) if large else ()
         kept = [layer.name for layer in seen if not layer.name.startswith(tuple(f"{name}." for name in names))]
         outputs: dict[str, Tensor] = {}
-        at = _keeps_answers(outputs, graph, seed)
+        at = _keeps_answers(outputs, graph, x, seed)
         if names:
             blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
         else:
@@ -103,12 +115,23 @@ class DenseAnswers:
             )
         return cls(x, outputs, that_count(x, answers), seed, blocks)
 
+    def for_probes(self, dense: nn.Module, graph: NetworkGraph) -> DenseAnswers:
+        """The same on the first samples only, as many as probes need: 256, and four rows per weight of a refitted output.
 
-def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, seed: int) -> At:
+        A probe's divergence is taken on the rows that it was fitted to: with fewer rows it would look mended when it is not.
+        """
+        fan_ins = {layer.name: math.prod(layer.weight_shape[1:]) for layer in graph.layers}
+        rows = {name: _PROBED_ROWS * fan_in for name, fan_in in fan_ins.items() if fan_in <= PROBED_FAN_IN}
+        needed = [math.ceil(count / positions) for name, count in rows.items() if (positions := graph.output_shapes[name])]
+        samples = max([_PROBED_SAMPLES, *needed])
+        return self if len(self.x) <= samples else DenseAnswers.of(dense, graph, self.x[:samples], self.seed)
+
+
+def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:
     """Notes the answers of a layer of the dense network at its sampled rows."""
 
     def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)))
+        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)), inputs)
         outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
         _check_squares(name, rows, outputs[name])
 
@@ -163,7 +186,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
     # a group whose inputs are all zero keeps its weights: any positive ridge does that
-    strength = torch.where(scale > 0, max(ridge, _LEAST_RIDGE) * scale, torch.ones_like(scale))
+    strength = torch.where(scale > 0, max(ridge, LEAST_RIDGE) * scale, torch.ones_like(scale))
     gram = gram + strength[:, None, None] * torch.eye(fan_in, dtype=gram.dtype)
     step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
     return matrix + step, (gram / max(1, len(rows))).float()
@@ -173,11 +196,24 @@ def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Per column the scale a and shift c of the least-squares line target ≈ a · answered + c."""
     mean_a, mean_t = answered.mean(0), target.mean(0)
     centred = answered - mean_a
-    variance = (centred**2).mean(0)
-    scale = (centred * (target - mean_t)).mean(0) / variance.clamp_min(1e-12)
-    # a channel that is constant, or whose answer points the wrong way, keeps its scale: only its mean is mended
-    scale = torch.where((variance > 1e-12) & (scale > 0), scale, torch.ones_like(scale))
+    scale = fitted_scale((centred * (target - mean_t)).mean(0), (centred**2).mean(0))
     return scale, mean_t - scale * mean_a
+
+
+def fitted_scale(covariance: Tensor, variance: Tensor) -> Tensor:
+    """Least-squares scales of channels, from the covariance of answer and target and the variance of the answer.
+
+    A channel that is constant, or whose answer points the wrong way, keeps its scale: only its mean is mended.
+    """
+    scale = covariance / variance.clamp_min(1e-12)
+    return torch.where((variance > 1e-12) & (scale > 0), scale, torch.ones_like(scale))
+
+
+def refitted_behind(graph: NetworkGraph, first: str) -> list[str]:
+    """A layer and those behind it, but for layers too wide to be refitted in a probe."""
+    names = [layer.name for layer in graph.layers]
+    behind = graph.layers[names.index(first) :]
+    return [layer.name for layer in behind if math.prod(layer.weight_shape[1:]) <= PROBED_FAN_IN]
 
 
 @torch.no_grad()
@@ -189,8 +225,7 @@ def compensate(
     answers: DenseAnswers,
     rounding: Rounding,
     ridge: float = DEFAULT_RIDGE,
-    first: str | None = None,
-    largest_fan_in: int | None = None,
+    only: Collection[str] | None = None,
     settled: SettledLayers | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Quantized]:
@@ -204,20 +239,14 @@ def compensate(
         answers: the dense network on the calibration inputs.
         rounding: how weights go to their grid.
         ridge: λ in units of the mean diagonal of each Gram matrix.
-        first: only that layer and later ones are treated.
-        largest_fan_in: layers with more weights per output (other than ``first``) stay as they are; None treats all.
+        only: names of the layers that are treated, the others stay as they are; None treats all.
         settled: keeps finished layers, and has those of an interrupted run.
         progress: called with each layer's name.
 
     Returns:
         The grid values of each layer treated; the module holds exactly these.
     """
-    names = [layer.name for layer in graph.layers]
-    treated = {
-        layer.name: layer
-        for layer in graph.layers[0 if first is None else names.index(first) :]
-        if largest_fan_in is None or math.prod(layer.weight_shape[1:]) <= largest_fan_in or layer.name == first
-    }
+    treated = {layer.name: layer for layer in graph.layers if only is None or layer.name in only}
     quantized: dict[str, Quantized] = {}
 
     def settle(name: str, module: nn.Module, rounded_now: Callable[[], tuple[Quantized, Rounded]]) -> None:
@@ -236,7 +265,7 @@ def compensate(
             kept_out, _ = graph.keep_for(layer, keep)
 
             def rounded_now() -> tuple[Quantized, Rounded]:
-                rows = layer_rows(module, given, answers.seed, sampled_rows(layer))
+                rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
                 return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
 
             settle(name, module, rounded_now)
@@ -272,7 +301,7 @@ def _visit_in_order(
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.seed))
+        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
         small = blocks.run(pruned, number, small, inside, against(outputs))
     behind = [name for name in layers[begins:] if owner[name] is None]
     visit(pruned, answers.x, behind, against(answers.outputs), answer=False)

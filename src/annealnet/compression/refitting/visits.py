@@ -8,18 +8,49 @@ input, may change the layer, and the pass goes on with what it left. No trace is
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import layer_at
+from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, weight_of
 
 __all__ = ["At", "listen", "visit"]
 
 #: Told a layer's name, the layer, and its input ``(samples, …)``; may change the layer in place.
 At = Callable[[str, nn.Module, Tensor], None]
+
+
+class _Product(TorchFunctionMode):
+    """Sees, inside a module's forward, what its weight is multiplied with; a convolution's operand as it is padded."""
+
+    def __init__(self, weight: Tensor, met: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.weight, self._met = weight, met
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if any(one is self.weight for one in (*args[1:2], kwargs.get("weight"))):
+            x = args[0] if args else kwargs["input"]
+            self._met(_padded(x, args[4] if len(args) > 4 else kwargs.get("padding", 0)) if "conv" in func.__name__ else x)
+        return func(*args, **kwargs)
+
+
+def _padded(x: Tensor, padding: Any) -> Tensor:
+    """With the zeros that a convolution puts around it."""
+    if isinstance(padding, str):
+        raise ValueError(f"padding={padding!r} inside a forward of one's own is not understood: give numbers")
+    widths = [padding] * (x.ndim - 2) if isinstance(padding, int) else list(padding)
+    return F.pad(x, [width for width in reversed(widths) for _ in range(2)])
+
+
+def _is_inside(module: nn.Module) -> bool:
+    kind = kind_of(module)
+    return isinstance(kind, LayerKind) and kind.inside
 
 
 class _Enough(Exception):
@@ -74,24 +105,38 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
         ValueError: when a layer does not run.
     """
     waiting = dict.fromkeys(layers)
+    within: list[tuple[nn.Module, ExitStack]] = []
     hooks = []
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        def reached(module: nn.Module, given: Tensor) -> None:
             if name not in waiting:
                 return
             del waiting[name]
-            given = args[0] if args else next(iter(kwargs.values()))
             at(name, module, given)
             if not waiting and not answer:
                 raise _Enough
 
+        def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if not _is_inside(module):
+                reached(module, args[0] if args else next(iter(kwargs.values())))
+            elif name in waiting:
+                stack = ExitStack()
+                stack.enter_context(_Product(weight_of(module), lambda given: reached(module, given)))
+                within.append((module, stack))
+
         return met
+
+    def left(module: nn.Module, args: tuple[Any, ...], found: Any) -> None:
+        if within and within[-1][0] is module:
+            within.pop()[1].close()
 
     try:
         for name in layers:
-            hook = layer_at(network, name).register_forward_pre_hook(before(name), with_kwargs=True)
-            hooks.append(hook)  # one by one: those that are there are removed, whatever comes
+            layer = layer_at(network, name)
+            hooks.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))  # one by one: all are removed
+            if _is_inside(layer):
+                hooks.append(layer.register_forward_hook(left, always_call=True))
         found = run()
     except _Enough:
         return None

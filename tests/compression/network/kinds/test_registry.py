@@ -174,10 +174,19 @@ class Louder(nn.Linear):
         return 2 * super().forward(x)
 
 
-def test_a_subclass_is_not_of_its_parents_kind() -> None:
-    assert kind_of(Louder(2, 3)) is None
-    with pytest.raises(ValueError, match=r"layer=Louder is no layer .*Linear, .*register a kind"):
-        layer_kind(Louder(2, 3))
+class LouderTable(nn.Embedding):
+    """A subclass of what nothing is known of from within."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_of_its_parents_kind_inside_only() -> None:
+    assert layer_kind(Louder(2, 3)).inside
+    assert not layer_kind(nn.Linear(2, 3)).inside
+    assert kind_of(LouderTable(2, 3)) is None
+    with pytest.raises(ValueError, match=r"layer=LouderTable is no layer .*Linear, .*register a kind"):
+        layer_kind(LouderTable(2, 3))
     with pytest.raises(ValueError, match="layer=Softmax"):
         weight_of(nn.Softmax())
 

@@ -24,6 +24,7 @@ from annealnet.compression.network.kinds.registry import (
     layer_words,
     own_tensors,
     register,
+    register_inside,
     register_named,
     registered,
     weight_of,
@@ -55,6 +56,7 @@ __all__ = [
     "layer_words",
     "own_tensors",
     "register",
+    "register_inside",
     "register_named",
     "registered",
     "weight_of",
@@ -63,6 +65,9 @@ __all__ = [
 register(nn.Linear, kind=Linear())
 register(nn.Conv1d, nn.Conv2d, kind=Convolution())
 register(nn.Conv3d, kind=Convolution3d())
+register_inside(nn.Linear, kind=Linear())
+register_inside(nn.Conv1d, nn.Conv2d, kind=Convolution())
+register_inside(nn.Conv3d, kind=Convolution3d())
 register(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, kind=TurnedConvolution())
 register_named("transformers.pytorch_utils.Conv1D", kind=TurnedLinear())
 register(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, kind=BatchNorm())

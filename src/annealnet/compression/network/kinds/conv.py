@@ -53,7 +53,7 @@ class Convolution(LayerKind):
     def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
         """Patches (im2col), channels outermost and the kernel's places innermost, at positions drawn per sample."""
         kernel, stride, dilation = (_numbers(module, name) for name in ("kernel_size", "stride", "dilation"))
-        rows = patches(_padded(module, x), kernel, stride, dilation, generator, max_rows)
+        rows = patches(x if self.inside else _padded(module, x), kernel, stride, dilation, generator, max_rows)
         return rows.reshape(len(rows), self.groups(module), -1)
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:

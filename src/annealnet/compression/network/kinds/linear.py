@@ -24,6 +24,7 @@ class Linear(LayerKind):
 
     word: str = "linear"
     transposed_in_onnx: bool = True
+    by_position: bool = True
 
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
         """Reads the last dimension, and gives it anew."""

@@ -89,6 +89,9 @@ class LayerKind(ABC):
         transposed_in_onnx: whether an ONNX file may hold the weight transposed.
         reads_rows: whether it is a product of rows that data show; else it is rounded by value.
         multiplies: whether its weights cost multiply-adds.
+        by_position: whether every position of ``(samples, positions, features)`` is a row, so that padded ones are left out.
+        inside: whether the module has a forward of its own, somewhere in which the product is: a convolution that pads
+            first. What is said of its input is then said of the product's.
     """
 
     word: str
@@ -97,6 +100,8 @@ class LayerKind(ABC):
     transposed_in_onnx: bool = False
     reads_rows: bool = True
     multiplies: bool = True
+    by_position: bool = False
+    inside: bool = False
 
     @abstractmethod
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
@@ -134,10 +139,14 @@ class LayerKind(ABC):
         assert isinstance(found, Tensor)
         return found
 
+    def laid(self, weight: Tensor) -> Tensor:
+        """Weights ``(outputs, inputs / groups, *kernel)`` as the parameter lies."""
+        return weight
+
     def put_weight(self, module: nn.Module, weight: Tensor) -> None:
         """Other weights, of any size, in place of the parameter: ``(outputs, inputs / groups, *kernel)``."""
         old = getattr(module, self.weight_name)
-        setattr(module, self.weight_name, nn.Parameter(weight, requires_grad=old.requires_grad))
+        setattr(module, self.weight_name, nn.Parameter(self.laid(weight), requires_grad=old.requires_grad))
 
     def bias(self, module: nn.Module) -> Tensor | None:
         """The bias ``(outputs,)``, the parameter itself; None where there is none."""

@@ -1,10 +1,13 @@
 """Which kind a module is: by its type, or that of a parent whose forward it has.
 
-A subclass with a forward of its own may compute something else, so it is not its parent's kind. Types of packages that need
+A subclass with a forward of its own may compute something else: only the graph of operations can say what its weight is
+multiplied with, so that its kind is its parent's ``inside``. Types of packages that need
 not be installed go by their names. A parameter that no kind knows is a :class:`.Matrix`: a layer of its own.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -19,6 +22,7 @@ __all__ = [
     "layer_words",
     "own_tensors",
     "register",
+    "register_inside",
     "register_named",
     "registered",
     "weight_of",
@@ -26,6 +30,7 @@ __all__ = [
 
 _KINDS: dict[type[nn.Module], Kind | LayerKind] = {Matrix: MatrixKind()}
 _NAMED: dict[str, Kind | LayerKind] = {}
+_INSIDE: dict[type[nn.Module], LayerKind] = {}
 
 
 def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
@@ -44,7 +49,7 @@ def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
         >>> class Projection(nn.Linear):
         ...     def forward(self, input):
         ...         return super().forward(input)
-        >>> kind_of(Projection(2, 3)) is None
+        >>> kind_of(Projection(2, 3)).inside
         True
         >>> register(Projection, kind=Linear("projection"))
         >>> kind_of(Projection(2, 3)).word, kind_of(nn.Softmax())
@@ -56,6 +61,11 @@ def register(*types: type[nn.Module], kind: Kind | LayerKind) -> None:
     if wrong or not types:
         raise ValueError(f"types={types!r}: give classes derived from nn.Module")
     _KINDS.update(dict.fromkeys(types, kind))
+
+
+def register_inside(*types: type[nn.Module], kind: LayerKind) -> None:
+    """Makes a kind known for subclasses that have a forward of their own around the same product."""
+    _INSIDE.update(dict.fromkeys(types, replace(kind, inside=True)))
 
 
 def register_named(*names: str, kind: Kind | LayerKind) -> None:
@@ -77,7 +87,8 @@ def kind_of(module: nn.Module) -> Kind | LayerKind | None:
         kind = _KINDS.get(cls) or _NAMED.get(f"{cls.__module__}.{cls.__qualname__}")
         if kind is not None:
             return kind
-    return None
+    parent = next((cls for cls in own.__mro__ if cls in _INSIDE), None)
+    return None if parent is None else _INSIDE[parent]
 
 
 def layer_kind(module: nn.Module) -> LayerKind:

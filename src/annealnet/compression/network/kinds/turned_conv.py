@@ -42,9 +42,9 @@ class TurnedConvolution(Convolution):
         """``(outputs, inputs, *kernel)``: the parameter with its first dimensions exchanged, in the same memory."""
         return super().weight(module).transpose(0, 1)
 
-    def put_weight(self, module: nn.Module, weight: Tensor) -> None:
+    def laid(self, weight: Tensor) -> Tensor:
         """Exchanged back."""
-        super().put_weight(module, weight.transpose(0, 1).contiguous())
+        return weight.transpose(0, 1).contiguous()
 
     def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
         """Patches of the input with stride − 1 zeros between entries, the kernel's places in the weight's order."""

@@ -21,9 +21,9 @@ class TurnedLinear(Linear):
         """``(outputs, inputs)``: the parameter turned, in the same memory."""
         return super().weight(module).t()
 
-    def put_weight(self, module: nn.Module, weight: Tensor) -> None:
+    def laid(self, weight: Tensor) -> Tensor:
         """Turned back."""
-        super().put_weight(module, weight.t().contiguous())
+        return weight.t().contiguous()
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
         """Numbers of features."""

@@ -1,0 +1,68 @@
+"""Layers whose product lies somewhere inside a forward of their own: what is multiplied is seen there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import annealnet as an
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.surgery import mask, remove
+from annealnet.compression.refitting.visits import visit
+from annealnet.compression.rounding import GptqRounding
+
+
+class SamePadded(nn.Conv2d):
+    """As much padding as keeps the size, unevenly where it must: the way of TensorFlow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, 1, 0, 1))
+        return F.conv2d(x, self.weight, self.bias, self.stride, (1, 1), self.dilation, self.groups)
+
+
+class Adapted(nn.Linear):
+    """A linear layer with something beside it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1.5 * F.linear(x * 0.5, self.weight, self.bias) + 0.1
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        SamePadded(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(), SamePadded(6, 6, 3, groups=6), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), Adapted(6, 8), nn.ReLU(), nn.Linear(8, 3),
+    ).eval()  # fmt: skip
+
+
+X = torch.randn(32, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_graph_finds_them_with_their_channels_and_norms() -> None:
+    graph = trace(network(), X)
+    assert [(layer.name, layer.by_value) for layer in graph.layers] == [(name, False) for name in ("0", "3", "7", "9")]
+    assert graph.layer("0").norm == "1"
+    assert [len(group.units) for group in graph.groups] == [6, 8]
+    keep = np.ones(graph.num_units, dtype=bool)
+    keep[[0, 3, 7]] = False
+    with torch.no_grad():
+        torch.testing.assert_close(remove(network(), graph, keep)(X), mask(network(), graph, keep)(X), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_seen_is_the_operand_of_the_product() -> None:
+    net, seen = network(), {}
+    visit(net, X, ["0", "7"], lambda name, layer, given: seen.update({name: given.clone()}))
+    torch.testing.assert_close(seen["0"], F.pad(X, (1, 2, 1, 2)))
+    assert seen["7"].shape == (32, 6)
+    assert not net[0]._forward_hooks
+    assert not net[0]._forward_pre_hooks
+
+
+def test_they_are_rounded_with_their_data() -> None:
+    exact = an.quantize(network(), [X], bits=8, rounding=GptqRounding())
+    assert exact.report.small.divergence < 1e-4
+    coarse = an.quantize(network(), [X], bits=3, rounding=GptqRounding())
+    assert coarse.report.size_ratio > exact.report.size_ratio
+    assert coarse.report.small.divergence < 0.05
