@@ -178,8 +178,8 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
     ratios = [float(text) for text in options.ratios.split(",") if text]
     calibration = read_batches([subject.calibration(seed)])
     common = prepare(
-        subject.network, calibration, an.Budget(size_ratio=2), task=subject.task, layer_widths=subject.layer_widths,
-        rounding=bench.rounding, ridge=ridge, seed=seed,
+        subject.network, calibration, an.Budget(size_ratio=2), task=subject.task, rounding=bench.rounding,
+        ridge=ridge, seed=seed,
     )  # fmt: skip
 
     def finish(method: str, asked: str, work: Callable[[], Outcome | None]) -> Iterator[Outcome]:

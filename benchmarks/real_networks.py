@@ -20,9 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from annealnet.compression.formulations.preparing import WIDTHS
 from annealnet.compression.measuring.task import Classification, Regression, Task
-from annealnet.compression.network.kinds import Convolution, register
 
 __all__ = ["Missing", "Subject", "efficientnet", "minilm"]
 
@@ -45,7 +43,6 @@ class Subject:
         validation: inputs on which settings are chosen.
         held_out: inputs on which tables are made.
         judge: (dense answers, small answers) -> figures by name.
-        layer_widths: widths of layers that would stay at 8 bits.
         said: what the data are, for readers of the table.
     """
 
@@ -56,7 +53,6 @@ class Subject:
     validation: Any
     held_out: Any
     judge: Callable[[Tensor, Tensor], Figures]
-    layer_widths: Mapping[str, tuple[int, ...]]
     said: str
 
 
@@ -140,7 +136,6 @@ def minilm(calibrated: int = 96, judged: int = 192) -> Subject:
         drawn(parts[1], judged // 2, 0),
         drawn(parts[2], judged, 0),
         likeness,
-        {"bert.embeddings.word_embeddings": WIDTHS},
         f"{calibrated} sentences of {TOKENS} tokens (padding counted) for calibration, {judged} of other articles held out",
     )
 
@@ -198,15 +193,6 @@ _MEAN, _STD = 127 / 255, 128 / 255
 _PICTURES = (10, 3, 7)
 
 
-class _PadsItself(Convolution):
-    """A convolution whose forward pads first, to TensorFlow's sizes, with a module of its own."""
-
-    def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
-        """Patches of the padded input."""
-        padding: Any = module.static_padding
-        return super().rows(module, padding(x), generator, max_rows)
-
-
 def efficientnet(cifar: Path, calibrated: int = 48, judged: int = 112) -> Subject:
     """EfficientNet-lite0 (ImageNet) on crops of pictures.
 
@@ -222,9 +208,7 @@ def efficientnet(cifar: Path, calibrated: int = 48, judged: int = 112) -> Subjec
     _folder("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
     pictures = _pictures(_folder("foolbox", "foolbox") / "data")
     from efficientnet_lite_pytorch import EfficientNet
-    from efficientnet_lite_pytorch.utils import Conv2dStaticSamePadding
 
-    register(Conv2dStaticSamePadding, kind=_PadsItself())
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(next(weights.glob("*.pth")), weights_only=True))
     order = np.random.default_rng(0).permutation(len(pictures))
@@ -247,7 +231,6 @@ def efficientnet(cifar: Path, calibrated: int = 48, judged: int = 112) -> Subjec
         _crops(parts[1], judged // 2, np.random.default_rng(1)),
         _crops(parts[2], judged, np.random.default_rng(2)),
         sameness,
-        {},
         f"{calibrated} pictures for calibration (crops of {_PICTURES[0]} of foolbox's"
         + (" and as many of CIFAR-10" if others is not None else "")
         + f"), {judged} crops of {_PICTURES[2]} other pictures held out",
