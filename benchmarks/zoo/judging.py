@@ -25,9 +25,11 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression import CompressedNetwork
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.exporting import onnx_session
+from annealnet.samplers.seeds import Purpose, derived_seed
 
 from . import ARCHITECTURES, Architecture
 from .architecture import Batch, answer
@@ -57,11 +59,11 @@ class Trial:
     @cached_property
     def unseen(self) -> Batch:
         """A batch of another size than those the library saw."""
-        return self.architecture.batches(self.seed + 1, 5)[0]
+        return self.architecture.batches(derived_seed(self.seed, Purpose.TABLE_ROWS), 5)[0]
 
     @cached_property
     def graph(self) -> NetworkGraph:
-        return trace(self.model, self.batches[0])
+        return trace(self.model, read_batches(self.batches, model=self.model).x)
 
     @property
     def small(self) -> CompressedNetwork:

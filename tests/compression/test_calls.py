@@ -247,7 +247,7 @@ def test_structure_is_seen_from_inputs_as_they_are():
     x = read_batches([tokens(2)], model=tagger()).x
     graph = trace(tagger(), x)
     assert graph.signature == x.signature
-    assert [layer.name for layer in graph.layers] == ["hidden", "middle", "last"]
+    assert [layer.name for layer in graph.layers] == ["embedding", "hidden", "middle", "last"]
     assert graph.num_units == 64  # those of the answers that do not count stay, too
 
 
