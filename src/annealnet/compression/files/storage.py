@@ -83,6 +83,7 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
 
     Example:
         >>> import tempfile
+        >>> from annealnet.compression.network.graph import trace
         >>> from annealnet.compression.rounding import NearestRounding
         >>> net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> graph = trace(net, torch.zeros(1, 6))

@@ -32,11 +32,12 @@ def with_layers_that_run(model: nn.Module, graph: NetworkGraph, inputs: Inputs) 
 
     Example:
         >>> from annealnet.compression.network.graph import trace
-        >>> class Decides(nn.Linear):
+        >>> class Decides(nn.Sequential):
         ...     def forward(self, x):
         ...         return super().forward(x if float(x.sum()) > 0 else -x)
-        >>> trace(nn.Sequential(nn.Linear(2, 3), Decides(3, 1)), torch.ones(1, 2)).way
-        'hooks'
+        >>> graph = trace(Decides(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1)), torch.ones(1, 2))
+        >>> graph.way, [layer.name for layer in graph.layers], graph.num_units
+        ('hooks', ['0', '2'], 0)
     """
     known = {layer.name for layer in graph.layers}
     hidden = {name for name, module in model.named_modules() if name not in known and isinstance(kind_of(module), LayerKind)}
