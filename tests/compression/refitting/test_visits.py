@@ -98,9 +98,51 @@ def test_a_block_is_given_what_it_was_given_beside() -> None:
     blocks, answer = Blocks.met(network, names, lambda: network(x))
     seen = blocks.first
     for number in range(2):
-        seen = blocks.run(network, number, seen, [], lambda *_: None)
+        seen = blocks.run(number, seen, [], lambda *_: None)
     torch.testing.assert_close(network.head(seen), answer, rtol=0, atol=0)
     assert (blocks.owner("blocks.1.up"), blocks.owner("head")) == (1, None)
+
+
+class Reads(nn.Module):
+    """A block that looks at something which compressed layers compute."""
+
+    def __init__(self, width: int, memory: int) -> None:
+        super().__init__()
+        self.look, self.up, self.down = nn.Linear(memory, width), nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, memory: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(x + self.look(memory))))
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory, self.lift, self.head = nn.Linear(3, 6), nn.Linear(3, 4), nn.Linear(4, 2)
+        self.blocks = nn.ModuleList(Reads(4, 6) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory, y = torch.relu(self.memory(x)), self.lift(x)
+        for block in self.blocks:
+            y = block(y, memory)
+        return self.head(y)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_blocks_are_given_beside_is_the_compressed_networks(gone: bool) -> None:
+    torch.manual_seed(0)
+    network, x = Decoder().eval(), torch.randn(30, 3)
+    graph = trace(network, x)
+    keep = np.ones(graph.num_units, dtype=bool)
+    if gone:
+        keep[[group.units[-1] for group in graph.groups if len(group.units) > 1]] = False
+    bits = {layer.name: 2 for layer in graph.layers}
+    made = []
+    for most in (0, 2**30):
+        answers = DenseAnswers.of(network, graph, x, most_bytes=most)
+        assert (answers.blocks is not None) == (most == 0)
+        made.append(compensate(remove(network, graph, keep), graph, keep, bits, answers, GptqRounding()))
+    one, two = made
+    assert all(torch.equal(one[name].codes, two[name].codes) for name in one)
 
 
 def test_a_layer_that_never_runs_is_named_and_no_hook_stays() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.refitting.visits import At, listen
@@ -85,23 +86,23 @@ def _first(answer: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The dense network's chain, ready to be run block by block.
+    """A network's chain, ready to be run block by block.
 
     Attributes:
-        dense: the network.
+        network: whose chain it is.
         names: of the blocks, in order.
         first: what goes into the first of them, for all samples.
         beside: what each is given beside.
     """
 
-    dense: nn.Module
+    network: nn.Module
     names: tuple[str, ...]
     first: Tensor
     beside: tuple[Beside, ...]
 
     @classmethod
-    def met(cls, dense: nn.Module, names: tuple[str, ...], run: Callable[[], Any]) -> tuple[Blocks, Any]:
-        """Runs the dense network once and keeps what the first block is given, and all blocks beside; and its answer."""
+    def met(cls, network: nn.Module, names: tuple[str, ...], run: Callable[[], Any]) -> tuple[Blocks, Any]:
+        """Runs the network once and keeps what the first block is given, and all blocks beside; and its answer."""
         kept: dict[str, tuple[Tensor | None, Beside]] = {}
 
         def before(name: str) -> Callable[..., None]:
@@ -113,7 +114,7 @@ class Blocks:
         hooks = []
         try:
             for name in names:
-                hook = dense.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True)
+                hook = network.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True)
                 hooks.append(hook)
             with torch.no_grad():
                 answer = run()
@@ -122,18 +123,17 @@ class Blocks:
                 hook.remove()
         first = kept[names[0]][0]
         assert first is not None
-        return cls(dense, names, first, tuple(kept[name][1] for name in names)), answer
+        return cls(network, names, first, tuple(kept[name][1] for name in names)), answer
 
     def owner(self, layer: str) -> int | None:
         """The number of the block that a layer is in; None where it is in none."""
         return next((n for n, name in enumerate(self.names) if layer.startswith(f"{name}.")), None)
 
     @torch.no_grad()
-    def run(self, network: nn.Module, number: int, x: Tensor, layers: Collection[str], at: At) -> Tensor:
-        """One block of the dense network, or of one made from it, on all samples.
+    def run(self, number: int, x: Tensor, layers: Collection[str], at: At) -> Tensor:
+        """One block, on all samples.
 
         Args:
-            network: whose block runs.
             number: of the block.
             x: what goes into it.
             layers: names of layers in it.
@@ -142,14 +142,15 @@ class Blocks:
         Returns:
             What goes into the next.
         """
-        block, (args, kwargs) = network.get_submodule(self.names[number]), self.beside[number]
+        block, beside = self.network.get_submodule(self.names[number]), self.beside[number]
 
         def run() -> Tensor:
             with plain_attention():
+                args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, beside)
                 answer = _first(block(x.clone(), *args, **kwargs))
             assert isinstance(answer, Tensor)
             return answer
 
-        found = listen(network, layers, at, run)
+        found = listen(self.network, layers, at, run)
         assert isinstance(found, Tensor)
         return found

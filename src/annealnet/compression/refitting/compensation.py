@@ -295,14 +295,14 @@ def _visit_in_order(
         return
     begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
     visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False)
-    into: list[Tensor] = []
-    visit(pruned, answers.x, blocks.names[:1], lambda name, block, given: into.append(given.clone()), answer=False)
-    dense, small = blocks.first, into[0]
+    # what blocks are given beside may be computed by compressed layers in front of them, and be as narrow as these
+    own, _ = Blocks.met(pruned, blocks.names, lambda: answers.x.clone().answer(pruned))
+    dense, small = blocks.first, own.first
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(blocks.dense, number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
-        small = blocks.run(pruned, number, small, inside, against(outputs))
+        dense = blocks.run(number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
+        small = own.run(number, small, inside, against(outputs))
     behind = [name for name in layers[begins:] if owner[name] is None]
     visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
 
