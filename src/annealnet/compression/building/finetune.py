@@ -175,7 +175,7 @@ def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
 def _leave_grid(module: nn.Module) -> Quantized:
     parametrizations: Any = module.parametrizations
     ((name, parametrization),) = parametrizations.items()
-    trained: Quantized = parametrization[0].settled(layer_kind(module).laid(parametrization.original.detach()))
+    trained: Quantized = parametrization[0].settled(parametrization[0].kind.laid(parametrization.original.detach()))
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     weight_of(module).copy_(dequantize(trained))
     bias = bias_of(module)

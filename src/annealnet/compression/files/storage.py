@@ -289,7 +289,7 @@ def _traced(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> Netw
     said = _in_words(plan.inputs)
 
     def again(inputs: Inputs) -> NetworkGraph:
-        return traced_again(dense_model, inputs, plan.way, tuple(plan.kept), plan.sizes)
+        return traced_again(dense_model, inputs, plan.way, tuple(plan.bits), tuple(plan.kept), plan.sizes)
 
     def misfit(error: Exception) -> ValueError:
         return ValueError(f"{source}: its input {said} does not fit the dense model: {str(error).splitlines()[0]}")

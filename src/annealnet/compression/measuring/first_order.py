@@ -93,7 +93,10 @@ class WatchedNetwork:
         """Of a function of the answers, for each layer that it depends on; may be asked several times."""
         if not value.requires_grad:
             return {}
-        found = torch.autograd.grad(value, list(self.outputs.values()), retain_graph=True, allow_unused=True)
+        try:
+            found = torch.autograd.grad(value, list(self.outputs.values()), retain_graph=True, allow_unused=True)
+        except RuntimeError:  # something was changed in place that the way back needs
+            return {}
         return {name: gradient for name, gradient in zip(self.outputs, found, strict=True) if gradient is not None}
 
     def _keep(

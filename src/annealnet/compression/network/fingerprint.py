@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.precision import copied
 from annealnet.compression.network.tracing import symbolic_trace
 from annealnet.samplers import describe
 
@@ -131,8 +132,8 @@ def _module(module: nn.Module) -> dict[str, Any]:
 def _operations(model: nn.Module) -> list[Any]:
     """The traced forward: kind, target and arguments of every operation; where nothing can be traced, the code says all."""
     try:
-        traced, opaque = symbolic_trace(model)
-    except ValueError:
+        traced, opaque = symbolic_trace(copied(model))  # a forward may keep what it was called with
+    except (ValueError, TypeError):  # no copy can be made of it, or no trace
         return ["not traced"]
     number = {node: place for place, node in enumerate(traced.graph.nodes)}
     steps = [

@@ -66,12 +66,12 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
-    twin = copy.deepcopy(model).eval()
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
     for opened in _WAYS.values():
+        twin = copy.deepcopy(model).eval()  # one for each way: a forward may keep what it was traced with
         try:
             with torch.no_grad():
                 labels = opened(twin, two)
@@ -84,11 +84,18 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
         if _complete(labels, found[-1]):
             break
     best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
-    return best if best is not None and not best.opaque else _by_hooks(twin, best, two, inputs, failures)
+    if best is not None and not best.opaque and not failures:
+        return best
+    return _by_hooks(copy.deepcopy(model).eval(), best, two, inputs, failures)
 
 
 def traced_again(
-    model: nn.Module, example: Inputs, way: str, groups: Collection[str], sizes: Collection[str]
+    model: nn.Module,
+    example: Inputs,
+    way: str,
+    layers: Collection[str],
+    groups: Collection[str],
+    sizes: Collection[str],
 ) -> NetworkGraph:
     """The structure of a network that was traced before, from what a plan says of it; nothing is tried.
 
@@ -96,6 +103,7 @@ def traced_again(
         model: a network of that architecture; its weights do not matter.
         example: inputs of that kind; their values do not matter.
         way: how it was opened.
+        layers: names of its layers.
         groups: names of the groups that could go.
         sizes: numbers that go with them, as ``"module.attribute"``.
 
@@ -114,9 +122,9 @@ def traced_again(
         labels.pin_unread()
         graph = _structure(labels, example)
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
-    if graph is not None and not graph.opaque:
+    if graph is not None and {layer.name for layer in graph.layers} >= set(layers):
         return graph
-    return _by_hooks(twin, graph, two, example, [ValueError("as before")])
+    return _by_hooks(copy.deepcopy(model).eval(), graph, two, example, [ValueError("as before")])
 
 
 def _checked(example: Tensor | Inputs) -> Inputs:

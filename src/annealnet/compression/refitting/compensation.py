@@ -266,6 +266,8 @@ def compensate(
 
             def rounded_now() -> tuple[Quantized, Rounded]:
                 rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
+                if len(rows) != len(outputs[name]):  # compressed layers sent it other samples than the dense ones did
+                    return _settle_by_value(module, bits[name], rounding)
                 return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
 
             settle(name, module, rounded_now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from annealnet.compression.network.kinds.matrix import Matrix, MatrixKind
 from annealnet.compression.network.kinds.protocol import Kind, LayerKind
@@ -81,6 +82,8 @@ def registered() -> dict[type[nn.Module], Kind | LayerKind]:
 def kind_of(module: nn.Module) -> Kind | LayerKind | None:
     """The kind of a module, None where it is not known."""
     own = type(module)
+    if parametrize.is_parametrized(module):  # its weight is computed
+        return None
     for cls in own.__mro__:
         if cls is not own and getattr(cls, "forward", None) is not own.forward:
             break

@@ -1,0 +1,100 @@
+"""Removals that are tried, and what a trial must not be fooled by."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import annealnet as an
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.surgery import mask, remove
+
+
+class Halves(nn.Module):
+    """Each half of the channels is treated in its own way: no channel can go without the cut moving."""
+
+    def __init__(self, turned: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.turned = nn.Linear(6, 16), nn.Linear(16, 3), turned
+        self.table = nn.Embedding(5, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(self.table(x))
+        n = h.shape[-1] // 2
+        left, right = h[..., :n], h[..., n:]
+        return self.b(torch.cat([-right, left] if self.turned else [left.relu(), right.tanh()], -1)).mean(1)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_halves_that_are_treated_differently_stay(turned: bool) -> None:
+    torch.manual_seed(0)
+    network, x = Halves(turned).eval(), torch.randint(0, 5, (4, 3))
+    graph = trace(network, x)
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        keep = rng.random(graph.num_units) < 0.6
+        for group in graph.groups:
+            keep[group.units[0]] = True
+        with torch.no_grad():
+            torch.testing.assert_close(remove(network, graph, keep)(x), mask(network, graph, keep)(x), rtol=1e-4, atol=1e-5)
+
+
+class Heads(nn.Module):
+    """Keeps the number of its heads under a name that nobody knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.o = (nn.Linear(16, 16) for _ in range(4))
+        self.head, self.hh = nn.Linear(16, 3), 4
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        b, t, _ = x.shape
+        q, k, v = (part(x).view(b, t, self.hh, -1).transpose(1, 2) for part in (self.q, self.k, self.v))
+        return self.head(x + self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, -1))).mean(1)
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_blank_sample_proves_nothing(blank: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(3, 5, 16) if blank else torch.randn(3, 5, 16)
+    assert not any(group.what == "heads" for group in trace(Heads().eval(), x).groups)
+
+
+def test_a_users_network_is_as_it_was() -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.calls, self.last = nn.Linear(4, 8), nn.Linear(8, 2), 0, None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            self.last = self.a(x).relu()
+            return self.b(self.last)
+
+    network = Keeps().eval()
+    an.quantize(network, [torch.randn(8, 4)], bits=4)
+    assert (network.calls, network.last) == (0, None)
+
+
+def test_weights_that_are_computed_stay() -> None:
+    network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(8, 2)).eval()
+    graph = trace(network, torch.randn(2, 4))
+    assert [layer.name for layer in graph.layers] == ["2"]
+
+
+def test_layers_of_torchs_own_transformer_are_rounded() -> None:
+    class Causal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.inner, self.head = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False), nn.Linear(8, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1])
+            return self.head(self.inner(x, mask=mask).mean(1))
+
+    names = {layer.name for layer in trace(Causal().eval(), torch.randn(2, 5, 8)).layers}
+    assert {"inner.layers.0.linear1", "inner.layers.0.linear2", "head"} <= names
