@@ -24,6 +24,7 @@ from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, 
 from annealnet.compression.network.labelling import Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
+from annealnet.compression.network.ties import first_names
 
 __all__ = ["ExportLabels", "NotExported", "exported"]
 
@@ -259,8 +260,8 @@ class ExportLabels(Labels):
 
     @property
     def called(self) -> set[str]:
-        """Names of modules that are called for themselves."""
-        return {str(entry[0]) for node in self.graph.nodes for entry in (node.meta.get("nn_module_stack") or {}).values()}
+        """None: every module is looked into."""
+        return set()
 
 
 _NO_NORM = object()
@@ -279,10 +280,7 @@ def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.
     """The first name of the parameter or buffer behind each input of the graph that is one."""
     signature = program.graph_signature
     held = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    first: dict[int, str] = {}
-    by_name: dict[str, str] = {}
-    for name, tensor in [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]:
-        by_name[name] = first.setdefault(id(tensor), name)
+    by_name = first_names(model)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
 

@@ -124,7 +124,9 @@ def traced_again(
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
     if graph is not None and {layer.name for layer in graph.layers} >= set(layers):
         return graph
-    return _by_hooks(copy.deepcopy(model).eval(), graph, two, example, [ValueError("as before")])
+    return _by_hooks(
+        copy.deepcopy(model).eval(), graph, two, example, [ValueError("its plan says that no trace reached all of it")]
+    )
 
 
 def _checked(example: Tensor | Inputs) -> Inputs:
@@ -244,9 +246,7 @@ def _left_dense(labels: Labels, folded: Mapping[str, str]) -> list[Pinned]:
     """What stays dense, with the tracer's reasons: what it could not look into, and what must not be touched."""
     reasons = {path: f"it is inside {path!r}, whose forward cannot be traced" for path in labels.opaque}
     reasons |= {name: f"it {reason}" for name, reason in labels.refused.items()}
-    return left_dense(
-        labels.modules[""], labels.layers, folded, reasons, labels.called if labels.way == "symbolic" else set()
-    )
+    return left_dense(labels.modules[""], labels.layers, folded, reasons, labels.called)
 
 
 def _foldable(labels: Labels) -> dict[str, str]:

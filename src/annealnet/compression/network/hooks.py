@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -94,11 +95,8 @@ def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[
 
         return ran
 
-    hooks = [model.get_submodule(name).register_forward_hook(behind(name)) for name in sorted(names)]
-    try:
-        with torch.no_grad():
-            inputs.clone().call(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name in sorted(names):
+            hooks.enter_context(model.get_submodule(name).register_forward_hook(behind(name)))
+        inputs.clone().call(model)
     return runs

@@ -67,7 +67,7 @@ class Labels(ABC):
     @property
     @abstractmethod
     def called(self) -> set[str]:
-        """Names of modules that the forward calls."""
+        """Names of modules that the forward calls and the trace does not look into."""
 
     def count(self, call: Call, name: str, place: str) -> None:
         """Multiply-adds of a product of computed tensors, for each head or channel that carries labels."""

@@ -7,7 +7,8 @@ the one before as its first input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.utils import _pytree as pytree
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.refitting.visits import At, listen
 
-__all__ = ["Blocks", "chain_of_blocks"]
+__all__ = ["Blocks", "block_of", "chain_of_blocks"]
 
 #: What a block is given beside its first input: further positions, and names.
 Beside = tuple[tuple[Any, ...], Mapping[str, Any]]
@@ -59,21 +60,26 @@ def _is_chain(model: nn.Module, names: tuple[str, ...], inputs: Inputs) -> bool:
 
         return answered
 
-    hooks = []
-    try:
+    with ExitStack() as hooks, torch.no_grad():
         for name in names:
             block = model.get_submodule(name)
-            hooks.append(block.register_forward_pre_hook(before(name), with_kwargs=True))
-            hooks.append(block.register_forward_hook(behind(name)))
-        with torch.no_grad():
-            inputs.clone().call(model)
-    finally:
-        for hook in hooks:
-            hook.remove()
+            hooks.enter_context(block.register_forward_pre_hook(before(name), with_kwargs=True))
+            hooks.enter_context(block.register_forward_hook(behind(name)))
+        inputs.clone().call(model)
     if [name for name, _ in met] != list(names) or any(x is None for _, x in met):
         return False
     pairs = zip([answers[name] for name in names[:-1]], [x for _, x in met[1:]], strict=True)
     return all(answer is not None and x is not None and torch.equal(answer, x) for answer, x in pairs)
+
+
+def block_of(layer: str, names: Sequence[str]) -> int | None:
+    """The number of the block that a layer is in; None where it is in none.
+
+    Example:
+        >>> block_of("h.1.up", ("h.0", "h.1")), block_of("head", ("h.0", "h.1"))
+        (1, None)
+    """
+    return next((number for number, name in enumerate(names) if layer.startswith(f"{name}.")), None)
 
 
 def _copied(value: Any) -> Tensor | None:
@@ -111,23 +117,18 @@ class Blocks:
 
             return given
 
-        hooks = []
-        try:
+        with ExitStack() as hooks, torch.no_grad():
             for name in names:
-                hook = network.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True)
-                hooks.append(hook)
-            with torch.no_grad():
-                answer = run()
-        finally:
-            for hook in hooks:
-                hook.remove()
+                block = network.get_submodule(name)
+                hooks.enter_context(block.register_forward_pre_hook(before(name), with_kwargs=True))
+            answer = run()
         first = kept[names[0]][0]
         assert first is not None
         return cls(network, names, first, tuple(kept[name][1] for name in names)), answer
 
     def owner(self, layer: str) -> int | None:
         """The number of the block that a layer is in; None where it is in none."""
-        return next((n for n, name in enumerate(self.names) if layer.startswith(f"{name}.")), None)
+        return block_of(layer, self.names)
 
     @torch.no_grad()
     def run(self, number: int, x: Tensor, layers: Collection[str], at: At) -> Tensor:

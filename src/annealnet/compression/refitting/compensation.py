@@ -28,7 +28,7 @@ from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.blocks import Blocks, chain_of_blocks
+from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
@@ -99,7 +99,7 @@ class DenseAnswers:
         seen = [layer for layer in graph.layers if not layer.by_value]
         large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
         names = chain_of_blocks(dense, x[:2]) if large else ()
-        kept = [layer.name for layer in seen if not layer.name.startswith(tuple(f"{name}." for name in names))]
+        kept = [layer.name for layer in seen if block_of(layer.name, names) is None]
         outputs: dict[str, Tensor] = {}
         at = _keeps_answers(outputs, graph, x, seed)
         if names:
@@ -192,12 +192,10 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     return matrix + step, (gram / max(1, len(rows))).float()
 
 
-def _affine_fit(answered: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Per column the scale a and shift c of the least-squares line target ≈ a · answered + c."""
-    mean_a, mean_t = answered.mean(0), target.mean(0)
-    centred = answered - mean_a
-    scale = fitted_scale((centred * (target - mean_t)).mean(0), (centred**2).mean(0))
-    return scale, mean_t - scale * mean_a
+def _scales_to(answered: Tensor, target: Tensor) -> Tensor:
+    """Per column the scale a of the least-squares line target ≈ a · answered + c."""
+    centred = answered - answered.mean(0)
+    return fitted_scale((centred * (target - target.mean(0))).mean(0), (centred**2).mean(0))
 
 
 def fitted_scale(covariance: Tensor, variance: Tensor) -> Tensor:
@@ -330,9 +328,8 @@ def _settle(
     fitted = matrix.transpose(1, 2).reshape(weight.shape)
     grid = rounding(fitted, bits, gram)
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
-    scale, shift = _affine_fit(answered, target)
     rounded = Rounded(grid, fitted, gram)
-    grid = grid.rescaled(scale)
+    grid = grid.rescaled(_scales_to(answered, target))
     # storing rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     shift = (target - answered).mean(0)

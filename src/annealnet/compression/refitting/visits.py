@@ -106,7 +106,6 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
     """
     waiting = dict.fromkeys(layers)
     within: list[tuple[nn.Module, ExitStack]] = []
-    hooks = []
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def reached(module: nn.Module, given: Tensor) -> None:
@@ -132,17 +131,15 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
             within.pop()[1].close()
 
     try:
-        for name in layers:
-            layer = layer_at(network, name)
-            hooks.append(layer.register_forward_pre_hook(before(name), with_kwargs=True))  # one by one: all are removed
-            if _is_inside(layer):
-                hooks.append(layer.register_forward_hook(left, always_call=True))
-        found = run()
+        with ExitStack() as hooks:
+            for name in layers:
+                layer = layer_at(network, name)
+                hooks.enter_context(layer.register_forward_pre_hook(before(name), with_kwargs=True))
+                if _is_inside(layer):
+                    hooks.enter_context(layer.register_forward_hook(left, always_call=True))
+            found = run()
     except _Enough:
         return None
-    finally:
-        for hook in hooks:
-            hook.remove()
     if waiting:
         raise ValueError(f"layer={next(iter(waiting))!r} never runs in this network: name a layer of the traced graph")
     return found
