@@ -20,9 +20,9 @@ from annealnet.compression.files.storage import put_on_grid
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.rows import layer_rows, sampled_rows
+from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
 from annealnet.compression.network.weights import load_weights
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import (
@@ -67,11 +67,9 @@ def _grams(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]
     found: list[tuple[str, Tensor, Tensor]] = []
 
     def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, 0, sampled_rows(graph.layer(name))).transpose(0, 1)
-        gram = rows.transpose(1, 2) @ rows / rows.shape[1]
-        scale = gram.diagonal(dim1=1, dim2=2).mean(1)
-        gram = gram + (DEFAULT_RIDGE * scale)[:, None, None] * torch.eye(gram.shape[1])
-        found.append((name, weight_of(module).detach(), gram))
+        rows = layer_rows(module, given, 0, sampled_rows(graph.layer(name)))
+        gram = regularised(gram_of(rows), DEFAULT_RIDGE, len(rows)) / len(rows)
+        found.append((name, weight_of(module).detach(), gram.float()))
 
     visit(folded, x, [layer.name for layer in graph.layers if not layer.by_value], keep, answer=False)
     yield from found

@@ -32,7 +32,7 @@ from annealnet.compression.network.calibration import (
 )
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.precision import in_float32, precision_in_words
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
 from annealnet.compression.rounding import Rounding, rounder_name
 from annealnet.whole_numbers import SEEDS, whole_number

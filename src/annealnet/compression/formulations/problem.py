@@ -16,7 +16,8 @@ from annealnet.compression.measuring.removals import measure_removals
 from annealnet.compression.measuring.sensitivity import Sensitivity, measure_sensitivity
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers
+from annealnet.compression.refitting.compensation import DenseAnswers
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.rounding import NearestRounding, Rounding
 
 __all__ = ["Problem"]

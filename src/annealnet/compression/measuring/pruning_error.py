@@ -83,14 +83,14 @@ def pairwise_contribution(gram: Tensor, matrix: Tensor, blocks: Tensor) -> Tenso
     return (member.T @ product @ member).double()
 
 
-def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor, ridge: float) -> Tensor:
+def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:
     """F: the refit error of removing channels of one layer, exact up to pairs.
 
     Args:
-        gram: ``(fan_in, fan_in)`` mean of x xᵀ over the layer's input rows.
+        gram: ``(fan_in, fan_in)`` mean of x xᵀ over the layer's input rows, regularised: the ridge keeps the model from
+            hiding in its null space.
         matrix: ``(fan_in, outputs)`` its weights.
         blocks: ``(n, width)`` rows of each removable channel, -1 pads (see :func:`slot_blocks`).
-        ridge: λ in units of the mean diagonal of ``gram``; keeps the model from hiding in G's null space.
 
     Returns:
         float64 ``(n, n)`` symmetric.
@@ -98,14 +98,12 @@ def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor, ridge: fl
     Example:
         Two inputs that always agree: either may go for nothing, not both.
 
-        >>> gram = torch.ones(2, 2)
-        >>> error = pairwise_refit_error(gram, torch.ones(2, 1), torch.tensor([[0], [1]]), ridge=1e-6)
+        >>> gram = torch.ones(2, 2) + 1e-6 * torch.eye(2)
+        >>> error = pairwise_refit_error(gram, torch.ones(2, 1), torch.tensor([[0], [1]]))
         >>> bool(error.diagonal().max() < 1e-3), round(float(error.sum()), 3)
         (True, 4.0)
     """
-    gram = gram.double()
-    strength = ridge * float(gram.diagonal().mean())
-    inverse = torch.linalg.inv(gram + max(strength, 1e-12) * torch.eye(len(gram), dtype=torch.float64))
+    inverse = torch.linalg.inv(gram.double())
     inverse = 0.5 * (inverse + inverse.T)
     matrix = matrix.double()
     count, width = blocks.shape

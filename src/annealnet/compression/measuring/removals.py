@@ -34,12 +34,12 @@ from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import (
-    LEAST_RIDGE,
     PROBED_FAN_IN,
     DenseAnswers,
     compensate,
     refitted_behind,
 )
+from annealnet.compression.refitting.ridge import regularised
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 
@@ -97,7 +97,8 @@ def _layer_errors(
             if rows.shape[2] > PROBED_FAN_IN:
                 error = pairwise_contribution(gram, matrices[group], blocks)
             else:
-                error = pairwise_refit_error(gram, matrices[group], blocks, ridge)
+                regular = regularised(gram.double(), ridge, len(seen))
+                error = pairwise_refit_error(regular, matrices[group], blocks)
             found.append((ids.numpy(), error.numpy()))
     return found
 
@@ -210,18 +211,16 @@ def refits_without(
         rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
         mean, gram = rows.double().mean(0), None
         if rows.shape[2] <= PROBED_FAN_IN:
-            gram = gram_of(rows) / len(rows)
+            gram = regularised(gram_of(rows) / len(rows), ridge, len(rows))
         for name, slots in lost[place].items():
-            found[name][place] = _refit_without(module, layer, slots, gram, mean, ridge)
+            found[name][place] = _refit_without(module, layer, slots, gram, mean)
 
     visit(dense, answers.x, lost, refit, answer=False)
     return {name: changes for name, changes in found.items() if changes}
 
 
-def _refit_without(
-    module: nn.Module, layer: Layer, lost: np.ndarray, gram: Tensor | None, mean: Tensor, ridge: float
-) -> Change:
-    """What a layer gains when input slots ``lost`` go: least squares on the Gram matrix, its outputs' means kept.
+def _refit_without(module: nn.Module, layer: Layer, lost: np.ndarray, gram: Tensor | None, mean: Tensor) -> Change:
+    """What a layer gains when input slots ``lost`` go: regularised least squares, its outputs' means kept.
 
     A layer too wide to be refitted, ``gram`` None, loses these weights and its bias stays.
     """
@@ -234,9 +233,7 @@ def _refit_without(
     if gram is not None:
         for group, (own, gone) in enumerate(zip(gram, absent, strict=True)):
             left = ~gone
-            strength = max(ridge, LEAST_RIDGE) * own.diagonal().mean().clamp_min(1e-12)
-            inner = own[left][:, left] + strength * torch.eye(int(left.sum()), dtype=own.dtype)
-            step[group, left] = torch.linalg.solve(inner, own[left][:, gone] @ matrix[group, gone])
+            step[group, left] = torch.linalg.solve(own[left][:, left], own[left][:, gone] @ matrix[group, gone])
         shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
     return Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
 

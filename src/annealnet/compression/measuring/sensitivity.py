@@ -34,13 +34,13 @@ from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import (
-    DEFAULT_RIDGE,
     PROBED_FAN_IN,
     DenseAnswers,
     compensate,
     fitted_scale,
     refitted_behind,
 )
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize

@@ -14,7 +14,6 @@ scale and the bias are stored anyway). *Our reconstruction; the same for every m
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +28,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
@@ -36,20 +36,14 @@ from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 
 __all__ = [
-    "DEFAULT_RIDGE",
-    "LEAST_RIDGE",
     "PROBED_FAN_IN",
     "DenseAnswers",
-    "check_ridge",
     "compensate",
     "fitted_scale",
     "refit",
     "refitted_behind",
 ]
 
-DEFAULT_RIDGE = 1e-2
-#: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
-LEAST_RIDGE = 1e-6
 #: Dense answers that are kept at once; where all would be more, they are computed again block by block.
 MOST_ANSWER_BYTES = 2**30
 #: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
@@ -149,18 +143,6 @@ def _check_squares(layer: str, *values: Tensor) -> None:
         )
 
 
-def check_ridge(ridge: float) -> None:
-    """Raises a ValueError unless λ is a finite number of at least 0.
-
-    Example:
-        >>> check_ridge(-1)
-        Traceback (most recent call last):
-        ValueError: ridge=-1 must be a finite number of at least 0: 0.01 is a good start
-    """
-    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not math.isfinite(ridge) or ridge < 0:
-        raise ValueError(f"ridge={ridge!r} must be a finite number of at least 0: {DEFAULT_RIDGE} is a good start")
-
-
 def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
     """Ridge least squares around the present weights, per group.
 
@@ -180,14 +162,10 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
         >>> bool(torch.allclose(fitted, w, atol=1e-3))
         True
     """
-    groups, fan_in, outputs = matrix.shape
+    groups, _, outputs = matrix.shape
     x = rows.transpose(0, 1)
-    gram = gram_of(rows)
+    gram = regularised(gram_of(rows), ridge, len(rows))
     residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
-    scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    # a group whose inputs are all zero keeps its weights: any positive ridge does that
-    strength = torch.where(scale > 0, max(ridge, LEAST_RIDGE) * scale, torch.ones_like(scale))
-    gram = gram + strength[:, None, None] * torch.eye(fan_in, dtype=gram.dtype)
     step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
     return matrix + step, (gram / max(1, len(rows))).float()
 

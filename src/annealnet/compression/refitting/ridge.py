@@ -1,0 +1,56 @@
+"""The ridge: how far least squares may move weights on directions that a layer hardly sees.
+
+Every refit, and every model of a refit, solves with the same regularised Gram matrix
+
+    G + λ I,      λ = ridge · mean diag(G)
+
+so that λ has no unit: it does not change with the scale of the inputs, nor with whether G is summed or averaged over rows.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+import torch
+from torch import Tensor
+
+__all__ = ["DEFAULT_RIDGE", "check_ridge", "regularised"]
+
+DEFAULT_RIDGE = 1e-2
+#: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
+_LEAST_RIDGE = 1e-6
+#: λ where all inputs are zero: any positive one leaves the weights as they are, and a removal must cost nothing there.
+_NOTHING_SEEN = 1e-12
+
+
+def check_ridge(ridge: float) -> None:
+    """Raises a ValueError unless λ is a finite number of at least 0.
+
+    Example:
+        >>> check_ridge(-1)
+        Traceback (most recent call last):
+        ValueError: ridge=-1 must be a finite number of at least 0: 0.01 is a good start
+    """
+    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not math.isfinite(ridge) or ridge < 0:
+        raise ValueError(f"ridge={ridge!r} must be a finite number of at least 0: {DEFAULT_RIDGE} is a good start")
+
+
+def regularised(gram: Tensor, ridge: float, rows: int) -> Tensor:
+    """G + λ I of every Gram matrix given.
+
+    Args:
+        gram: ``(…, fan_in, fan_in)``, sums or means over rows.
+        ridge: λ in units of the mean diagonal of each matrix; 0 stands for the limit λ → 0.
+        rows: how many rows the matrices were made of; λ is the same for few as for many.
+
+    Returns:
+        Shape and dtype of ``gram``; positive definite.
+
+    Example:
+        >>> regularised(torch.tensor([[1.0, 1.0], [1.0, 3.0]]), ridge=0.5, rows=10).tolist()
+        [[2.0, 1.0], [1.0, 4.0]]
+    """
+    scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1)
+    strength = torch.where(scale > 0, max(ridge, _LEAST_RIDGE) * scale, torch.full_like(scale, _NOTHING_SEEN))
+    return gram + strength[..., None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
