@@ -199,6 +199,38 @@ class SparseEnergy(Energy):
         upper = sparse.coo_matrix((v[off], (i[off], j[off])), shape=(n, n)).tocsr()
         self._couplings = sparse.csr_matrix(upper + upper.T)
 
+    @classmethod
+    def of_matrix(cls, matrix: sparse.csr_matrix, linear: np.ndarray, offset: float = 0.0) -> SparseEnergy:
+        """E = xᵀMx + linear·x + offset for a symmetric sparse M, without a list of its entries beside it.
+
+        Args:
+            matrix: float64 ``(n, n)``, symmetric; it is the energy's from here on and changed in place.
+            linear: ``(n,)``.
+            offset: constant.
+
+        Raises:
+            ValueError: when the shapes differ, a coefficient is not finite, or the matrix is not symmetric.
+
+        Example:
+            >>> energy = SparseEnergy.of_matrix(sparse.csr_matrix([[1.0, 2.0], [2.0, 0.0]]), np.zeros(2))
+            >>> energy.energy(np.array([[1, 0], [1, 1]])).tolist()
+            [1.0, 5.0]
+        """
+        linear = np.asarray(linear, dtype=np.float64)
+        if matrix.shape != (len(linear), len(linear)):
+            raise ValueError(f"matrix has shape {matrix.shape} and linear {linear.shape}: give (n, n) and (n,)")
+        _finite("matrix", matrix.data)
+        probe = np.random.default_rng(0).standard_normal(len(linear))
+        least = 1e-6 * float(np.abs(matrix.data).max(initial=0.0))
+        if not np.allclose(matrix @ probe, matrix.T @ probe, rtol=1e-6, atol=least):
+            raise ValueError("matrix is not symmetric: give (M + Mᵀ) / 2")
+        made = cls([], [], [], linear + matrix.diagonal(), offset)
+        matrix.setdiag(0)
+        matrix.eliminate_zeros()
+        matrix.data *= 2
+        made._couplings = matrix
+        return made
+
     def quadratic_energy(self, x: np.ndarray) -> np.ndarray:
         """½ xᵀJx."""
         return np.asarray(0.5 * ((self._couplings @ x.T).T * x).sum(axis=1))

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import annealnet as an
+from annealnet.compression.measuring import sensitivity
 from annealnet.compression.measuring.sensitivity import Sensitivity, divergence_rounded, measure_sensitivity
 from annealnet.compression.measuring.task import Custom, Task
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.compensation import DenseAnswers
-from annealnet.compression.rounding import NearestRounding
+from annealnet.compression.rounding import GptqRounding, NearestRounding
 from annealnet.compression.rounding.grids import dequantize
 
 RIDGE = 1e-2
@@ -33,7 +34,7 @@ def deep(layers: int, seed: int, width: int = 32) -> nn.Module:
 
 
 def measured(net: nn.Module, task: Task, seed: int = 0) -> tuple[NetworkGraph, DenseAnswers, Sensitivity]:
-    x = torch.randn(200, 6, generator=torch.Generator().manual_seed(seed))
+    x = torch.randn(600, 6, generator=torch.Generator().manual_seed(seed))
     graph = trace(net, x)
     answers = DenseAnswers.of(net, graph, x)
     widths = {layer.name: (2, 3, 8) for layer in graph.layers}
@@ -41,7 +42,7 @@ def measured(net: nn.Module, task: Task, seed: int = 0) -> tuple[NetworkGraph, D
 
 
 def alone(net: nn.Module, graph: NetworkGraph, answers: DenseAnswers, task: Task, name: str) -> float:
-    return divergence_rounded(net, graph, [name], answers, task, NearestRounding(), RIDGE)
+    return divergence_rounded(net, graph, [name], answers.for_probes(net, graph), task, NearestRounding(), RIDGE)
 
 
 @settings(max_examples=8, deadline=None)
@@ -141,3 +142,21 @@ def test_errors_are_what_a_fitted_line_leaves_on_the_rows(net: nn.Module, shape:
         lines = [np.polyfit(one, other, 1) for one, other in zip(answered.T, wanted.T, strict=True)]
         left = [((w - np.polyval(line, a)) ** 2).mean() for line, a, w in zip(lines, answered.T, wanted.T, strict=True)]
         assert found.widths[layer.name, bits] / found.kappa[layer.name] == pytest.approx(sum(left), rel=2e-3)
+
+
+@pytest.mark.parametrize("rounding", [NearestRounding(), GptqRounding()])
+def test_widths_of_many_channels_are_tried_on_some_and_come_near_all(rounding, monkeypatch):
+    net = deep(3, 0, width=320)
+    graph, answers, _ = measured(net, an.Regression())
+    widths = {layer.name: (2, 3, 5, 8) for layer in graph.layers}
+
+    def found() -> Sensitivity:
+        return measure_sensitivity(net, graph, answers, an.Regression(), widths, rounding, RIDGE)
+
+    some = found()
+    monkeypatch.setattr(sensitivity, "_SAMPLED_CHANNELS", 320)
+    every = found()
+    assert some.kappa == every.kappa
+    for choice, energy in every.widths.items():
+        assert some.widths[choice] == pytest.approx(energy, rel=0 if choice[1] == 3 else 0.2), choice
+    assert some.widths["0", 2] != every.widths["0", 2]

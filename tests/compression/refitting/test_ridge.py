@@ -22,24 +22,31 @@ def rows_of(seed: int, groups: int = 2, fan_in: int = 5, count: int = 40) -> tor
 @given(st.integers(0, 100), RIDGES, st.sampled_from([1e-8, 1e-3, 7.0, 1e8]))
 def test_the_ridge_has_no_unit(seed: int, ridge: float, unit: float):
     gram = gram_of(rows_of(seed))
-    assert torch.allclose(regularised(unit * gram, ridge, 40), unit * regularised(gram, ridge, 40), rtol=1e-9, atol=0)
+    assert torch.allclose(regularised(unit * gram, ridge, 400), unit * regularised(gram, ridge, 400), rtol=1e-9, atol=0)
 
 
 @given(st.integers(0, 100), st.floats(1e-6, 10))
 def test_only_the_diagonal_grows_and_in_every_group_by_its_own_mean(seed: int, ridge: float):
     gram = gram_of(rows_of(seed))
-    added = regularised(gram, ridge, 40) - gram
+    added = regularised(gram, ridge, 400) - gram
     means = gram.diagonal(dim1=1, dim2=2).mean(1)
     assert torch.allclose(added, ridge * means[:, None, None] * torch.eye(5, dtype=gram.dtype), rtol=1e-6, atol=1e-9)
-    alone = torch.stack([regularised(own, ridge, 40) for own in gram])
+    alone = torch.stack([regularised(own, ridge, 400) for own in gram])
     assert torch.allclose(alone, gram + added, rtol=1e-12)
+
+
+@given(st.integers(0, 100), st.floats(1e-6, 10), st.integers(1, 79))
+def test_with_few_rows_weights_are_held_harder(seed: int, ridge: float, rows: int):
+    gram = gram_of(rows_of(seed))
+    enough, few = (regularised(gram, ridge, count) - gram for count in (80, rows))
+    assert torch.allclose(few, 80 / rows * enough, rtol=1e-6, atol=1e-9)
 
 
 @given(st.integers(0, 100), RIDGES)
 def test_copies_of_an_input_leave_it_positive_definite(seed: int, ridge: float):
     rows = rows_of(seed)
     rows[:, :, 1] = rows[:, :, 0]
-    assert (torch.linalg.eigvalsh(regularised(gram_of(rows), ridge, 40)) > 0).all()
+    assert (torch.linalg.eigvalsh(regularised(gram_of(rows), ridge, 400)) > 0).all()
 
 
 @pytest.mark.parametrize("ridge", [0.0, 1e-2, 10.0])
@@ -51,7 +58,7 @@ def test_where_nothing_is_read_a_refit_changes_nothing_and_a_removal_costs_nothi
     assert torch.equal(fitted[1], matrix[1])
     assert not torch.equal(fitted[0], matrix[0])
     assert torch.isfinite(gram).all()
-    nothing = regularised(gram_of(rows) / 40, ridge, 40)[1]
+    nothing = regularised(gram_of(rows) / 40, ridge, 400)[1]
     assert float(pairwise_refit_error(nothing, matrix[1], torch.arange(5)[:, None]).abs().max()) < 1e-9
 
 

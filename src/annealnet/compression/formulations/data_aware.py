@@ -61,17 +61,13 @@ class DataAware:
         linear = np.zeros(space.num_variables)
         for choice, index in space.width_index.items():
             linear[index] = problem.sensitivity.widths.get(choice, 0.0)
-        couplings = [self._rounding_leaves_with_channels(problem)]
+        matrix = self._rounding_leaves_with_channels(problem).tocsr()
         if space.removable and space.graph.num_units:
-            removals = problem.removals.tocoo()
-            n = space.num_variables
-            couplings.append(sparse.coo_matrix((removals.data, (removals.row, removals.col)), shape=(n, n)))
-        total = sum(couplings[1:], start=couplings[0]).tocoo()
-        total.sum_duplicates()
-        diagonal = total.row == total.col
-        np.add.at(linear, total.row[diagonal], total.data[diagonal])
-        upper = total.row < total.col  # symmetric: each pair counts twice
-        energy = SparseEnergy(total.row[upper], total.col[upper], 2 * total.data[upper], linear)
+            removals = problem.removals
+            bounds = np.append(removals.indptr, np.full(space.num_variables - space.graph.num_units, removals.nnz))
+            shape = matrix.shape
+            matrix = matrix + sparse.csr_matrix((removals.data, removals.indices, bounds), shape=shape, copy=False)
+        energy = SparseEnergy.of_matrix(sparse.csr_matrix(matrix), linear)
         return ConstrainedEnergy(energy, space.constraints(problem.limits))
 
     def _sweeps(self, num_variables: int) -> int:

@@ -12,10 +12,14 @@ together than apart, two that share a job cost less. *Our reconstruction.*
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
-__all__ = ["pairwise_contribution", "pairwise_refit_error", "slot_blocks"]
+__all__ = ["block_sum", "pairwise_contribution", "pairwise_refit_error", "slot_blocks"]
 
 #: Entries of the stacked pair problems solved at once (bounds memory at about 200 MB of float64).
 _CHUNK_ENTRIES = 12_000_000
@@ -117,3 +121,50 @@ def pairwise_refit_error(gram: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor
         error[i, j] = half
         error[j, i] = half
     return error
+
+
+def block_sum(blocks: Sequence[tuple[np.ndarray, np.ndarray]], num_units: int) -> sparse.csr_matrix:
+    """Dense blocks on some of the units, added up: float64 ``(num_units, num_units)``.
+
+    Blocks that share no unit are laid side by side: twelve bytes for every pair and no list of pairs beside them.
+
+    Args:
+        blocks: ``(ids, values)``: distinct units ``(k,)`` ascending, and ``(k, k)``.
+        num_units: of the network.
+
+    Example:
+        >>> one = (np.array([0, 2]), np.array([[1.0, 2.0], [2.0, 4.0]]))
+        >>> block_sum([one, (np.array([2]), np.array([[3.0]]))], 3).toarray().tolist()
+        [[1.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 0.0, 7.0]]
+    """
+    total = sparse.csr_matrix((num_units, num_units))
+    left = list(blocks)
+    while left:
+        taken = np.zeros(num_units, dtype=bool)
+        beside: list[tuple[np.ndarray, np.ndarray]] = []
+        later: list[tuple[np.ndarray, np.ndarray]] = []
+        for ids, values in left:
+            if taken[ids].any():
+                later.append((ids, values))
+            else:
+                beside.append((ids, values))
+                taken[ids] = True
+        part = _side_by_side(beside, num_units)
+        total = part if not total.nnz else sparse.csr_matrix(total + part)
+        left = later
+    return total
+
+
+def _side_by_side(blocks: Sequence[tuple[np.ndarray, np.ndarray]], num_units: int) -> sparse.csr_matrix:
+    """Blocks of which no two share a unit."""
+    lengths = np.zeros(num_units + 1, dtype=np.int64)
+    for ids, _ in blocks:
+        lengths[ids + 1] = len(ids)
+    starts = np.cumsum(lengths)
+    indices = np.empty(starts[-1], dtype=np.int32)
+    data = np.empty(starts[-1])
+    for ids, values in blocks:
+        for unit, row in zip(ids, values, strict=True):
+            indices[starts[unit] : starts[unit + 1]] = ids
+            data[starts[unit] : starts[unit + 1]] = row
+    return sparse.csr_matrix((data, indices, starts), shape=(num_units, num_units))

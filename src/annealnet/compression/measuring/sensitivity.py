@@ -32,7 +32,7 @@ from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import layer_at, weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
 from annealnet.compression.refitting.compensation import (
     PROBED_FAN_IN,
     DenseAnswers,
@@ -51,6 +51,8 @@ __all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "divergence_rounded", "meas
 PROBE_BITS = 3
 #: Width of layers that are refitted but should not add a rounding error of their own.
 FINE_BITS = 8
+#: Output channels on which widths other than the probe's are tried: how errors fall with bits differs little between them.
+_SAMPLED_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -161,33 +163,68 @@ class _Alone:
 
 def _alone(module: nn.Module, rows: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
     weight, gram = weight_of(module).detach(), _gram(rows)
-    matrix, mean = weight_matrix(module, weight).double(), rows.mean(0).double()
+    mean = rows.mean(0).double()
     products = _products(rows, gram, mean)
+    groups = rows.shape[1]
 
-    def rounded(bits: int) -> tuple[np.ndarray, Change]:
-        """Mean squared error of each output channel once its scale and shift are fitted; and what changes."""
-        own = dequantize(rounding(weight, bits, gram))
-        answered = weight_matrix(module, own).double()
+    def rounded(bits: int, some: Tensor) -> tuple[np.ndarray, Tensor]:
+        """Mean squared error of each of those output channels once its scale and shift are fitted; and what is added."""
+        own = weight[some]
+        matrix, answered = (
+            one.reshape(groups, len(some) // groups, -1).transpose(1, 2).double()
+            for one in (own, dequantize(rounding(own, bits, gram)))
+        )
         scale = fitted_scale(products(answered, matrix), products(answered, answered))
         step = scale.unsqueeze(1) * answered - matrix
-        shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
-        change = Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
-        return products(step, step).clamp_min(0).reshape(-1).numpy(), change
+        return products(step, step).clamp_min(0).reshape(-1).numpy(), step
 
-    probed, change = rounded(PROBE_BITS)
-    return _Alone({b: float((probed if b == PROBE_BITS else rounded(b)[0]).sum()) for b in widths}, probed, change)
+    every = torch.arange(len(weight))
+    probed, step = rounded(PROBE_BITS, every)
+    shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
+    change = Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
+    errors = _other_widths(
+        probed, widths, every if groups > 1 else _some_of(len(weight)), lambda b, some: rounded(b, some)[0]
+    )
+    return _Alone(errors, probed, change)
 
 
 def _by_value(module: nn.Module, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
     """For layers that are rounded without data the error is that of the weights."""
     weight = weight_of(module).detach()
 
-    def rounded(bits: int) -> tuple[np.ndarray, Change]:
-        step = dequantize(rounding(weight, bits, None)) - weight
-        return (step.double() ** 2).flatten(1).sum(1).numpy(), Change(step, torch.zeros(len(weight)))
+    def step(bits: int, some: Tensor) -> Tensor:
+        return dequantize(rounding(weight[some], bits, None)) - weight[some]
 
-    probed, change = rounded(PROBE_BITS)
-    return _Alone({b: float(rounded(b)[0].sum()) for b in widths}, probed, change)
+    def error(bits: int, some: Tensor) -> np.ndarray:
+        return np.asarray((step(bits, some).double() ** 2).flatten(1).sum(1).numpy())
+
+    every = torch.arange(len(weight))
+    probed = error(PROBE_BITS, every)
+    change = Change(step(PROBE_BITS, every), torch.zeros(len(weight)))
+    return _Alone(_other_widths(probed, widths, _some_of(len(weight)), error), probed, change)
+
+
+def _some_of(channels: int) -> Tensor:
+    """All of a few channels, evenly spaced ones of many, ascending.
+
+    Example:
+        >>> _some_of(3).tolist(), len(_some_of(1000)), _some_of(1000)[:3].tolist()
+        ([0, 1, 2], 64, [0, 15, 31])
+    """
+    if channels <= _SAMPLED_CHANNELS:
+        return torch.arange(channels)
+    return torch.arange(_SAMPLED_CHANNELS) * channels // _SAMPLED_CHANNELS
+
+
+def _other_widths(
+    probed: np.ndarray, widths: tuple[int, ...], some: Tensor, error: Callable[[int, Tensor], np.ndarray]
+) -> dict[int, float]:
+    """Errors of all channels at each width: those of some of them, as a multiple of theirs at the probe's width."""
+    whole, theirs = float(probed.sum()), float(probed[some.numpy()].sum())
+    if not theirs > 0:  # these channels are on the probe's grid: ask all
+        some, theirs = torch.arange(len(probed)), whole
+    scale = whole / theirs if theirs > 0 else 1.0
+    return {b: whole if b == PROBE_BITS else scale * float(error(b, some).sum()) for b in widths}
 
 
 def _products(rows: Tensor, gram: Tensor | None, mean: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

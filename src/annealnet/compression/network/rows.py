@@ -14,17 +14,17 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import layer_kind
 from annealnet.compression.network.structure import Layer
 
-__all__ = ["gram_of", "layer_rows", "rows_times_weight", "sampled_rows", "weight_matrix"]
+__all__ = ["ROWS_PER_WEIGHT", "gram_of", "layer_rows", "rows_times_weight", "sampled_rows", "weight_matrix"]
 
 #: Rows whose products are summed in float32.
 _ROWS_AT_ONCE = 4_096
 #: Rows per weight of an output channel (a Gram matrix wants many more rows than columns), and their bounds.
-_ROWS_PER_INPUT, _FEWEST_ROWS, _MOST_ROWS = 16, 4_096, 16_384
+ROWS_PER_WEIGHT, _FEWEST_ROWS, _MOST_ROWS = 16, 4_096, 16_384
 
 
 def sampled_rows(layer: Layer) -> int:
     """Rows sampled for a layer: 16 per weight of a *dense* output channel, so that dense and pruned layers' rows match."""
-    return min(_MOST_ROWS, max(_FEWEST_ROWS, _ROWS_PER_INPUT * math.prod(layer.weight_shape[1:])))
+    return min(_MOST_ROWS, max(_FEWEST_ROWS, ROWS_PER_WEIGHT * math.prod(layer.weight_shape[1:])))
 
 
 def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int, inputs: Inputs | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 Each layer of the pruned network, in execution order, sees the inputs X̂ that the compressed layers before it
 produce, and should still answer what the dense layer answers on the dense inputs, Y. Its weights become
 
-    W' = W + argmin_Δ ‖Y − X̂ (W + Δ)‖² + λ ‖Δ‖²,      λ = ridge · mean diag(X̂ᵀX̂)
+    W' = W + argmin_Δ ‖Y − X̂ (W + Δ)‖² + λ ‖Δ‖²,      λ = ridge · max(1, 16 · fan_in / rows) · mean diag(X̂ᵀX̂)
 
 then they are rounded to their grid (with the Gram matrix X̂ᵀX̂ + λ, so that a rounding that uses it minimises exactly this
 error; around W' the rest of it is a square), and every output channel gets the scale a and shift c that fit
