@@ -25,9 +25,9 @@ import numpy as np
 from torch import Tensor, nn
 
 import annealnet as an
-from annealnet.compression.baselines.methods import BASELINES, uniform_l1
+from annealnet.compression.baselines.methods import ilp_l1, uniform_l1
 from annealnet.compression.building.checkpoint import Checkpoint
-from annealnet.compression.building.plans import Built, build, finished
+from annealnet.compression.building.plans import Built
 from annealnet.compression.files.storage import dense_bytes, put_on_grid
 from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.preparing import prepare
@@ -37,7 +37,7 @@ from annealnet.compression.network.calibration import answers_of, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
-from annealnet.studies.comparison import for_budget
+from annealnet.studies.comparison import CANDIDATES, best_of, for_budget
 from benchmarks.parts import parser_of, run_parts
 from benchmarks.real_networks import Missing, Subject, efficientnet, minilm
 
@@ -50,8 +50,6 @@ ROUNDINGS: dict[str, Callable[[], Rounding]] = {
 }
 #: Strengths of the refits of which validation data choose one.
 RIDGES = (0.01, 0.1, 1.0)
-#: Plans of ours that are built and re-ranked on the calibration data; rivals have as many on their short lists.
-CANDIDATES = 4
 OURS = "compress"
 WIDTHS_ALONE, UNIFORM_L1, ILP_L1 = "uniform widths", "uniform widths + L1", "ILP widths + L1"
 RIVALS = (ILP_L1, UNIFORM_L1, WIDTHS_ALONE)
@@ -153,14 +151,8 @@ def _planned(problem: Problem, method: str, seed: int, steps: Checkpoint) -> Bui
     """The method's network of least divergence on the calibration data; None where it has no plan within the budget."""
     if method == OURS:
         return plan_and_build(problem, DataAware(), None, CANDIDATES, seed, steps)[0]
-    plans = {
-        ILP_L1: BASELINES["ILP widths + L1"],
-        UNIFORM_L1: uniform_l1,
-        WIDTHS_ALONE: lambda problem, seed: [plan for plan in uniform_l1(problem, seed) if plan[0].all()],
-    }[method](problem, seed)
-    built = [build(problem, keep, bits, problem.rounding.quick()) for keep, bits in plans]
-    best = min(built, key=lambda one: one.divergence, default=None)
-    return None if best is None else finished(problem, best)
+    plans = (ilp_l1 if method == ILP_L1 else uniform_l1)(problem, CANDIDATES, seed)
+    return best_of(problem, [plan for plan in plans if method != WIDTHS_ALONE or plan[0].all()])
 
 
 def _rounded(bench: Bench, problem: Problem, seed: int, ridge: float, bits: int, method: str) -> Outcome:
