@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -174,6 +175,14 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
         ridge=ridge, seed=seed,
     )  # fmt: skip
 
+    @cache
+    def measured() -> Problem:
+        """Once for every size."""
+        document = kept.step("sensitivity", lambda: common.sensitivity.to_document())
+        found = common.with_measurements(Sensitivity.from_document(document))
+        _ = found.removals
+        return found
+
     def finish(method: str, asked: str, work: Callable[[], Outcome | None]) -> Iterator[Outcome]:
         found = kept.step(f"{method} {asked}", lambda: None if (done := work()) is None else asdict(done))
         if found is None:
@@ -190,16 +199,16 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
             )  # fmt: skip
     for ratio in ratios:
         for method in (*RIVALS, OURS):
-            work = lambda ratio=ratio, method=method: _within(bench, common, method, ratio, seed, kept)  # noqa: E731
-            yield from finish(method, f"{ratio:g}x", work)
+            yield from finish(
+                method, f"{ratio:g}x",
+                lambda ratio=ratio, method=method: _within(
+                    bench, measured() if method == OURS else common, method, ratio, seed
+                ),
+            )  # fmt: skip
 
 
-def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int, kept: Checkpoint) -> Outcome | None:
-    """One method at one size, measurements made once for all of them."""
-    if method == OURS and "sensitivity" not in common.__dict__:
-        document = kept.step("sensitivity", lambda: common.sensitivity.to_document())
-        common.__dict__["sensitivity"] = Sensitivity.from_document(document)
-        _ = common.removals
+def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int) -> Outcome | None:
+    """One method at one size."""
     problem = for_budget(common, an.Budget(size_ratio=ratio), bench.subject.network)
     began = time.perf_counter()
     built = _planned(problem, method, seed, bench.steps(seed, "plans", problem.ridge, ratio))

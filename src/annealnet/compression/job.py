@@ -178,7 +178,7 @@ def plan_and_build(
     began = time.perf_counter()
     if formulation.measures:
         measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
-        problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # now or in the interrupted run
+        problem = problem.with_measurements(Sensitivity.from_document(measured))  # now or in the interrupted run
     if problem.progress is not None:
         problem.progress(f"annealing the {formulation.name} energy over {problem.space.num_variables} bits")
     found = steps.step("candidates", lambda: formulation.propose(problem, sampler, count, seed).to_document())

@@ -19,7 +19,8 @@ from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import in_float32, precision_in_words
-from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both

@@ -10,12 +10,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import annealnet as an
-from annealnet.compression.measuring.sensitivity import Sensitivity, divergence_rounded, measure_sensitivity
+from annealnet.compression.measuring.sensitivity import (
+    FINE_BITS,
+    PROBE_BITS,
+    OnlyCoarse,
+    Sensitivity,
+    divergence_rounded,
+    measure_sensitivity,
+)
 from annealnet.compression.measuring.task import Custom, Task
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.compensation import DenseAnswers
-from annealnet.compression.rounding import NearestRounding
+from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.probes import answers_for_probes
+from annealnet.compression.rounding import GptqRounding, NearestRounding
 from annealnet.compression.rounding.grids import dequantize
 
 RIDGE = 1e-2
@@ -109,7 +117,7 @@ def test_probes_take_as_many_samples_as_refits_need(samples, width):
     x = torch.randn(samples, width, generator=torch.Generator().manual_seed(0))
     graph = trace(net, x)
     answers = DenseAnswers.of(net, graph, x)
-    fewer = answers.for_probes(net, graph)
+    fewer = answers_for_probes(answers, net, graph)
     assert len(fewer.x) == len(fewer.logits) == min(samples, max(256, 4 * width))
     assert torch.equal(fewer.logits, fewer.x.answer(net))
 
@@ -141,3 +149,12 @@ def test_errors_are_what_a_fitted_line_leaves_on_the_rows(net: nn.Module, shape:
         lines = [np.polyfit(one, other, 1) for one, other in zip(answered.T, wanted.T, strict=True)]
         left = [((w - np.polyval(line, a)) ** 2).mean() for line, a, w in zip(lines, answered.T, wanted.T, strict=True)]
         assert found.widths[layer.name, bits] / found.kappa[layer.name] == pytest.approx(sum(left), rel=2e-3)
+
+
+@pytest.mark.parametrize("group", [None, 4])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [PROBE_BITS, FINE_BITS])
+def test_probes_round_on_grids_of_the_planned_kind(group: int | None, symmetric: bool, bits: int):
+    probing = OnlyCoarse(GptqRounding(group=group, symmetric=symmetric))
+    grid = probing(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), bits, torch.eye(8)[None])
+    assert (probing.group, probing.symmetric) == (grid.group, grid.zero is None) == (group, symmetric)
