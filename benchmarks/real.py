@@ -34,7 +34,8 @@ from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.measuring.sensitivity import Sensitivity
-from annealnet.compression.network.calibration import answers_of, read_batches
+from annealnet.compression.network.answers import answers_of
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding

@@ -13,7 +13,8 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import check_network, read_batches
+from annealnet.compression.network.answers import check_network
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words

@@ -26,7 +26,7 @@ from annealnet.compression.baselines.short_list import Plan, short_list
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.first_order import WatchedNetwork
-from annealnet.compression.network.calibration import copies, that_count
+from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.calibration import that_count
+from annealnet.compression.network.answers import that_count
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
