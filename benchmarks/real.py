@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,19 +26,20 @@ import numpy as np
 from torch import Tensor, nn
 
 import annealnet as an
-from annealnet.compression.baselines.methods import BASELINES, uniform_l1
+from annealnet.compression.baselines.methods import ilp_l1, uniform_l1
 from annealnet.compression.building.checkpoint import Checkpoint
-from annealnet.compression.building.plans import Built, build, finished
+from annealnet.compression.building.plans import Built
 from annealnet.compression.files.storage import dense_bytes, put_on_grid
 from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.measuring.sensitivity import Sensitivity
-from annealnet.compression.network.calibration import answers_of, read_batches
+from annealnet.compression.network.answers import answers_of
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
-from annealnet.studies.comparison import for_budget
+from annealnet.studies.comparison import CANDIDATES, best_of, for_budget
 from benchmarks.parts import parser_of, run_parts
 from benchmarks.real_networks import Missing, Subject, efficientnet, minilm
 
@@ -50,8 +52,6 @@ ROUNDINGS: dict[str, Callable[[], Rounding]] = {
 }
 #: Strengths of the refits of which validation data choose one.
 RIDGES = (0.01, 0.1, 1.0)
-#: Plans of ours that are built and re-ranked on the calibration data; rivals have as many on their short lists.
-CANDIDATES = 4
 OURS = "compress"
 WIDTHS_ALONE, UNIFORM_L1, ILP_L1 = "uniform widths", "uniform widths + L1", "ILP widths + L1"
 RIVALS = (ILP_L1, UNIFORM_L1, WIDTHS_ALONE)
@@ -153,14 +153,8 @@ def _planned(problem: Problem, method: str, seed: int, steps: Checkpoint) -> Bui
     """The method's network of least divergence on the calibration data; None where it has no plan within the budget."""
     if method == OURS:
         return plan_and_build(problem, DataAware(), None, CANDIDATES, seed, steps)[0]
-    plans = {
-        ILP_L1: BASELINES["ILP widths + L1"],
-        UNIFORM_L1: uniform_l1,
-        WIDTHS_ALONE: lambda problem, seed: [plan for plan in uniform_l1(problem, seed) if plan[0].all()],
-    }[method](problem, seed)
-    built = [build(problem, keep, bits, problem.rounding.quick()) for keep, bits in plans]
-    best = min(built, key=lambda one: one.divergence, default=None)
-    return None if best is None else finished(problem, best)
+    plans = (ilp_l1 if method == ILP_L1 else uniform_l1)(problem, CANDIDATES, seed)
+    return best_of(problem, [plan for plan in plans if method != WIDTHS_ALONE or plan[0].all()])
 
 
 def _rounded(bench: Bench, problem: Problem, seed: int, ridge: float, bits: int, method: str) -> Outcome:
@@ -182,6 +176,14 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
         ridge=ridge, seed=seed,
     )  # fmt: skip
 
+    @cache
+    def measured() -> Problem:
+        """Once for every size."""
+        document = kept.step("sensitivity", lambda: common.sensitivity.to_document())
+        found = common.with_measurements(Sensitivity.from_document(document))
+        _ = found.removals
+        return found
+
     def finish(method: str, asked: str, work: Callable[[], Outcome | None]) -> Iterator[Outcome]:
         found = kept.step(f"{method} {asked}", lambda: None if (done := work()) is None else asdict(done))
         if found is None:
@@ -198,16 +200,16 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
             )  # fmt: skip
     for ratio in ratios:
         for method in (*RIVALS, OURS):
-            work = lambda ratio=ratio, method=method: _within(bench, common, method, ratio, seed, kept)  # noqa: E731
-            yield from finish(method, f"{ratio:g}x", work)
+            yield from finish(
+                method, f"{ratio:g}x",
+                lambda ratio=ratio, method=method: _within(
+                    bench, measured() if method == OURS else common, method, ratio, seed
+                ),
+            )  # fmt: skip
 
 
-def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int, kept: Checkpoint) -> Outcome | None:
-    """One method at one size, measurements made once for all of them."""
-    if method == OURS and "sensitivity" not in common.__dict__:
-        document = kept.step("sensitivity", lambda: common.sensitivity.to_document())
-        common.__dict__["sensitivity"] = Sensitivity.from_document(document)
-        _ = common.removals
+def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int) -> Outcome | None:
+    """One method at one size."""
     problem = for_budget(common, an.Budget(size_ratio=ratio), bench.subject.network)
     began = time.perf_counter()
     built = _planned(problem, method, seed, bench.steps(seed, "plans", problem.ridge, ratio))

@@ -14,7 +14,8 @@ from annealnet.compression import CompressionPlan, DataAware, FineTuning
 from annealnet.compression.files.onnx_activations import quantize_activations
 from annealnet.compression.files.onnx_export import onnx_latency
 from annealnet.compression.measuring.choosing import task_of
-from annealnet.compression.network.calibration import answers_of, read_batches
+from annealnet.compression.network.answers import answers_of
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
 from annealnet.compression.rounding import GptqRounding, NearestRounding
 from annealnet.exporting import onnx_session

@@ -12,7 +12,8 @@ from torch import nn
 import annealnet as an
 from annealnet.compression.files.onnx_export import onnx_names
 from annealnet.compression.measuring.choosing import task_of
-from annealnet.compression.network.calibration import answers_of, check_network, read_batches
+from annealnet.compression.network.answers import answers_of, check_network
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Answering
 from annealnet.compression.network.surgery import mask, remove

@@ -22,14 +22,8 @@ from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import (
-    Calibration,
-    all_answers_of,
-    check_samples,
-    labels_that_count,
-    read_batches,
-    that_count,
-)
+from annealnet.compression.network.answers import all_answers_of, check_samples, labels_that_count, that_count
+from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.precision import in_float32, precision_in_words
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
@@ -178,7 +172,7 @@ def plan_and_build(
     began = time.perf_counter()
     if formulation.measures:
         measured = steps.step("sensitivity", lambda: problem.sensitivity.to_document())
-        problem.__dict__["sensitivity"] = Sensitivity.from_document(measured)  # now or in the interrupted run
+        problem = problem.with_measurements(Sensitivity.from_document(measured))  # now or in the interrupted run
     if problem.progress is not None:
         problem.progress(f"annealing the {formulation.name} energy over {problem.space.num_variables} bits")
     found = steps.step("candidates", lambda: formulation.propose(problem, sampler, count, seed).to_document())

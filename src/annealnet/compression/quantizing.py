@@ -13,13 +13,15 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import dense_bytes, file_bytes
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import check_network, read_batches
+from annealnet.compression.network.answers import check_network
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import in_float32, precision_in_words
-from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both

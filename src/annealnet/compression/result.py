@@ -16,7 +16,7 @@ from annealnet.compression.files.storage import save_compressed
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import all_answers_of, labels_that_count, that_count
+from annealnet.compression.network.answers import all_answers_of, labels_that_count, that_count
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.structure import StaysDense

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from annealnet.compression.baselines.methods import BASELINES
@@ -24,10 +25,10 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
 
-__all__ = ["METHODS", "Outcome", "compare", "for_budget", "in_words", "summarise"]
+__all__ = ["CANDIDATES", "METHODS", "Outcome", "best_of", "compare", "for_budget", "in_words", "summarise"]
 
 Say = Callable[[str], None]
-#: Plans of ours that are built and re-ranked; baselines have as many on their short lists.
+#: Plans of a method that are built and re-ranked on the calibration data: ours, and the baselines' where they have so many.
 CANDIDATES = 4
 #: Every method of a comparison, ours first.
 METHODS = (*FORMULATIONS, *BASELINES)
@@ -92,7 +93,11 @@ def best_plan(problem: Problem, method: str, seed: int) -> Built | None:
             return plan_and_build(problem, FORMULATIONS[method], None, CANDIDATES, seed, Checkpoint(None, ""))[0]
         except ValueError:
             return None
-    plans = BASELINES[method](problem, seed)
+    return best_of(problem, BASELINES[method](problem, CANDIDATES, seed))
+
+
+def best_of(problem: Problem, plans: Sequence[tuple[np.ndarray, Mapping[str, int]]]) -> Built | None:
+    """The plan of least divergence, rounded with full effort as ours is; None where there is no plan."""
     built = [build(problem, keep, bits, problem.rounding.quick()) for keep, bits in plans]
     best = min(built, key=lambda one: one.divergence, default=None)
     return None if best is None else finished(problem, best)

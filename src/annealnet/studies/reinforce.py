@@ -52,4 +52,4 @@ def reinforce(
             break
         advantage = (scores.mean() - scores) / (scores.std() + 1e-12)
         theta = np.clip(theta + learning_rate * (advantage @ (states - chance)) / batch**0.5, -8, 8)
-    return Evolution(best, least, time.perf_counter() - began, reached)
+    return Evolution(best[None], np.array([least]), time.perf_counter() - began, reached)

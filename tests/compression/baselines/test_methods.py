@@ -14,10 +14,11 @@ from annealnet.compression.baselines.genetic import evolve, genetic_published
 from annealnet.compression.baselines.methods import (
     BASELINES,
     hawq_energies,
+    ilp_l1,
     ilp_widths,
     l1_scores,
     least_share,
-    random_plan,
+    random_plans,
     taylor_scores,
 )
 from annealnet.compression.formulations import Problem
@@ -25,6 +26,7 @@ from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.rounding import NearestRounding
+from annealnet.compression.rounding.grids import dequantize
 from annealnet.energy import DenseEnergy
 
 
@@ -72,15 +74,17 @@ KINDS = ("tokens", "images", "numbers")
 def test_every_baseline_stays_within_the_budget_and_repeats(kind, method, prune):
     ratio = {"tokens": 1.6, "images": 1.5, "numbers": 1.3}[kind]
     found = problem(kind, ratio, prune=prune)
-    plans = BASELINES[method](found, 3)
-    assert plans
+    plans = BASELINES[method](found, 4, 3)
+    assert 0 < len(plans) <= 4
+    assert len({(keep.tobytes(), tuple(bits.items())) for keep, bits in plans}) == len(plans)
+    assert [bits for _, bits in BASELINES[method](found, 1, 3)] == [plans[0][1]]
     for keep, bits in plans:
         assert found.space.fits(keep, bits, found.limits)
         assert prune or keep.all()
         assert all(bits[name] in widths for name, widths in found.space.widths.items())
         found.graph.checked_keep(keep)
     for (keep, bits), (again, bits_again) in zip(
-        plans, BASELINES[method](problem(kind, ratio, prune=prune), 3), strict=True
+        plans, BASELINES[method](problem(kind, ratio, prune=prune), 4, 3), strict=True
     ):
         assert np.array_equal(keep, again)
         assert bits == bits_again
@@ -95,10 +99,10 @@ def test_random_plans_end_on_the_tightest_budget_and_beyond(prune):
     loose = prepare(net, Calibration.of(x), an.Budget(size_ratio=1), prune=prune, rounding=NearestRounding())
     least = loose.space.num_bytes(*loose.space.smallest())
     tight = loose.under(Limits(least, None))
-    ((keep, bits),) = random_plan(tight, 0)
+    ((keep, bits),) = random_plans(tight, 1, 0)
     assert loose.space.num_bytes(keep, bits) <= least
-    assert random_plan(loose.under(Limits(least - 100, None)), 0) == []
-    kept = {tuple(random_plan(loose, seed)[0][1].values()) for seed in range(5)}
+    assert random_plans(loose.under(Limits(least - 100, None)), 4, 0) == []
+    kept = {tuple(random_plans(loose, 1, seed)[0][1].values()) for seed in range(5)}
     assert len(kept) == 5
 
 
@@ -179,6 +183,34 @@ def _ends(kind: str) -> tuple[str, str]:
     return ("hidden", "last") if kind == "tokens" else ("0", "5") if kind == "images" else ("0", "4")
 
 
+def test_hawq_takes_every_calibration_sample():
+    """The Fisher diagonal of a linear layer in a regression: the answer's noise times what it reads, sample by sample."""
+    net = nn.Sequential(nn.Linear(256, 1, bias=False)).eval().requires_grad_(False)
+    x = torch.randn(200, 256, generator=torch.Generator().manual_seed(0))
+    x[128:] *= 10  # what comes late counts as much
+    found = prepare(
+        net, Calibration.of(x), an.Budget(size_ratio=1), task=an.Regression(), rounding=NearestRounding(),
+        layer_widths={"0": (2, 8)},
+    )  # fmt: skip
+    error = ((net[0].weight - dequantize(NearestRounding()(net[0].weight.detach(), 2, None))) ** 2).sum()
+    fisher = hawq_energies(found)["0", 2] / float(error)
+    noise = torch.Generator().manual_seed(0)
+    gradients = [(found.task.drawn_loss(net(one[None]), noise), one) for one in x]
+    expected = np.mean([2 * float(loss) * float((one**2).mean()) for loss, one in gradients])  # ½ ε² is the loss
+    assert fisher == pytest.approx(expected, rel=1e-4)
+
+
+def test_integer_programmes_are_given_the_least_shares_that_fit():
+    found = problem("images", 1.05)
+    shares = [1 - keep.mean() for keep, _ in ilp_l1(found, 4, 0)]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    scores = l1_scores(found)
+    sixteenth = found.space.keep_lowest_out(scores, 1 / 16)
+    tried = [keep for keep, _ in ilp_l1(found, 9, 0)]
+    assert any(np.array_equal(keep, sixteenth) for keep in tried)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_hawq_energies_fall_with_width_and_leave_the_network_alone(kind):
     found = problem(kind)
@@ -203,9 +235,12 @@ def test_the_genetic_algorithm_finds_the_optimum_of_a_small_energy_and_stops_at_
     assert found.reached is None
     stopped = evolve(energy, seed=0, target=best)
     assert stopped.reached is not None
-    assert np.array_equal(evolve(energy, seed=4).state, evolve(energy, seed=4).state)
+    assert np.array_equal(evolve(energy, seed=4).states, evolve(energy, seed=4).states)
+    assert len(np.unique(found.states, axis=0)) == len(found.states) > 1
+    assert np.allclose(energy.energy(found.states), found.energies)
+    assert (np.diff(found.energies) >= 0).all()
 
 
 def test_genetic_plans_of_a_budget_out_of_reach():
     found = problem("numbers")
-    assert genetic_published(found.under(Limits(1, None)), 0) == []
+    assert genetic_published(found.under(Limits(1, None)), 4, 0) == []

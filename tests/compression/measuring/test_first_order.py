@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import annealnet as an
 from annealnet.compression.measuring.first_order import Change, WatchedNetwork, first_order
 from annealnet.compression.measuring.task import Custom, Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 
 
 def changed(net: nn.Module, changes: dict[str, Change]) -> nn.Module:

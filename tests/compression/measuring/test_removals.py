@@ -23,10 +23,11 @@ from annealnet.compression.measuring.removals import (
 )
 from annealnet.compression.measuring.sensitivity import Sensitivity
 from annealnet.compression.measuring.task import Custom, Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.surgery import remove
-from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.rounding import NearestRounding
 
 UNITS = 8

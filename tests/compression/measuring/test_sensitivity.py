@@ -11,11 +11,19 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression.measuring import sensitivity
-from annealnet.compression.measuring.sensitivity import Sensitivity, divergence_rounded, measure_sensitivity
+from annealnet.compression.measuring.sensitivity import (
+    FINE_BITS,
+    PROBE_BITS,
+    OnlyCoarse,
+    Sensitivity,
+    divergence_rounded,
+    measure_sensitivity,
+)
 from annealnet.compression.measuring.task import Custom, Task
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.compensation import DenseAnswers
+from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.probes import answers_for_probes
 from annealnet.compression.rounding import GptqRounding, NearestRounding
 from annealnet.compression.rounding.grids import dequantize
 
@@ -42,7 +50,7 @@ def measured(net: nn.Module, task: Task, seed: int = 0) -> tuple[NetworkGraph, D
 
 
 def alone(net: nn.Module, graph: NetworkGraph, answers: DenseAnswers, task: Task, name: str) -> float:
-    return divergence_rounded(net, graph, [name], answers.for_probes(net, graph), task, NearestRounding(), RIDGE)
+    return divergence_rounded(net, graph, [name], answers_for_probes(answers, net, graph), task, NearestRounding(), RIDGE)
 
 
 @settings(max_examples=8, deadline=None)
@@ -110,7 +118,7 @@ def test_probes_take_as_many_samples_as_refits_need(samples, width):
     x = torch.randn(samples, width, generator=torch.Generator().manual_seed(0))
     graph = trace(net, x)
     answers = DenseAnswers.of(net, graph, x)
-    fewer = answers.for_probes(net, graph)
+    fewer = answers_for_probes(answers, net, graph)
     assert len(fewer.x) == len(fewer.logits) == min(samples, max(256, 4 * width))
     assert torch.equal(fewer.logits, fewer.x.answer(net))
 
@@ -160,3 +168,12 @@ def test_widths_of_many_channels_are_tried_on_some_and_come_near_all(rounding, m
     for choice, energy in every.widths.items():
         assert some.widths[choice] == pytest.approx(energy, rel=0 if choice[1] == 3 else 0.2), choice
     assert some.widths["0", 2] != every.widths["0", 2]
+
+
+@pytest.mark.parametrize("group", [None, 4])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("bits", [PROBE_BITS, FINE_BITS])
+def test_probes_round_on_grids_of_the_planned_kind(group: int | None, symmetric: bool, bits: int):
+    probing = OnlyCoarse(GptqRounding(group=group, symmetric=symmetric))
+    grid = probing(torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), bits, torch.eye(8)[None])
+    assert (probing.group, probing.symmetric) == (grid.group, grid.zero is None) == (group, symmetric)

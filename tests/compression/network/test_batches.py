@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from annealnet.compression.network.calibration import check_network, read_batches
+from annealnet.compression.network.answers import check_network
+from annealnet.compression.network.calibration import read_batches
 
 IDS, MASK = torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
 Y = torch.tensor([0, 1])

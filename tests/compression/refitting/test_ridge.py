@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from annealnet.compression.measuring.pruning_error import pairwise_refit_error
 from annealnet.compression.network.rows import gram_of
-from annealnet.compression.refitting.compensation import refit
+from annealnet.compression.refitting.least_squares import refit
 from annealnet.compression.refitting.ridge import check_ridge, regularised
 
 RIDGES = st.floats(0, 10)

@@ -14,7 +14,8 @@ from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.blocks import Blocks, chain_of_blocks
-from annealnet.compression.refitting.compensation import DenseAnswers, compensate
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import GptqRounding
 

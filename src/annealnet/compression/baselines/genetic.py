@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from annealnet.compression.baselines.short_list import Plan, short_list
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.published import Published, plan_of
 from annealnet.energy import Energy
@@ -20,12 +21,29 @@ __all__ = ["Evolution", "evolve", "genetic_published"]
 
 @dataclass(frozen=True)
 class Evolution:
-    """Best state found, its energy, the seconds it took, and when the target was first reached (None: never)."""
+    """What a search for the least energy ended with.
 
-    state: np.ndarray
-    energy: float
+    Attributes:
+        states: uint8 ``(k, n)``, the best and, of a population, the others of its last generation; distinct, best first.
+        energies: float64 ``(k,)``.
+        seconds: that it took.
+        reached: seconds until the target was first reached; None: never.
+    """
+
+    states: np.ndarray
+    energies: np.ndarray
     seconds: float
     reached: float | None
+
+    @property
+    def state(self) -> np.ndarray:
+        """The best."""
+        return np.asarray(self.states[0])
+
+    @property
+    def energy(self) -> float:
+        """Of the best state."""
+        return float(self.energies[0])
 
 
 def evolve(
@@ -71,19 +89,24 @@ def evolve(
         children ^= (rng.random(children.shape) < 1 / n).astype(np.uint8)
         states = np.concatenate([states[order[:2]], children])
         scores = np.concatenate([scores[order[:2]], np.asarray(energy.energy(children))])
-    best = int(np.argmin(scores))
-    return Evolution(states[best], float(scores[best]), time.perf_counter() - began, reached)
+    seconds = time.perf_counter() - began
+    _, first = np.unique(states, axis=0, return_index=True)
+    best = first[np.lexsort((first, scores[first]))]
+    return Evolution(states[best], scores[best], seconds, reached)
 
 
-def genetic_published(problem: Problem, seed: int) -> list[tuple[np.ndarray, dict[str, int]]]:
-    """A genetic algorithm on the published Hamiltonian; γ rises until what it finds is within the budget."""
+def genetic_published(problem: Problem, count: int, seed: int) -> list[Plan]:
+    """A genetic algorithm on the published Hamiltonian; γ rises until the best that it finds is within the budget.
+
+    With it come the next best of the last generation that are within the budget.
+    """
     try:
         h, units = Published().hamiltonian(problem)
     except ValueError:  # the budget is out of its reach
         return []
     for _ in range(60):
-        keep, bits = plan_of(problem, h, units, evolve(h.energy(), seed).state)
-        if problem.space.fits(keep, bits, problem.limits):
-            return [(keep, bits)]
+        found = evolve(h.energy(), seed)
+        if problem.space.fits(*plan_of(problem, h, units, found.state), problem.limits):
+            return short_list(problem, (plan_of(problem, h, units, state) for state in found.states), count)
         h = h.with_gamma(1.1 * h.gamma)
     return []

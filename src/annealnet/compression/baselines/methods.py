@@ -7,8 +7,8 @@
 * ``genetic (published)``: a genetic algorithm on the published Hamiltonian, the paper's own comparison.
 * ``random``: random channels, random widths.
 
-Where a method leaves something open (which width, which share), every choice on a short list is built and the one with
-the least divergence on the calibration data is taken: each baseline is shown at its best.
+Where a method leaves something open (which width, which share, which draw), it proposes a short list, as long as ours where
+it has so many plans. Each is built and the one with the least divergence on the calibration data is taken.
 """
 
 from __future__ import annotations
@@ -22,25 +22,24 @@ import torch
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from annealnet.compression.baselines.genetic import genetic_published
+from annealnet.compression.baselines.short_list import Plan, short_list
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.first_order import WatchedNetwork
-from annealnet.compression.network.calibration import copies, that_count
+from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
-__all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
+__all__ = ["BASELINES", "Baseline", "ilp_l1", "ilp_widths", "l1_scores", "least_share", "taylor_scores", "uniform_l1"]
 
-Plan = tuple[np.ndarray, dict[str, int]]
-#: Shares of channels tried before the integer programme chooses widths; 0 is «widths only».
-ILP_SHARES = (0.0, 0.125, 0.25)
-_UNIFORM_PLANS = 3
+#: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built.
+ILP_SHARES = (0.0, 0.03125, 0.0625, 0.125, 0.25, 0.375, 0.5)
 
 
 class Baseline(Protocol):
-    """Proposes plans within the budget; the best one built stands for the method."""
+    """Proposes at most ``count`` plans within the budget; the best one built stands for the method."""
 
-    def __call__(self, problem: Problem, seed: int) -> list[Plan]: ...
+    def __call__(self, problem: Problem, count: int, seed: int) -> list[Plan]: ...
 
 
 # ---- which channels ------------------------------------------------------------------------------------------
@@ -108,7 +107,7 @@ def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
     weights = {layer.name: weight_of(layer_at(network, layer.name)) for layer in problem.graph.layers}
     fisher = dict.fromkeys(weights, 0.0)
     generator = torch.Generator().manual_seed(0)
-    x = problem.answers.x[:128]
+    x = problem.answers.x
     for sample in copies(x, 1):
         loss = problem.task.drawn_loss(that_count(sample, sample.answer(network)), generator)
         for name, gradient in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
@@ -146,8 +145,8 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
 # ---- the methods ---------------------------------------------------------------------------------------------
 
 
-def _uniform(problem: Problem, scores: np.ndarray) -> list[Plan]:
-    """The widest grid that fits without removing anything, and the next two, which must remove more and more."""
+def _uniform(problem: Problem, count: int, scores: np.ndarray) -> list[Plan]:
+    """The widest grid that fits without removing anything, and the next ones, which must remove more and more."""
     plans: list[Plan] = []
     for width in sorted({b for widths in problem.space.widths.values() for b in widths}):
         bits = uniform_bits(problem.space, width)
@@ -157,28 +156,25 @@ def _uniform(problem: Problem, scores: np.ndarray) -> list[Plan]:
         if keep.all():
             plans = []  # a wider grid that also fits is better
         plans.append((keep, bits))
-    return plans[:_UNIFORM_PLANS]
+    return plans[:count]
 
 
-def uniform_l1(problem: Problem, seed: int) -> list[Plan]:
+def uniform_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
     """One width, channels by L1: one plan per width that can meet the budget."""
-    return _uniform(problem, l1_scores(problem))
+    return _uniform(problem, count, l1_scores(problem))
 
 
-def uniform_taylor(problem: Problem, seed: int) -> list[Plan]:
+def uniform_taylor(problem: Problem, count: int, seed: int) -> list[Plan]:
     """One width, channels by first-order Taylor."""
-    return _uniform(problem, taylor_scores(problem))
+    return _uniform(problem, count, taylor_scores(problem))
 
 
-def ilp_l1(problem: Problem, seed: int) -> list[Plan]:
-    """Channels by L1 at a few shares, then widths by integer programming."""
+def ilp_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
+    """Channels by L1, the least shares that leave widths within the budget, then the widths by integer programming."""
     energies, scores = hawq_energies(problem), l1_scores(problem)
-    plans: list[Plan] = []
-    for share in ILP_SHARES:
-        keep = problem.space.keep_lowest_out(scores, share)
-        bits = ilp_widths(problem, keep, energies)
-        if bits is not None:
-            plans.append((keep, bits))
+    kept = (problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)
+    found = ((keep, bits) for keep in kept if (bits := ilp_widths(problem, keep, energies)) is not None)
+    plans = short_list(problem, found, count)
     if not plans:  # only deep cuts fit: the least share that does at the lowest width
         lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
         keep_least = least_share(problem, scores, lowest)
@@ -187,21 +183,26 @@ def ilp_l1(problem: Problem, seed: int) -> list[Plan]:
     return plans
 
 
-def random_plan(problem: Problem, seed: int) -> list[Plan]:
+def random_plans(problem: Problem, count: int, seed: int) -> list[Plan]:
     """Random widths, then random channels of every group until the budget is met; no plan if none is within it.
 
     Where widths are too large for any share of channels, a random layer's is lowered, and another's, until they are not.
     """
     rng = np.random.default_rng(seed)
+    drawn = (_random_plan(problem, rng) for _ in range(count))
+    return short_list(problem, (plan for plan in drawn if plan is not None), count)
+
+
+def _random_plan(problem: Problem, rng: np.random.Generator) -> Plan | None:
     bits = {name: int(rng.choice(widths)) for name, widths in problem.space.widths.items()}
     scores = rng.random(problem.graph.num_units)
     while (keep := least_share(problem, scores, bits)) is None:
         lower = [(name, b) for name, b in problem.space.choices if b < bits[name]]
         if not lower:
-            return []
+            return None
         name, b = lower[int(rng.integers(len(lower)))]
         bits[name] = b
-    return [(keep, bits)]
+    return keep, bits
 
 
 #: Every baseline by the name it has in tables.
@@ -210,5 +211,5 @@ BASELINES: Mapping[str, Baseline] = {
     "uniform + Taylor": uniform_taylor,
     "ILP widths + L1": ilp_l1,
     "genetic (published)": genetic_published,
-    "random": random_plan,
+    "random": random_plans,
 }

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import all_answers_of, answers_of, labels_that_count, that_count
+from annealnet.compression.network.answers import all_answers_of, answers_of, labels_that_count, that_count
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, bias_of, layer_at, layer_kind, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize

@@ -12,7 +12,7 @@ from torch import nn
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.storage import file_bytes
 from annealnet.compression.formulations.problem import Problem
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.rounding import Rounding

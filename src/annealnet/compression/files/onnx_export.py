@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.inputs import Answering, Inputs
 from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
+from annealnet.compression.network.masks import is_mask
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
 from annealnet.whole_numbers import whole_number
@@ -223,10 +224,10 @@ def _some_input(entry: Any, batch: int) -> np.ndarray:
     """Random numbers, the token 0, or a mask that leaves nothing out."""
     free = (batch, *[_LENGTH] * len(entry.shape))
     shape = tuple(extent if isinstance(extent, int) else free[place] for place, extent in enumerate(entry.shape))
-    if entry.type == "tensor(float)" and not entry.name.endswith("mask"):
+    if entry.type == "tensor(float)" and not is_mask(entry.name):
         return np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     kind = entry.type.removeprefix("tensor(").removesuffix(")")
-    return np.full(shape, entry.name.endswith("mask"), dtype={"float": "float32"}.get(kind, kind))
+    return np.full(shape, is_mask(entry.name), dtype={"float": "float32"}.get(kind, kind))
 
 
 class Latency(NamedTuple):

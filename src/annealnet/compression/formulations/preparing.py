@@ -13,11 +13,12 @@ from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.calibration import Calibration, check_network
+from annealnet.compression.network.answers import check_network
+from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.refitting.compensation import DenseAnswers
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.rounding import AnnealedRounding, Rounding
 from annealnet.compression.rounding.grids import MAX_BITS, Grid

@@ -16,7 +16,7 @@ from annealnet.compression.measuring.removals import measure_removals
 from annealnet.compression.measuring.sensitivity import Sensitivity, measure_sensitivity
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.refitting.compensation import DenseAnswers
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.rounding import NearestRounding, Rounding
 
@@ -92,10 +92,22 @@ class Problem:
 
     def under(self, limits: Limits) -> Problem:
         """The same problem, measurements included, under another budget."""
-        other = replace(self, limits=limits)
-        for measured in ("sensitivity", "removals"):
-            if measured in self.__dict__:
-                other.__dict__[measured] = self.__dict__[measured]
+        known = vars(self)
+        return replace(self, limits=limits).with_measurements(known.get("sensitivity"), known.get("removals"))
+
+    def with_measurements(
+        self, sensitivity: Sensitivity | None = None, removals: sparse.csr_matrix | None = None
+    ) -> Problem:
+        """The same problem with what an earlier run, or another budget's, has measured; None keeps what is known here.
+
+        Args:
+            sensitivity: of this network on these samples.
+            removals: with this sensitivity.
+        """
+        other = replace(self)
+        known = {name: vars(self)[name] for name in ("sensitivity", "removals") if name in vars(self)}
+        given = {"sensitivity": sensitivity, "removals": removals}
+        vars(other).update(known | {name: value for name, value in given.items() if value is not None})
         return other
 
     def _say(self, what: str) -> Callable[[str], None]:

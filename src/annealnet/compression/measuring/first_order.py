@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import copies, that_count
+from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 

@@ -27,18 +27,15 @@ from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.pruning_error import block_sum, pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
-from annealnet.compression.refitting.compensation import (
-    PROBED_FAN_IN,
-    DenseAnswers,
-    compensate,
-    refitted_behind,
-)
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
 from annealnet.compression.refitting.ridge import regularised
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
@@ -54,7 +51,7 @@ __all__ = [
 ]
 
 #: Rows behind the Gram matrices of layers too wide for a refit in the model; enough for sums over whole channels.
-_PROBED_ROWS = 4_096
+_FEW_ROWS = 4_096
 #: Share of every group that is removed to find its scale.
 PROBED_SHARE = 0.25
 
@@ -88,13 +85,13 @@ def _layer_errors(
     for group in range(layer.groups):
         ids, blocks = slot_blocks(slots[group], matrices.shape[1])
         if len(ids):
-            seen = rows[: _PROBED_ROWS if rows.shape[2] > PROBED_FAN_IN else len(rows), group]
+            seen = rows[: len(rows) if fits_probes(rows.shape[2]) else _FEW_ROWS, group]
             gram = seen.T @ seen / len(seen)
-            if rows.shape[2] > PROBED_FAN_IN:
-                error = pairwise_contribution(gram, matrices[group], blocks)
-            else:
+            if fits_probes(rows.shape[2]):
                 regular = regularised(gram.double(), ridge, len(seen))
                 error = pairwise_refit_error(regular, matrices[group], blocks)
+            else:
+                error = pairwise_contribution(gram, matrices[group], blocks)
             found.append((ids.numpy(), error.numpy()))
     return found
 
@@ -128,7 +125,7 @@ def measure_removals(
     gone = {name: quarter.units for name, quarter in quarters.items()}
     first = first_order(dense, answers.x, task, refits_without(dense, graph, answers, gone, ridge), answers.seed)
 
-    fewer = answers.for_probes(dense, graph)
+    fewer = answers_for_probes(answers, dense, graph)
 
     def probe(names: list[str]) -> float:
         units = np.concatenate([gone[name] for name in names])
@@ -207,9 +204,8 @@ def refits_without(
     def refit(place: str, module: nn.Module, x: Tensor) -> None:
         layer = graph.layer(place)
         rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
-        mean, gram = rows.double().mean(0), None
-        if rows.shape[2] <= PROBED_FAN_IN:
-            gram = regularised(gram_of(rows) / len(rows), ridge, len(rows))
+        mean, seen = rows.double().mean(0), probed_gram(rows)
+        gram = None if seen is None else regularised(seen, ridge, len(rows))
         for name, slots in lost[place].items():
             found[name][place] = _refit_without(module, layer, slots, gram, mean)
 

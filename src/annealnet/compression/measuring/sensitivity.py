@@ -29,23 +29,20 @@ from torch import Tensor, nn
 from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.calibration import answers_of
+from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import layer_at, weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
-from annealnet.compression.refitting.compensation import (
-    PROBED_FAN_IN,
-    DenseAnswers,
-    compensate,
-    fitted_scale,
-    refitted_behind,
-)
+from annealnet.compression.network.rows import layer_rows, sampled_rows
+from annealnet.compression.refitting.compensation import compensate
+from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.least_squares import fitted_scale
+from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
-__all__ = ["FINE_BITS", "PROBE_BITS", "Sensitivity", "divergence_rounded", "measure_sensitivity"]
+__all__ = ["FINE_BITS", "PROBE_BITS", "OnlyCoarse", "Sensitivity", "divergence_rounded", "measure_sensitivity"]
 
 #: Width at which a layer's κ is measured: coarse enough to be seen, fine enough to be in the quadratic regime.
 PROBE_BITS = 3
@@ -125,7 +122,7 @@ def measure_sensitivity(
     visit(dense, answers.x, [name for name in layers if name not in unseen], measure, answer=False)
     seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
     first = first_order(dense, answers.x, task, seen, answers.seed)
-    fewer = answers.for_probes(dense, graph)
+    fewer = answers_for_probes(answers, dense, graph)
 
     def probe(band: list[str]) -> float:
         return divergence_rounded(dense, graph, band, fewer, task, rounding, ridge)
@@ -162,7 +159,8 @@ class _Alone:
 
 
 def _alone(module: nn.Module, rows: Tensor, widths: tuple[int, ...], rounding: Rounding) -> _Alone:
-    weight, gram = weight_of(module).detach(), _gram(rows)
+    weight, seen = weight_of(module).detach(), probed_gram(rows)
+    gram = None if seen is None else seen.float()
     mean = rows.mean(0).double()
     products = _products(rows, gram, mean)
     groups = rows.shape[1]
@@ -182,9 +180,8 @@ def _alone(module: nn.Module, rows: Tensor, widths: tuple[int, ...], rounding: R
     probed, step = rounded(PROBE_BITS, every)
     shift = -torch.einsum("gi,gio->go", mean, step).reshape(-1).float()
     change = Change(step.transpose(1, 2).reshape(weight.shape).float(), shift)
-    errors = _other_widths(
-        probed, widths, every if groups > 1 else _some_of(len(weight)), lambda b, some: rounded(b, some)[0]
-    )
+    some = every if groups > 1 else _some_of(len(weight))
+    errors = _other_widths(probed, widths, some, lambda bits, some: rounded(bits, some)[0])
     return _Alone(errors, probed, change)
 
 
@@ -240,28 +237,30 @@ def _products(rows: Tensor, gram: Tensor | None, mean: Tensor) -> Callable[[Tens
 
 
 @dataclass(frozen=True)
-class _OnlyCoarse:
-    """Layers at :data:`FINE_BITS` go to nearest (they should add no error, and there are many of them), and so do layers too
-    wide for a probe, as in :func:`_alone`.
+class OnlyCoarse:
+    """Layers at :data:`FINE_BITS` go to nearest (they should add no error, and there are many of them), and layers too wide
+    for a probe are rounded without data, as in :func:`_alone`; on grids of the same kind as in the network that is planned.
     """
 
     rounding: Rounding
-    group: int | None = None
-    symmetric: bool = True
+
+    @property
+    def group(self) -> int | None:
+        """The planned network's."""
+        return self.rounding.group
+
+    @property
+    def symmetric(self) -> bool:
+        """The planned network's."""
+        return self.rounding.symmetric
 
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None) -> Quantized:
-        narrow = gram is not None and gram.shape[1] <= PROBED_FAN_IN
-        return (
-            NearestRounding()(weight, bits) if bits == FINE_BITS else self.rounding(weight, bits, gram if narrow else None)
-        )
+        if bits == FINE_BITS:
+            return NearestRounding(self.group, self.symmetric)(weight, bits)
+        return self.rounding(weight, bits, gram if gram is not None and fits_probes(gram.shape[1]) else None)
 
-    def quick(self) -> _OnlyCoarse:
+    def quick(self) -> OnlyCoarse:
         return self
-
-
-def _gram(rows: Tensor) -> Tensor | None:
-    """Gram matrices of a layer's rows; None for layers too wide for a probe."""
-    return (gram_of(rows) / len(rows)).float() if rows.shape[2] <= PROBED_FAN_IN else None
 
 
 @torch.no_grad()
@@ -282,5 +281,5 @@ def divergence_rounded(
     bits = {layer.name: FINE_BITS for layer in graph.layers} | dict.fromkeys(names, PROBE_BITS)
     keep = np.ones(graph.num_units, dtype=bool)
     treated = {*names, *refitted_behind(graph, names[0])}
-    compensate(trial, graph, keep, bits, answers, _OnlyCoarse(rounding), ridge, treated)
+    compensate(trial, graph, keep, bits, answers, OnlyCoarse(rounding), ridge, treated)
     return task(answers.logits, answers_of(trial, answers.x))

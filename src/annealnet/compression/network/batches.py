@@ -23,13 +23,12 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from annealnet.compression.network.inputs import Inputs, Setting, calling_settings
+from annealnet.compression.network.masks import POSITION_MASKS
 
 __all__ = ["Batch", "LikeTheFirst", "check_names", "collated", "first_line", "joined", "read_batch", "told_beside"]
 
 #: Entries of a map that are labels, unless the model cannot be called without them.
 _LABELS = ("labels", "label")
-#: Which positions count, and what they are positions of.
-_MASKS = ("attention_mask", "decoder_attention_mask")
 #: Label of positions that do not count, in torch and in :class:`~annealnet.compression.measuring.task.Classification`.
 _IGNORED = -100
 _PLAIN = (bool, int, float, str, type(None))
@@ -197,7 +196,7 @@ class LikeTheFirst:
 
     def __init__(self, first: Batch) -> None:
         self._first = first
-        self._pads = any(name in first.kwargs for name in _MASKS)
+        self._pads = any(name in first.kwargs for name in POSITION_MASKS)
 
     def check(self, batch: Batch, where: str) -> None:
         """Raises a ValueError that names what differs."""
@@ -281,7 +280,7 @@ def _check_padding(batches: Sequence[Batch], argument: str) -> None:
         lengths = [batch.tensors[name].shape[1:2] for batch in batches]
         if len(set(lengths)) == 1:
             continue
-        masks = [mask for mask in _MASKS if mask in batches[0].kwargs]
+        masks = [mask for mask in POSITION_MASKS if mask in batches[0].kwargs]
         if not any(lengths == [batch.kwargs[mask].shape[1:2] for batch in batches] for mask in masks):
             raise ValueError(
                 f"{argument}: {name!r} has samples of shape {tuple(first.shape[1:])} and others, and is not as long as its "

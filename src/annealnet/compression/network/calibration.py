@@ -1,4 +1,4 @@
-"""The user's network and data, checked before any work starts."""
+"""The user's data, read into memory and checked before any work starts."""
 
 from __future__ import annotations
 
@@ -21,25 +21,12 @@ from annealnet.compression.network.batches import (
     read_batch,
     told_beside,
 )
-from annealnet.compression.network.inputs import Inputs, answer_in
-from annealnet.compression.network.precision import copied, in_float32
+from annealnet.compression.network.inputs import Inputs
 
-__all__ = [
-    "Calibration",
-    "all_answers_of",
-    "answers_of",
-    "check_network",
-    "check_samples",
-    "copies",
-    "labels_that_count",
-    "read_batches",
-    "that_count",
-]
+__all__ = ["Calibration", "read_batches"]
 
-#: Samples that go through a network at once.
-BATCH = 512
-#: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
-_LARGE = 1e15
+#: Samples of a Dataset that are put into a batch.
+_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -58,9 +45,6 @@ class Calibration:
     def of(cls, x: Tensor | Inputs, y: Tensor | None = None) -> Calibration:
         """A single tensor is the one positional input."""
         return cls(Inputs.of(x), y)
-
-
-# ---- the data --------------------------------------------------------------------------------------------
 
 
 def read_batches(
@@ -163,7 +147,7 @@ def _like_inputs_and_labels(data: tuple[Any, ...] | list[Any]) -> bool:
 
 def _loaded(data: Dataset[Any], argument: str) -> Iterator[Any]:
     try:
-        yield from DataLoader(data, batch_size=BATCH, collate_fn=collated)
+        yield from DataLoader(data, batch_size=_BATCH, collate_fn=collated)
     except (TypeError, RuntimeError) as error:  # torch's collate, of samples that are no tensors or differ in shape
         raise ValueError(f"{argument} cannot be put into batches ({first_line(error)}): give a DataLoader") from error
 
@@ -199,140 +183,3 @@ def _is_sample(item: Any) -> bool:
     if not all(isinstance(part, Tensor | np.ndarray) for part in parts[:1]):
         return True  # no tensor at all: for whoever puts it into a batch to refuse
     return len(parts) > 1 and np.ndim(parts[1]) == 0
-
-
-# ---- the network -----------------------------------------------------------------------------------------
-
-
-def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
-    """The inputs in batches of their own memory: a forward that changes its input in place changes only its copy.
-
-    Every network that is run on calibration inputs is handed them by this function.
-
-    Example:
-        >>> x = torch.ones(3, 1)
-        >>> [len(batch.main.zero_()) for batch in copies(x, 2)], float(x.sum())
-        ([2, 1], 3.0)
-    """
-    for part in Inputs.of(x).split(batch_size):
-        yield part.clone()
-
-
-@torch.no_grad()
-def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
-    """The network's answers to all inputs: ``(samples, …)``; the inputs are not changed, whatever its forward does.
-
-    Example:
-        >>> x = -torch.ones(3, 1)
-        >>> all_answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
-        ([0.0, 0.0, 0.0], -3.0)
-    """
-    return torch.cat([batch.answer(model) for batch in copies(x, batch_size)])
-
-
-def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
-    """Those of the network's answers that count: where an attention mask leaves positions out, ``(positions, …)``.
-
-    Example:
-        >>> answers_of(nn.Linear(3, 2), torch.ones(5, 3)).shape
-        torch.Size([5, 2])
-    """
-    return that_count(Inputs.of(x), all_answers_of(model, x, batch_size))
-
-
-def that_count(x: Inputs, answers: Tensor) -> Tensor:
-    """Of answers ``(samples, positions, …)`` to these inputs the positions that count, one behind the other.
-
-    Where inputs are padded, each position that counts is judged like a sample; the others are not judged at all.
-
-    Example:
-        >>> x = Inputs(kwargs={"input_ids": torch.ones(1, 3), "attention_mask": torch.tensor([[1, 1, 0]])})
-        >>> that_count(x, torch.zeros(1, 3, 5)).shape
-        torch.Size([2, 5])
-    """
-    counted = x.counted(answers)
-    return answers if counted is None else answers[counted]
-
-
-def labels_that_count(x: Inputs, answers: Tensor, y: Tensor | None, argument: str = "data") -> Tensor | None:
-    """The labels of :func:`that_count`'s positions.
-
-    Args:
-        x: inputs of all samples.
-        answers: the network's to any of them.
-        y: labels of all samples, or None.
-        argument: the name errors use.
-
-    Raises:
-        ValueError: when the network answers at every position and labels have none.
-    """
-    counted = x.counted(answers)
-    if y is None or counted is None:
-        return y
-    if y.shape[:2] != counted.shape:
-        raise ValueError(
-            f"{argument}: labels of shape (N{''.join(f', {size}' for size in y.shape[1:])}) do not fit answers at "
-            f"{counted.shape[1]} positions each: give labels (N, {counted.shape[1]}, …), or no labels"
-        )
-    return y[counted]
-
-
-def check_network(model: nn.Module, x: Tensor | Inputs) -> nn.Module:
-    """A float32 copy in evaluation mode that is known to take these samples and to answer finite numbers.
-
-    Raises:
-        ValueError: when a weight is NaN or infinite, or the network does not take samples of this shape.
-
-    Example:
-        >>> check_network(nn.Linear(3, 2), torch.zeros(1, 3)).training
-        False
-    """
-    for name, value in model.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ValueError(f"model: {name!r} holds NaN or infinite values: load weights of a trained network")
-    single = in_float32(model)
-    dense = (copied(model) if single is model else single).eval().requires_grad_(False)
-    check_samples(dense, x)
-    return dense
-
-
-def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") -> None:
-    """Runs a network on two samples.
-
-    Raises:
-        ValueError: when it does not take them, or does not answer a tensor of finite numbers with an entry per sample.
-
-    Example:
-        >>> check_samples(nn.Linear(3, 2), torch.zeros(1, 3))
-    """
-    some = Inputs.of(x)[:2]
-    try:
-        with torch.no_grad():
-            found = some.clone().call(dense)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
-        raise ValueError(
-            f"{argument}: samples of {_shape_in_words(some)} do not fit the model ({first_line(error)}): "
-            + ("give (samples, 1) with x.unsqueeze(1), or inputs" if some.main.ndim == 1 else "give inputs")
-            + " as the network was trained on"
-        ) from error
-    answer = answer_in(found, some.output)
-    if answer.ndim == 0 or len(answer) != len(some):
-        raise ValueError(
-            f"model answers {tuple(answer.shape)} to {len(some)} samples: wrap it so that samples are the first dimension"
-        )
-    if not torch.isfinite(that_count(some, answer)).all():
-        largest = max(float(tensor.float().abs().max()) for tensor in some.tensors.values())
-        raise ValueError(
-            "model answers NaN or infinite values on the first samples: "
-            + (
-                f"{argument} holds numbers as large as {largest:.3g}, scale the inputs as in training"
-                if largest > _LARGE
-                else "check its weights and the inputs' scale"
-            )
-        )
-
-
-def _shape_in_words(x: Inputs) -> str:
-    if len(x.tensors) == 1 and x.args:
-        return f"shape {tuple(x.main.shape[1:])}"
-    return ", ".join(f"{name} {shape}" for name, shape in x.shapes.items())

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from annealnet.compression.network.masks import DECODER_MASK, MASK, POSITION_MASKS, is_mask
+
 __all__ = [
     "Answering",
     "Inputs",
@@ -99,7 +101,7 @@ class Signature:
         """Inputs of this kind: zeros; ones where they are masks, which leave nothing out."""
 
         def some(sample: Sample, name: str = "") -> Tensor:
-            make = torch.ones if name.endswith("mask") else torch.zeros
+            make = torch.ones if is_mask(name) else torch.zeros
             return make((samples, *sample.shape), dtype=getattr(torch, sample.dtype))
 
         return Inputs(
@@ -256,7 +258,7 @@ class Inputs:
             (tensor([[ True,  True, False]]), None)
         """
         decoded = any(name.startswith("decoder_") for name in self.kwargs) and not str(self.output).startswith("encoder_")
-        mask = self.kwargs.get("decoder_attention_mask" if decoded else "attention_mask")
+        mask = self.kwargs.get(DECODER_MASK if decoded else MASK)
         if mask is None or mask.ndim != 2 or answers.ndim < 3 or mask.shape[1] != answers.shape[1]:
             return None
         return mask != 0
@@ -271,7 +273,7 @@ class Inputs:
             >>> x.present(torch.zeros(1, 3, 5)).shape, x.present(torch.zeros(1, 4, 5)).shape
             (torch.Size([2, 5]), torch.Size([1, 4, 5]))
         """
-        masks = [self.kwargs[name] != 0 for name in ("attention_mask", "decoder_attention_mask") if name in self.kwargs]
+        masks = [self.kwargs[name] != 0 for name in POSITION_MASKS if name in self.kwargs]
         masks = [mask for mask in masks if x.ndim == 3 and mask.shape == x.shape[:2]]
         if not masks or not all(torch.equal(mask, masks[0]) for mask in masks) or bool(masks[0].all()):
             return x

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.grouping import grouped_units
 from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.masks import is_mask
 from annealnet.compression.network.structure import DependencyGroup, Layer, NetworkGraph, Pinned, Size
 from annealnet.compression.network.surgery import mask, remove
 
@@ -142,7 +143,7 @@ def _lively(inputs: Inputs) -> Inputs:
         spread = float(tensor.std()) if tensor.numel() > 1 else 0.0
         return tensor + (spread or 1.0) * torch.randn(tensor.shape, generator=generator).to(tensor.dtype)
 
-    named = {name: tensor if name.endswith("mask") else stirred(tensor) for name, tensor in inputs.kwargs.items()}
+    named = {name: tensor if is_mask(name) else stirred(tensor) for name, tensor in inputs.kwargs.items()}
     return replace(inputs, args=tuple(map(stirred, inputs.args)), kwargs=named)
 
 

@@ -13,183 +13,27 @@ scale and the bias are stored anyway). *Our reconstruction; the same for every m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.calibration import that_count
 from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
-from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
-from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
+from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
+from annealnet.compression.refitting.blocks import Blocks
+from annealnet.compression.refitting.dense_answers import DenseAnswers, keeps_answers
+from annealnet.compression.refitting.least_squares import refit, scales_to
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 
-__all__ = [
-    "PROBED_FAN_IN",
-    "DenseAnswers",
-    "compensate",
-    "fitted_scale",
-    "refit",
-    "refitted_behind",
-]
-
-#: Dense answers that are kept at once; where all would be more, they are computed again block by block.
-MOST_ANSWER_BYTES = 2**30
-#: In probes, layers with a larger fan-in are neither refitted nor rounded: their Gram matrices would take minutes.
-PROBED_FAN_IN = 1024
-#: So large may a sum of squares over a layer's rows be; compressed layers answer a little more than dense ones.
-_MOST_SQUARES = float(torch.finfo(torch.float32).max) / 4
-#: Samples of a probe, and rows per weight of an output channel; more samples where those have too few rows.
-_PROBED_SAMPLES, _PROBED_ROWS = 256, 4
-
-
-@dataclass(frozen=True)
-class DenseAnswers:
-    """What the dense network's layers answer on the calibration inputs, at the sampled rows.
-
-    Attributes:
-        x: the calibration inputs.
-        outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias; of layers in ``blocks`` none.
-        logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
-        seed: draws the sampled positions.
-        blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
-    """
-
-    x: Inputs
-    outputs: Mapping[str, Tensor]
-    logits: Tensor
-    seed: int
-    blocks: Blocks | None = None
-
-    @classmethod
-    @torch.no_grad()
-    def of(
-        cls,
-        dense: nn.Module,
-        graph: NetworkGraph,
-        x: Tensor | Inputs,
-        seed: int = 0,
-        most_bytes: int = MOST_ANSWER_BYTES,
-    ) -> DenseAnswers:
-        """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
-
-        Where these are more than ``most_bytes``, and the network is a chain of blocks, only those outside the blocks.
-
-        Raises:
-            ValueError: when an answer is not finite, or what a layer reads or answers is too large to be squared.
-        """
-        x = Inputs.of(x)
-        seen = [layer for layer in graph.layers if not layer.by_value]
-        large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
-        names = chain_of_blocks(dense, x[:2]) if large else ()
-        kept = [layer.name for layer in seen if block_of(layer.name, names) is None]
-        outputs: dict[str, Tensor] = {}
-        at = _keeps_answers(outputs, graph, x, seed)
-        if names:
-            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
-        else:
-            blocks, answers = None, visit(dense, x, kept, at)
-        counted = x.counted(answers)
-        finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
-        broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
-        if len(broken):
-            raise ValueError(
-                f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
-            )
-        return cls(x, outputs, that_count(x, answers), seed, blocks)
-
-    def for_probes(self, dense: nn.Module, graph: NetworkGraph) -> DenseAnswers:
-        """The same on the first samples only, as many as probes need: 256, and four rows per weight of a refitted output.
-
-        A probe's divergence is taken on the rows that it was fitted to: with fewer rows it would look mended when it is not.
-        """
-        fan_ins = {layer.name: math.prod(layer.weight_shape[1:]) for layer in graph.layers}
-        rows = {name: _PROBED_ROWS * fan_in for name, fan_in in fan_ins.items() if fan_in <= PROBED_FAN_IN}
-        needed = [math.ceil(count / positions) for name, count in rows.items() if (positions := graph.output_shapes[name])]
-        samples = max([_PROBED_SAMPLES, *needed])
-        return self if len(self.x) <= samples else DenseAnswers.of(dense, graph, self.x[:samples], self.seed)
-
-
-def _keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:
-    """Notes the answers of a layer of the dense network at its sampled rows."""
-
-    def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)), inputs)
-        outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        _check_squares(name, rows, outputs[name])
-
-    return keep
-
-
-def _check_squares(layer: str, *values: Tensor) -> None:
-    """Gram matrices and errors are sums of squares over rows, in float32; infinite ones are the answers' to refuse."""
-    limit = math.sqrt(_MOST_SQUARES / max(1, len(values[0])))
-    largest = max((float(part.abs().max()) for part in values if part.numel()), default=0.0)
-    if limit < largest < math.inf:
-        raise ValueError(
-            f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
-            f"beyond float32: scale the inputs as in training (over {len(values[0])} rows none may pass {limit:.1e})"
-        )
-
-
-def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Ridge least squares around the present weights, per group.
-
-    Args:
-        rows: ``(rows, groups, fan_in)`` inputs X̂.
-        target: ``(rows, outputs)`` the answers wanted, Y.
-        matrix: ``(groups, fan_in, outputs per group)`` the present weights W.
-        ridge: λ in units of the mean diagonal of X̂ᵀX̂; 0 stands for the limit λ → 0, the refit of least change.
-
-    Returns:
-        W' with the shape of ``matrix``, and the Gram matrices per row, ridge included: ``(groups, fan_in, fan_in)``.
-
-    Example:
-        >>> x = torch.randn(50, 1, 3, generator=torch.Generator().manual_seed(0))
-        >>> w = torch.tensor([[[1.0], [2.0], [3.0]]])
-        >>> fitted, _ = refit(x, rows_times_weight(x, w), torch.zeros(1, 3, 1), ridge=1e-6)
-        >>> bool(torch.allclose(fitted, w, atol=1e-3))
-        True
-    """
-    groups, _, outputs = matrix.shape
-    x = rows.transpose(0, 1)
-    gram = regularised(gram_of(rows), ridge, len(rows))
-    residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
-    step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
-    return matrix + step, (gram / max(1, len(rows))).float()
-
-
-def _scales_to(answered: Tensor, target: Tensor) -> Tensor:
-    """Per column the scale a of the least-squares line target ≈ a · answered + c."""
-    centred = answered - answered.mean(0)
-    return fitted_scale((centred * (target - target.mean(0))).mean(0), (centred**2).mean(0))
-
-
-def fitted_scale(covariance: Tensor, variance: Tensor) -> Tensor:
-    """Least-squares scales of channels, from the covariance of answer and target and the variance of the answer.
-
-    A channel that is constant, or whose answer points the wrong way, keeps its scale: only its mean is mended.
-    """
-    scale = covariance / variance.clamp_min(1e-12)
-    return torch.where((variance > 1e-12) & (scale > 0), scale, torch.ones_like(scale))
-
-
-def refitted_behind(graph: NetworkGraph, first: str) -> list[str]:
-    """A layer and those behind it, but for layers too wide to be refitted in a probe."""
-    names = [layer.name for layer in graph.layers]
-    behind = graph.layers[names.index(first) :]
-    return [layer.name for layer in behind if math.prod(layer.weight_shape[1:]) <= PROBED_FAN_IN]
+__all__ = ["compensate"]
 
 
 @torch.no_grad()
@@ -279,7 +123,7 @@ def _visit_in_order(
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
+        dense = blocks.run(number, dense, inside, keeps_answers(outputs, graph, answers.x, answers.seed))
         small = own.run(number, small, inside, against(outputs))
     behind = [name for name in layers[begins:] if owner[name] is None]
     visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
@@ -307,7 +151,7 @@ def _settle(
     grid = rounding(fitted, bits, gram)
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     rounded = Rounded(grid, fitted, gram)
-    grid = grid.rescaled(_scales_to(answered, target))
+    grid = grid.rescaled(scales_to(answered, target))
     # storing rounded the new scales: the shift is taken for the scales that are kept
     answered = rows_times_weight(rows, weight_matrix(module, dequantize(grid)))
     shift = (target - answered).mean(0)

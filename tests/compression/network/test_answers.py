@@ -1,0 +1,68 @@
+"""Handing inputs to networks, and what they may answer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from annealnet.compression import quantize
+from annealnet.compression.network.answers import answers_of, check_network
+from annealnet.compression.network.precision import in_float32
+
+X = torch.arange(12.0).reshape(6, 2)
+
+
+class InPlace(nn.Module):
+    def forward(self, x):
+        return x.add_(1.0)
+
+
+def test_networks_are_handed_copies():
+    x = X.clone()
+    assert torch.equal(answers_of(InPlace(), x, batch_size=4), X + 1)
+    check_network(InPlace(), x)
+    assert torch.equal(x, X)
+
+
+def test_answers_that_are_no_tensor_of_samples():
+    class Odd(nn.Module):
+        def __init__(self, answer):
+            super().__init__()
+            self.answer = answer
+
+        def forward(self, x):
+            return self.answer(x)
+
+    for answer, words in (
+        (lambda x: ("x", 3), "answers with tuple without a tensor"),
+        (lambda x: x.sum(), "samples are the first dimension"),
+        (lambda x: x.flatten(), "samples are the first dimension"),
+        (lambda x: x / 0, "NaN or infinite"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            check_network(Odd(answer), X + 1)
+
+
+def test_inputs_that_overflow_are_blamed_on_the_inputs():
+    net = nn.Linear(2, 3)
+    nn.init.constant_(net.weight, 10.0)
+    with pytest.raises(ValueError, match="data holds numbers as large as 3e\\+38"):
+        check_network(nn.Sequential(nn.Flatten(), net), torch.full((4, 2), 3e38))
+
+
+def test_an_old_weight_norm_is_named():
+    net = nn.utils.weight_norm(nn.Linear(2, 3))
+    net(X)
+    with pytest.raises(ValueError, match="remove_weight_norm"):
+        check_network(net, X)
+    for copying in (in_float32, lambda model: check_network(model, X), lambda model: quantize(model, X)):
+        with pytest.raises(ValueError, match="remove_weight_norm"):
+            copying(net.double())
+    assert in_float32(nn.utils.remove_weight_norm(net).double()).weight.dtype == torch.float32
+
+
+def test_one_token_a_sample_wants_an_axis():
+    net = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match=r"x.unsqueeze\(1\)"):
+        check_network(net, torch.randint(0, 20, (6,)))
