@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from annealnet.binary.baselines.straight_through import train_straight_through
 from annealnet.binary.deploy import DeployedBinary, to_module
 from annealnet.datasets import Split, digits
 from annealnet.preparation import Labels, Preparation, coding_of
+from annealnet.report.summary import mean_and_spread
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.sasdelli2021 import COLUMNS, MORE_COLUMNS, NATIVE, batches_of, solve_batch
 from benchmarks.parts import parser_of, run_parts
@@ -32,7 +33,7 @@ INPUTS = {"real (8 bit)": ("real", 1), "±1 (one threshold)": ("thermometer", 1)
 
 def percent(values: list[float]) -> str:
     """Mean ± standard deviation."""
-    return f"{100 * mean(values):.2f} ± {100 * (stdev(values) if len(values) > 1 else 0):.2f}"
+    return mean_and_spread(100 * value for value in values)
 
 
 def digit_split(seed: int) -> Split:

@@ -23,27 +23,28 @@ from annealnet.compression.network.weights import load_weights
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
 from annealnet.datasets import open_data, subset
-from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
+from annealnet.report.summary import best_in_bold, mean_and_spread, summarise
+from annealnet.studies.comparison import CANDIDATES, METHODS, Outcome, compare
 
 ROUNDINGS: dict[str, Rounding] = {"annealed": AnnealedRounding(), "gptq": GptqRounding(), "nearest": NearestRounding()}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> str:
-    """Accuracy in percent, mean ± standard deviation over seeds, one row per method, as Markdown."""
+    """Accuracy in percent, mean ± standard deviation over seeds, one row per method, the best of a column in bold."""
     lines = ["| method | " + " | ".join(f"{ratio:g}×" for ratio in ratios) + " |", "|---" * (len(ratios) + 1) + "|"]
-    for method in METHODS:
-        cells = []
-        for ratio in ratios:
-            found = [o for o in outcomes if o.method == method and o.budget == Budget(size_ratio=ratio)]
-            values = [100 * v for o in found if (v := o.tuned if tuned else o.accuracy) is not None]
-            if values:
-                middle, spread = summarise(values)
-                cells.append(f"{middle:.2f} ± {spread:.2f}")
-            else:
-                cells.append("–")
-        name = f"**{method}**" if method == METHODS[0] else method
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    columns = []
+    for ratio in ratios:
+        found = [one for one in outcomes if one.budget == Budget(size_ratio=ratio)]
+        values = [
+            [100 * v for one in found if one.method == method and (v := one.tuned if tuned else one.accuracy) is not None]
+            for method in METHODS
+        ]
+        cells = [mean_and_spread(own) if own else "–" for own in values]
+        columns.append(best_in_bold(cells, [summarise(own)[0] if own else None for own in values]))
+    lines += [
+        f"| {method} | " + " | ".join(row) + " |" for method, row in zip(METHODS, zip(*columns, strict=True), strict=True)
+    ]
     return "\n".join(lines)
 
 
@@ -69,11 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> str:
     dense = measure(network, test.x, test.y)[2]
     print(f"dense: {dense:.2%} of {len(test.x)} test images", file=sys.stderr, flush=True)
     budgets = [Budget(size_ratio=ratio) for ratio in ratios]
+    judged = [run_fingerprint(network, part) for part in (test, training)]
     outcomes: list[Outcome] = []
     for seed in range(options.seeds):
         x, y = subset(split.x_train, split.y_train, options.samples, seed)
         calibration = Calibration.of(torch.from_numpy(x), torch.from_numpy(y))
-        run = run_fingerprint(network, calibration, tuning, options.rounding)
+        run = run_fingerprint(network, calibration, judged, tuning, options.rounding, CANDIDATES)
         found, _ = compare(
             network, calibration, test, budgets, seed, methods=options.methods.split(","), fine_tuning=tuning,
             rounding=ROUNDINGS[options.rounding],

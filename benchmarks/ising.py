@@ -16,6 +16,7 @@ import torch
 from annealnet.datasets import digits
 from annealnet.ising import Adam, DeepStateRule, Descent, IsingNetworkClassifier, deployed
 from annealnet.ising.baselines.sign_backprop import train_sign_network
+from annealnet.report.summary import best_in_bold, mean_and_spread
 from annealnet.samplers import LayeredAnnealing, LayeredModel, LayeredReads, NoisyLayers, Schedule
 from annealnet.studies.mnist import mnist_split
 from annealnet.studies.zhang_parts import protocol_parts
@@ -24,7 +25,7 @@ from benchmarks.parts import one_core, parser_of, run_parts
 
 
 def _mean(values: Sequence[float], scale: float = 100.0, digits_shown: int = 1) -> str:
-    return f"{scale * np.mean(values):.{digits_shown}f} ± {scale * np.std(values):.{digits_shown}f}"
+    return mean_and_spread((scale * value for value in values), f".{digits_shown}f")
 
 
 def part_digits(options: argparse.Namespace) -> Iterator[str]:
@@ -97,13 +98,13 @@ def part_sampler(options: argparse.Namespace) -> Iterator[str]:
             clocks[name] = building, sampling, float(np.mean(energies))
         rate = work / float(np.median([reads.seconds for reads in ours]))
         energy = float(np.mean([reads.energies.min(1).mean() for reads in ours]))
-        yield f"| **annealnet** | {sweeps} | **{rate:.0f}** | **{rate:.0f}** | {energy:.2f} |"
-        for name, (building, sampling, best) in clocks.items():
-            both, alone = work / (building + sampling), work / sampling
-            yield (
-                f"| {name} | {sweeps} | {both:.1f} ({rate / both:.0f}× behind) | {alone:.1f} ({rate / alone:.0f}×) "
-                f"| {best:.2f} |"
-            )
+        both = [rate, *(work / (building + sampling) for building, sampling, _ in clocks.values())]
+        alone = [rate, *(work / sampling for _, sampling, _ in clocks.values())]
+        told = best_in_bold([f"{rate:.0f}", *(f"{own:.1f} ({rate / own:.0f}× behind)" for own in both[1:])], both)
+        sampled = best_in_bold([f"{rate:.0f}", *(f"{own:.1f} ({rate / own:.0f}×)" for own in alone[1:])], alone)
+        found = [energy, *(best for _, _, best in clocks.values())]
+        for name, one, other, best in zip(("annealnet", *clocks), told, sampled, found, strict=True):
+            yield f"| {name} | {sweeps} | {one} | {other} | {best:.2f} |"
 
 
 def part_protocol(options: argparse.Namespace) -> Iterator[str]:

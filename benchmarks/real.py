@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,10 @@ from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
+from annealnet.report.summary import best_in_bold, mean_and_spread
 from annealnet.studies.comparison import CANDIDATES, best_of, for_budget
 from benchmarks.parts import parser_of, run_parts
-from benchmarks.real_networks import Missing, Subject, efficientnet, minilm
+from benchmarks.real_networks import LESS_IS_BETTER, Missing, Subject, efficientnet, minilm
 
 __all__ = ["main"]
 
@@ -221,26 +222,28 @@ def _within(bench: Bench, common: Problem, method: str, ratio: float, seed: int)
 # ---- tables -----------------------------------------------------------------------------------------------
 
 
-def _shown(values: Sequence[float]) -> str:
-    spread = stdev(values) if len(values) > 1 else 0.0
-    return f"{mean(values):.4g} ± {spread:.2g}"
-
-
 def table(outcomes: Sequence[Outcome], size: int) -> Iterator[str]:
-    """One row per method and size, mean ± standard deviation over seeds."""
+    """One row per method and size, mean ± standard deviation over seeds; at each size the best of a column in bold."""
     names = list(outcomes[0].figures)
     yield "| asked | method | bytes | size ratio | " + " | ".join(names) + " | seconds |"
     yield "|---" * (len(names) + 5) + "|"
-    for asked, method in dict.fromkeys((one.asked, one.method) for one in outcomes):
-        found = [one for one in outcomes if (one.asked, one.method) == (asked, method)]
-        cells = [_shown([one.figures[name] for one in found]) for name in names]
-        small = mean(one.bytes for one in found)
-        bold = "**" if method in (OURS, "quantize") else ""
-        yield (
-            f"| {asked} | {bold}{method}{bold} | {small:,.0f} | {size / small:.2f} | "
-            + " | ".join(cells)
-            + f" | {mean(one.seconds for one in found):.0f} |"
-        )
+    for asked in dict.fromkeys(one.asked for one in outcomes):
+        methods: dict[str, list[Outcome]] = {}
+        for one in outcomes:
+            if one.asked == asked:
+                methods.setdefault(one.method, []).append(one)
+        columns = []
+        for name in names:
+            values = [[one.figures[name] for one in found] for found in methods.values()]
+            cells = [mean_and_spread(own, ".4g", ".2g") for own in values]
+            columns.append(best_in_bold(cells, [mean(own) for own in values], min if name in LESS_IS_BETTER else max))
+        for (method, found), figures in zip(methods.items(), zip(*columns, strict=True), strict=True):
+            small = mean(one.bytes for one in found)
+            yield (
+                f"| {asked} | {method} | {small:,.0f} | {size / small:.2f} | "
+                + " | ".join(figures)
+                + f" | {mean(one.seconds for one in found):.0f} |"
+            )
 
 
 def conclusions(outcomes: Sequence[Outcome]) -> Iterator[str]:

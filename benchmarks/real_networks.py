@@ -31,6 +31,11 @@ class Missing(Exception):
     """A package is not installed; the message says how it is."""
 
 
+_KL = "KL, nats"
+#: Figures of which the least is the best; of all others the largest.
+LESS_IS_BETTER = (_KL,)
+
+
 @dataclass(frozen=True)
 class Subject:
     """A trained network with its data.
@@ -279,5 +284,5 @@ def sameness(dense: Tensor, small: Tensor) -> Figures:
     task = Classification()
     return {
         "same class, %": 100 * float(task.agreement(dense, small) or 0.0),
-        "KL, nats": task(dense, small),
+        _KL: task(dense, small),
     }

@@ -40,6 +40,7 @@ from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.grids import Grid
 from annealnet.datasets import digits, open_data, subset
+from annealnet.report.summary import best_in_bold, mean_and_spread
 from annealnet.studies.training import train_dense
 from benchmarks.parts import parser_of, run_parts
 
@@ -104,16 +105,20 @@ def part_layers(options: argparse.Namespace) -> Iterator[str]:
             table = {solver: np.maximum(np.array(values), 1e-30) for solver, values in errors.items()}
             ours = table["annealed"]
             worse = int(((ours > table["GPTQ"] * (1 + 1e-9)) | (ours > table["AdaRound"] * (1 + 1e-9))).sum())
-            cells = [_ratio(table[solver], table["GPTQ"]) for solver in ("nearest", "AdaRound", "annealed")]
+            compared = [table[solver] / table["GPTQ"] for solver in ("nearest", "AdaRound", "annealed")]
+            cells = best_in_bold([_ratio(own) for own in compared], [_middle(own) for own in compared], min)
             yield (
-                f"| {name} | {bits} | {cells[0]} | {cells[1]} | **{cells[2]}** | {_ratio(ours, table['AdaRound'])} | "
+                f"| {name} | {bits} | " + " | ".join(cells) + f" | {_ratio(ours / table['AdaRound'])} | "
                 f"{worse} of {len(layers)} | {seconds['GPTQ']:.1f} | {seconds['AdaRound']:.1f} | {seconds['annealed']:.1f} |"
             )
 
 
-def _ratio(one: np.ndarray, other: np.ndarray) -> str:
-    ratios = one / other
-    return f"{np.exp(np.log(ratios).mean()):.3f} ({ratios.max():.3f})"
+def _ratio(ratios: np.ndarray) -> str:
+    return f"{_middle(ratios):.3f} ({ratios.max():.3f})"
+
+
+def _middle(ratios: np.ndarray) -> float:
+    return float(np.exp(np.log(ratios).mean()))
 
 
 def part_accuracy(options: argparse.Namespace) -> Iterator[str]:
@@ -123,7 +128,7 @@ def part_accuracy(options: argparse.Namespace) -> Iterator[str]:
     split = open_data(options.data, mean=MEAN, std=STD)
     test, labels = torch.from_numpy(split.x_test), torch.from_numpy(split.y_test)
     roundings: dict[str, Rounding] = {
-        "**annealed**": AnnealedRounding(),
+        "annealed": AnnealedRounding(),
         "AdaRound": AdaRounding(),
         "GPTQ": GptqRounding(),
         "nearest": NearestRounding(),
@@ -134,18 +139,23 @@ def part_accuracy(options: argparse.Namespace) -> Iterator[str]:
     yield "correction.\n"
     yield "| rounding | " + " | ".join(f"{bits} bit" for bits in widths) + " | seconds per network |"
     yield "|---" * (len(widths) + 2) + "|"
+    found: dict[tuple[str, int], list[float]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in roundings}
     for name, rounding in roundings.items():
-        cells, seconds = [], []
         for bits in widths:
-            found = []
             for seed in range(options.seeds):
                 x = torch.from_numpy(subset(split.x_train, split.y_train, 1024, seed)[0])
                 began = time.perf_counter()
                 small = quantize(network, [x], bits, rounding=rounding, seed=seed)
-                seconds.append(time.perf_counter() - began)
-                found.append(100 * (measure(small.model, test, labels)[2] or 0.0))
-            cells.append(f"{np.mean(found):.2f} ± {np.std(found, ddof=1) if len(found) > 1 else 0:.2f}")
-        yield f"| {name} | " + " | ".join(cells) + f" | {np.median(seconds):.0f} |"
+                seconds[name].append(time.perf_counter() - began)
+                accuracy = 100 * (measure(small.model, test, labels)[2] or 0.0)
+                found.setdefault((name, bits), []).append(accuracy)
+    columns = []
+    for bits in widths:
+        values = [found[name, bits] for name in roundings]
+        columns.append(best_in_bold([mean_and_spread(own) for own in values], [float(np.mean(own)) for own in values]))
+    for name, cells in zip(roundings, zip(*columns, strict=True), strict=True):
+        yield f"| {name} | " + " | ".join(cells) + f" | {np.median(seconds[name]):.0f} |"
     plain = []
     for bits in widths:
         graph = trace(network, test[:2])

@@ -19,6 +19,7 @@ import dimod
 import numpy as np
 
 from annealnet.energy import DenseEnergy, FactoredEnergy
+from annealnet.report.summary import best_in_bold
 from annealnet.samplers import NATIVE, AnnealingSampler, AutoSampler
 from annealnet.samplers.seeds import Purpose, derived_seed
 from benchmarks.annealers import (
@@ -47,15 +48,14 @@ def part_gset(options: argparse.Namespace) -> Iterator[str]:
         energy = gset(options.data, name)
         bqm, beta = energy.to_bqm(), range_of(energy)
         AutoSampler().sample_energy(energy, time_limit=1.0, seed=0)
-        cells = []
-        ours = [
-            -float(AutoSampler().sample_energy(energy, time_limit=options.seconds, seed=seed).first.energy)
-            for seed in range(options.seeds)
+        solvers: list[Callable[[int], float]] = [
+            lambda seed, e=energy: AutoSampler().sample_energy(e, time_limit=options.seconds, seed=seed).first.energy
         ]
-        cells.append(f"**{spread(ours)}**")
         for peer in (annealed_by_dwave, annealed_by_openjij):
-            found = [-filling(options.seconds, partial(peer, bqm, beta), seed)[0] for seed in range(options.seeds)]
-            cells.append(spread(found))
+            one = partial(peer, bqm, beta)
+            solvers.append(lambda seed, one=one: filling(options.seconds, one, seed)[0])
+        cuts = [[-float(solver(seed)) for seed in range(options.seeds)] for solver in solvers]
+        cells = best_in_bold([spread(found) for found in cuts], [float(np.median(found)) for found in cuts])
         yield f"| {name} | {energy.num_variables} | {BEST_KNOWN[name]} | " + " | ".join(cells) + " |"
 
 
@@ -81,7 +81,8 @@ def part_dense(options: argparse.Namespace) -> Iterator[str]:
     yield "Complete graph, 2 000 bits, ±1; 1 000 sweeps × 1 read, median seconds:\n"
     yield "| annealnet (kernel) | dwave-samplers SA | OpenJij SA (dict) |"
     yield "|---|---|---|"
-    yield f"| **{ours:.3f}** | {theirs:.2f} ({theirs / ours:.0f}×) | {jij:.1f} ({jij / ours:.0f}×) |\n"
+    cells = [f"{ours:.3f}", f"{theirs:.2f} ({theirs / ours:.0f}×)", f"{jij:.1f} ({jij / ours:.0f}×)"]
+    yield "| " + " | ".join(best_in_bold(cells, [ours, theirs, jij], min)) + " |\n"
     yield "Seconds to dwave-samplers' median energy of 1 000 sweeps: runs of one number of sweeps are repeated, one seed"
     yield "after another, until one is there; set-up included; each solver at the number that suits it best; median"
     yield f"(least … largest) of {options.seeds}:\n"
@@ -93,7 +94,10 @@ def part_dense(options: argparse.Namespace) -> Iterator[str]:
         mine = _best_time(target, partial(annealed_by_us, energy), (250, 500, 1000), options.seeds)
         peers = _best_time(target, peer, (1000, 2000), options.seeds)
         ratio = np.median(peers[1]) / np.median(mine[1])
-        yield f"| {name} | {-target:.0f} | **{_seconds(*mine)}** | {_seconds(*peers)} | **{ratio:.0f}×** |"
+        cells = best_in_bold(
+            [_seconds(*mine), _seconds(*peers)], [float(np.median(times)) for _, times in (mine, peers)], min
+        )
+        yield f"| {name} | {-target:.0f} | {cells[0]} | {cells[1]} | {ratio:.0f}× |"
     yield ""
     source = np.ones(50_000_000, dtype=np.float32)
     target_array = np.empty_like(source)
@@ -120,7 +124,8 @@ def part_dense(options: argparse.Namespace) -> Iterator[str]:
             rates.append(reads * n * 1000 / took / 1e6)
         took = seconds_of(partial(annealed_by_dwave, model, span, 1000, 0), 3)
         peer = n * 1000 / took / 1e6
-        yield f"| {name} | **{rates[0]:.0f}** | {rates[1]:.0f} | {peer:.0f} | {rates[0] / peer:.1f}× |"
+        cells = best_in_bold([f"{rate:.0f}" for rate in (*rates, peer)], [*rates, peer])
+        yield f"| {name} | " + " | ".join(cells) + f" | {rates[0] / peer:.1f}× |"
 
 
 def _best_time(
@@ -198,8 +203,8 @@ def part_jobs(options: argparse.Namespace) -> Iterator[str]:
     yield "| solver | gap | seconds |"
     yield "|---|---|---|"
     runs: list[tuple[str, Callable[[int], float], float]] = [
-        ("**annealnet**, 1 read × 1 000 sweeps", lambda s: annealed_by_us(energy, 1000, s), 0.0),
-        ("**annealnet**, 1 read × 100 sweeps", lambda s: annealed_by_us(energy, 100, s), 0.0),
+        ("annealnet, 1 read × 1 000 sweeps", lambda s: annealed_by_us(energy, 1000, s), 0.0),
+        ("annealnet, 1 read × 100 sweeps", lambda s: annealed_by_us(energy, 100, s), 0.0),
         ("dwave-samplers SA, 1 000 sweeps, our temperatures", lambda s: annealed_by_dwave(bqm, beta, 1000, s), building),
         ("dwave-samplers SA, 1 000 sweeps, its own", lambda s: annealed_by_dwave(bqm, None, 1000, s), building),
         ("dwave-samplers SA, 10 000 sweeps, its own", lambda s: annealed_by_dwave(bqm, None, 10_000, s), building),
@@ -255,7 +260,7 @@ def part_conformance(options: argparse.Namespace) -> Iterator[str]:
         "dwave-samplers path integral": dwave_samplers.PathIntegralAnnealingSampler(),
         "OpenJij SA": openjij.SASampler(),
     }
-    rows = {f"**{make().__class__.__name__}**": (make(), {}) for name, make in NATIVE.items() if name != "exact"}
+    rows = {make().__class__.__name__: (make(), {}) for name, make in NATIVE.items() if name != "exact"}
     rows |= {name: (sampler, {"num_reads": 20}) for name, sampler in peers.items()}
     yield "| sampler | " + " | ".join(name.replace("_", " ") for name in CHECKS) + " |"
     yield "|---" * (len(CHECKS) + 1) + "|"
@@ -302,7 +307,7 @@ def part_peers(options: argparse.Namespace) -> Iterator[str]:
         return float(sampler.sample(bqm, num_reads=1, num_sweeps=sweeps, seed=seed).first.energy)
 
     solvers: dict[str, Callable[[int], tuple[float, float]]] = {
-        "**annealnet** (AutoSampler)": partial(clocked, ours),
+        "annealnet (AutoSampler)": partial(clocked, ours),
         "dwave-samplers SA, our temperatures": partial(filling, limit, partial(annealed_by_dwave, bqm, beta)),
         "dwave-samplers path integral": partial(filling, limit, path_integral),
         "dwave-samplers tabu": partial(clocked, tabu),
@@ -328,12 +333,16 @@ def part_exact(options: argparse.Namespace) -> Iterator[str]:
         energy = DenseEnergy(np.triu(rng.integers(-3, 4, (n, n)).astype(float), 1), rng.integers(-3, 4, n).astype(float))
         ExactSampler().sample_energy(complete(12))
         least, seconds = clocked(lambda _, e=energy: float(ExactSampler().sample_energy(e).first.energy), 0)
-        cells = [f"**{seconds:.2f}**"]
-        found, seconds = clocked(lambda _, e=energy: branch_and_bound(e, limit).bound, 0)
-        cells.append(f"{seconds:.1f}" if abs(found - least) < 1e-3 else f"not in {limit:g}, gap {least - found:.0f}")
-        bound, seconds = clocked(lambda _, e=energy: _cp_sat(e, limit), 0)
-        cells.append(f"{seconds:.1f}" if abs(bound - least) < 1e-3 else f"not in {limit:g}, gap {least - bound:.0f}")
-        yield f"| {n} | " + " | ".join(cells) + " |"
+        cells, figures = [f"{seconds:.2f}"], [seconds]
+        provers: tuple[Callable[[int], float], ...] = (
+            lambda _, e=energy: branch_and_bound(e, limit).bound, lambda _, e=energy: _cp_sat(e, limit),
+        )  # fmt: skip
+        for prover in provers:
+            bound, seconds = clocked(prover, 0)
+            proven = abs(bound - least) < 1e-3
+            cells.append(f"{seconds:.2f}" if proven else f"not in {limit:g}, gap {least - bound:.0f}")
+            figures.append(seconds if proven else None)
+        yield f"| {n} | " + " | ".join(best_in_bold(cells, figures, min)) + " |"
 
 
 def _cp_sat(energy: DenseEnergy, limit: float) -> float:

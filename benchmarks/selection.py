@@ -17,6 +17,7 @@ import numpy as np
 
 from annealnet.datasets import digits
 from annealnet.energy import DenseEnergy
+from annealnet.report.summary import mean_and_spread
 from annealnet.samplers.quantum import (
     Angles,
     AnnealPath,
@@ -197,7 +198,7 @@ def _grover(options: argparse.Namespace) -> Iterator[str]:
             runs.append((find_minimum(order, values[order], int(durr_hoyer_bound(n)), rng), order[0]))
         calls = [run.calls_to_best for run, _ in runs]
         success = np.mean([run.code == best for run, best in runs])
-        told = f"{np.mean(calls):.0f} ± {np.std(calls):.0f} | {durr_hoyer_bound(n) / 2:.0f} | {2 ** (n / 2):.0f}"
+        told = f"{mean_and_spread(calls, '.0f')} | {durr_hoyer_bound(n) / 2:.0f} | {2 ** (n / 2):.0f}"
         yield f"| {n} | {told} | {success:.1%} |"
 
 
@@ -214,8 +215,7 @@ def _locality(options: argparse.Namespace) -> Iterator[str]:
 
 def _locality_line(rows: list[LocalityRow]) -> str:
     def told(name: str, digits: int) -> str:
-        values = [getattr(row, name) for row in rows]
-        return f"{np.mean(values):.{digits}f} ± {np.std(values):.{digits}f}"
+        return mean_and_spread((getattr(row, name) for row in rows), f".{digits}f")
 
     first = rows[0]
     cells = [

@@ -62,6 +62,16 @@ def test_the_energy_never_rises_and_seeds_repeat():
     assert np.array_equal(runs[0].record.sample, runs[1].record.sample)
 
 
+def test_a_state_of_the_same_energy_is_taken():
+    """Plateaus are crossed: nothing pulls a block back to where it was."""
+    level = dimod.BinaryQuadraticModel(dict.fromkeys(range(6), 0.0), {}, 0.0, "BINARY")
+    child = ExactSampler()
+    answer = BlockSampler(child, 3).sample(level, num_reads=1, seed=0, initial_states=np.ones((1, 6), dtype=np.int8))
+    chosen = child.sample(dimod.BinaryQuadraticModel(dict.fromkeys(range(3), 0.0), {}, 0.0, "BINARY")).first.sample
+    assert not all(chosen.values())  # another than the state that is there
+    assert sorted(answer.record.sample[0]) == sorted([*chosen.values()] * 2)
+
+
 def test_a_chip_takes_what_is_larger_than_it_in_blocks():
     device = EmbeddedSampler(chip())
     bqm = dense(70)

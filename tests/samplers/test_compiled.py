@@ -183,6 +183,17 @@ def test_spins_see_the_energy_as_couplings_and_fields(form, n, seed):
         assert norm == pytest.approx(float(np.sqrt(np.mean(rows + h**2))), rel=1e-4)
 
 
+@pytest.mark.parametrize("n", [40, 64])
+def test_lists_of_couplings_give_the_norm_of_their_rows(n):
+    """Small chains are laid out as full matrices; this one is not."""
+    flat = compile_energy(make("sparse", n, n))
+    assert flat.dense is None
+    assert flat.couplings.nnz
+    product, field, norm = bifurcation._spin_form(flat, torch.device("cpu"))
+    rows, h = (product(torch.eye(n)).double().numpy() ** 2).sum(1), field.double().numpy()
+    assert norm == pytest.approx(float(np.sqrt(np.mean(rows + h**2))), rel=1e-4)
+
+
 @pytest.mark.parametrize("discrete", [True, False])
 @pytest.mark.parametrize("form", ["dense", "sparse"])
 def test_oscillators_follow_their_equations(form, discrete):

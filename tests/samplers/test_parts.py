@@ -28,7 +28,7 @@ from annealnet.samplers.annealing import checked_beta_range, default_beta_range
 from annealnet.samplers.blocks import _blocks, conditioned
 from annealnet.samplers.compiled import compile_energy
 from annealnet.samplers.kernels import crossing
-from annealnet.samplers.native import Task, check_whole
+from annealnet.samplers.native import Task
 from annealnet.samplers.replicas import place
 from annealnet.samplers.schedule import REFRESH, Clock, beta_chunks
 
@@ -141,11 +141,14 @@ def test_progress_stays_within_one_however_late_it_is(now):
 
 
 def test_whole_numbers_are_asked_for():
-    for value in (1, 2, 3.0, np.int64(5)):
-        check_whole("reads", value)
-    for value in (0, -1, 1.5, 0.0):
-        with pytest.raises(ValueError, match="reads="):
-            check_whole("reads", value)
+    energy = dense(3, 0)
+    for value in (1, 2, np.int64(5)):
+        assert Task.of(energy, value, 0, None, None, value).reads == value
+    for value in (0, -1, 1.5, 2.0, True, "2"):
+        with pytest.raises(ValueError, match="num_reads="):
+            Task.of(energy, value, 0, None, None)
+        with pytest.raises(ValueError, match="num_sweeps="):
+            Task.of(energy, 1, 0, None, None, value)
 
 
 def test_a_request_knows_its_seed_starts_and_limits():

@@ -17,7 +17,7 @@ from annealnet.samplers.schedule import Clock, Progress
 from annealnet.samplers.seeds import checked_seed, kernel_words
 from annealnet.whole_numbers import whole_number
 
-__all__ = ["NativeSampler", "Task", "check_whole"]
+__all__ = ["NativeSampler", "Task"]
 
 
 class NativeSampler(dimod.Sampler):
@@ -67,12 +67,6 @@ class NativeSampler(dimod.Sampler):
     @abstractmethod
     def sample_energy(self, energy: Energy | ConstrainedEnergy, **parameters: Any) -> dimod.SampleSet:
         """Samples an energy; answers are :func:`.scored`, so that ``first`` is feasible wherever a read is."""
-
-
-def check_whole(name: str, value: float) -> None:
-    """Refuses anything but a whole number of at least 1."""
-    if value != int(value) or value < 1:
-        raise ValueError(f"{name}={value!r} must be a whole number of at least 1")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.result import measure
 from annealnet.compression.rounding import Rounding
 
-__all__ = ["CANDIDATES", "METHODS", "Outcome", "best_of", "compare", "for_budget", "in_words", "summarise"]
+__all__ = ["CANDIDATES", "METHODS", "Outcome", "best_of", "compare", "for_budget", "in_words"]
 
 Say = Callable[[str], None]
 #: Plans of a method that are built and re-ranked on the calibration data: ours, and the baselines' where they have so many.
@@ -178,13 +177,3 @@ def _accuracy(model: nn.Module, test: Calibration, task: Task) -> float:
     if found is None:
         raise ValueError("methods are compared by accuracy: give test data with a class for each sample")
     return found
-
-
-def summarise(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (0 for one value).
-
-    Example:
-        >>> summarise([1.0, 3.0])
-        (2.0, 1.4142135623730951)
-    """
-    return mean(values), stdev(values) if len(values) > 1 else 0.0

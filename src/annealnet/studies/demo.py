@@ -21,7 +21,8 @@ from annealnet.compression.result import CompressedNetwork, measure
 from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits
 from annealnet.exporting import check_onnx
-from annealnet.studies.comparison import METHODS, Outcome, compare, summarise
+from annealnet.report.summary import mean_and_spread
+from annealnet.studies.comparison import METHODS, Outcome, compare
 from annealnet.studies.compressing import onnx_pair
 from annealnet.studies.demo_rows import DemoRow, demo_rows
 from annealnet.studies.recording import method_rows, record
@@ -76,11 +77,10 @@ class DemoSummary:
         console = Console()
         reports.print_report(self.report, console)
         tuned = [o.tuned for o in self.outcomes if o.method == self.report.ours and o.tuned is not None]
-        dense, spread = summarise(self.dense_accuracy)
-        small, small_spread = summarise(tuned)
+        dense, small = (mean_and_spread(accuracies, ".2%") for accuracies in (self.dense_accuracy, tuned))
         console.print(
-            f"Mean of {len(tuned)} seeds: dense {dense:.2%} ± {spread:.2%}, compressed and fine-tuned "
-            f"{small:.2%} ± {small_spread:.2%}, {self.report.size_ratio:.1f}x smaller. {self.seconds:.0f} s in all."
+            f"Mean of {len(tuned)} seeds: dense {dense}, compressed and fine-tuned {small}, "
+            f"{self.report.size_ratio:.1f}x smaller. {self.seconds:.0f} s in all."
         )
         if self.jobs:
             table = Table("job", "network", "held-out digits", "bytes", "seconds", title="Other jobs")

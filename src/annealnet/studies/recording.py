@@ -13,7 +13,8 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.result import CompressedNetwork, Measured, measure_both
 from annealnet.report import CompressionReport, LayerRow, MethodRow, Totals
-from annealnet.studies.comparison import METHODS, Outcome, summarise
+from annealnet.report.summary import summarise
+from annealnet.studies.comparison import METHODS, Outcome
 
 __all__ = ["method_rows", "record"]
 

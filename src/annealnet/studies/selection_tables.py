@@ -14,6 +14,7 @@ from annealnet.artifact import SmallNetwork
 from annealnet.datasets import Split
 from annealnet.energy import Energy
 from annealnet.preparation import Labels, Preparation, ScaledCoding
+from annealnet.report.summary import mean_and_spread
 from annealnet.samplers import AdiabaticSampler, GroverSampler, QAOASampler
 from annealnet.samplers.quantum import Landscape, count_resources, durr_hoyer_bound, layered_circuit
 from annealnet.selection import (
@@ -55,7 +56,7 @@ class Score:
     @property
     def shown(self) -> str:
         """Percent, mean ± standard deviation."""
-        return f"{100 * np.mean(self.accuracies):.2f} ± {100 * np.std(self.accuracies):.2f}"
+        return mean_and_spread(100 * accuracy for accuracy in self.accuracies)
 
 
 def selection_scores(method: str, splits: list[Split], **settings: Any) -> Score:

@@ -25,8 +25,9 @@ from annealnet.compression.formulations.hamiltonian import FilterBlock, Hamilton
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.weights import load_weights
 from annealnet.datasets import open_data, subset
+from annealnet.report.summary import mean_and_spread
 from annealnet.samplers import AnnealingSampler
-from annealnet.studies.comparison import Outcome, compare, in_words, summarise
+from annealnet.studies.comparison import Outcome, compare, in_words
 from annealnet.studies.demo import digits_setup
 
 __all__ = ["SolverRow", "hamiltonian_of", "run_study", "solve_with_everything"]
@@ -146,7 +147,7 @@ def _accuracy_table(outcomes: list[Outcome]) -> str:
         cells = []
         for budget in budgets:
             values = [100 * o.accuracy for o in outcomes if o.method == method and o.budget == budget]
-            cells.append("{:.2f} ± {:.2f}".format(*summarise(values)) if values else "–")
+            cells.append(mean_and_spread(values) if values else "–")
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -25,6 +25,7 @@ from annealnet.ising import (
 from annealnet.ising.search.layerwise import train_windows
 from annealnet.ising.search.observables import Observation, observe
 from annealnet.report.study import Chart, Series, Table
+from annealnet.report.summary import mean_and_spread
 from annealnet.samplers import BestOf, EnumeratedLayers, LayeredAnnealing, LayeredSampler, Schedule
 from annealnet.studies.mnist import mnist_few
 from annealnet.studies.zhang_scaling import fitted_exponent, prepared_digits
@@ -97,7 +98,7 @@ def depth_parts(seeds: int, say: Say, depths: tuple[int, ...] = (2, 4, 6), width
             outputs = Phases().free(whole, test, reads=10).best[:, -40:]
             found["sampled"].append(float((whole.scores(outputs.astype(np.float32)).argmax(1) == wanted).mean()))
         names = ("windows", "whole", "sampled")
-        cells = [f"{100 * np.mean(found[k]):.1f} ± {100 * np.std(found[k]):.1f}" for k in names]
+        cells = [mean_and_spread((100 * value for value in found[k]), ".1f") for k in names]
         rows.append((str(depth), *cells, f"{np.mean(found['seconds']):.1f}"))
     heads = (
         "layers of spins",
@@ -198,7 +199,7 @@ def protocol_parts(data: Path, splits: int, say: Say) -> tuple[Table]:
             anneals = model.history_[-1].anneals * (10 if sampler is not None else 1)
             found.append((model.score_sampled(test, wanted), model.score(test, wanted), seconds, anneals))
         sampled, direct, seconds, anneals = np.array(found).T
-        accuracy = [f"{100 * v.mean():.1f} ± {100 * v.std():.1f}" for v in (sampled, direct)]
+        accuracy = [mean_and_spread(100 * v, ".1f") for v in (sampled, direct)]
         rates = (f"{seconds.mean():.1f}", f"{(anneals / seconds).mean():,.0f}", f"{READ_SECONDS * anneals.mean():.1f}")
         rows.append((name, f"{epochs}", f"{batch}", *accuracy, *rates))
     heads = ("rule", "epochs", "batch", "sampled %", "deployed %", "seconds", "anneals per second", "seconds of 20 µs reads")

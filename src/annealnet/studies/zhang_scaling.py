@@ -16,6 +16,7 @@ from annealnet.ising.baselines.sign_backprop import train_sign_network
 from annealnet.ising.network.spins import INPUT_RMS
 from annealnet.preparation import ScaledCoding
 from annealnet.report.study import Chart, Series, Table
+from annealnet.report.summary import mean_and_spread
 from annealnet.studies.mnist import mnist_split
 
 __all__ = [
@@ -156,7 +157,7 @@ def scaling_parts(data: Path | None, seeds: int, say: Callable[[str], None]) -> 
             values = [np.array([100 * error(row) for row in group]) for group in groups]
             for count, group, value in zip(EPOCHS, groups, values, strict=True):
                 costs = (str(count), f"{group[0].calls:,}", f"{group[0].multiplications:.1e}")
-                errors.append((name, *costs, f"{value.mean():.1f} ± {value.std():.1f}"))
+                errors.append((name, *costs, mean_and_spread(value, ".1f")))
             every = np.array([error(row) for row in own])
             fit = fitted_exponent(np.array([float(row.epochs) for row in own]), every)
             fits.append((task, name, f"{fit[0]:.2f}", f"{fit[1]:.2f} … {fit[2]:.2f}"))
