@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from annealnet.compression.measuring.pruning_error import pairwise_refit_error
 from annealnet.compression.network.rows import gram_of
 from annealnet.compression.refitting.least_squares import refit
-from annealnet.compression.refitting.ridge import check_ridge, regularised
+from annealnet.compression.refitting.ridge import check_ridge, regularised, solved
 
 RIDGES = st.floats(0, 10)
 
@@ -66,3 +66,15 @@ def test_where_nothing_is_read_a_refit_changes_nothing_and_a_removal_costs_nothi
 def test_no_other_ridge_is_taken(ridge: object):
     with pytest.raises(ValueError, match="ridge="):
         check_ridge(ridge)  # type: ignore[arg-type]
+
+
+def test_large_stacks_are_solved_whatever_the_number_of_threads():
+    threads = torch.get_num_threads()
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(3, 192, 192, generator=generator, dtype=torch.float64)
+    matrices, right = parts @ parts.mT + torch.eye(192), torch.randn(3, 192, 4, generator=generator, dtype=torch.float64)
+    try:
+        torch.set_num_threads(threads)  # once called, torch 2.13 fails on such a stack
+        assert torch.allclose(matrices @ solved(matrices, right), right, atol=1e-8)
+    finally:
+        torch.set_num_threads(threads)

@@ -19,6 +19,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from annealnet.compression.refitting.ridge import solved
+
 __all__ = ["block_sum", "pairwise_contribution", "pairwise_refit_error", "slot_blocks"]
 
 #: Entries of the stacked pair problems solved at once (bounds memory at about 200 MB of float64).
@@ -59,7 +61,7 @@ def _block_error(inverse: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:
     inner = inner + torch.diag_embed(absent.to(inner.dtype))
     weights = torch.where(absent[:, :, None], torch.zeros_like(matrix[:1, :1]), matrix[index])
     outer = weights @ weights.transpose(1, 2)
-    return torch.as_tensor(torch.linalg.solve(inner, outer).diagonal(dim1=1, dim2=2).sum(1))
+    return solved(inner, outer).diagonal(dim1=1, dim2=2).sum(1)
 
 
 def pairwise_contribution(gram: Tensor, matrix: Tensor, blocks: Tensor) -> Tensor:

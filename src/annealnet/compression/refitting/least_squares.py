@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from annealnet.compression.network.rows import gram_of
-from annealnet.compression.refitting.ridge import regularised
+from annealnet.compression.refitting.ridge import regularised, solved
 
 __all__ = ["fitted_scale", "refit", "scales_to"]
 
@@ -38,7 +38,7 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
     x = rows.transpose(0, 1)
     gram = regularised(gram_of(rows), ridge, len(rows))
     residual = target.reshape(len(rows), groups, outputs).transpose(0, 1) - x @ matrix
-    step = torch.linalg.solve(gram, (x.transpose(1, 2) @ residual).double()).float()
+    step = solved(gram, (x.transpose(1, 2) @ residual).double()).float()
     return matrix + step, (gram / max(1, len(rows))).float()
 
 

@@ -20,11 +20,13 @@ from torch import Tensor
 
 from annealnet.compression.network.rows import ROWS_PER_WEIGHT
 
-__all__ = ["DEFAULT_RIDGE", "check_ridge", "regularised"]
+__all__ = ["DEFAULT_RIDGE", "check_ridge", "regularised", "solved"]
 
 DEFAULT_RIDGE = 4e-2
 #: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
 _LEAST_RIDGE = 1e-6
+#: Larger matrices are solved one by one: torch 2.13 fails on stacks of them once ``torch.set_num_threads`` has been called.
+_STACKED = 64
 #: λ where all inputs are zero: any positive one leaves the weights as they are, and a removal must cost nothing there.
 _NOTHING_SEEN = 1e-12
 
@@ -60,3 +62,19 @@ def regularised(gram: Tensor, ridge: float, rows: int) -> Tensor:
     scarce = max(1.0, ROWS_PER_WEIGHT * gram.shape[-1] / max(1, rows))
     strength = torch.where(scale > 0, max(ridge, _LEAST_RIDGE) * scarce * scale, torch.full_like(scale, _NOTHING_SEEN))
     return gram + strength[..., None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+
+
+def solved(matrices: Tensor, right: Tensor) -> Tensor:
+    """X with A X = B for every matrix of a stack.
+
+    Args:
+        matrices: A, ``(stack, n, n)``.
+        right: B, ``(stack, n, k)``.
+
+    Example:
+        >>> solved(2 * torch.eye(2).expand(3, 2, 2), torch.ones(3, 2, 1)).flatten().tolist()
+        [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
+    """
+    if len(matrices) == 1 or matrices.shape[-1] <= _STACKED:
+        return torch.as_tensor(torch.linalg.solve(matrices, right))
+    return torch.stack([torch.linalg.solve(one, other) for one, other in zip(matrices, right, strict=True)])
