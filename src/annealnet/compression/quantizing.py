@@ -15,13 +15,14 @@ from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.calibration import check_network, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
+from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.precision import in_float32, precision_in_words
+from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge, compensate
 from annealnet.compression.refitting.settled import SettledLayers
-from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
+from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding, rounder_name
 from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 from annealnet.whole_numbers import SEEDS, whole_number
@@ -49,10 +50,12 @@ def quantize(
     For a layer with inputs X̂ (of the quantised network so far) and answers Y (of the dense one), codes c and scales s
     minimise ‖Y − X̂ z‖² + λ ‖z − w‖², z = s (c − o): a least-squares refit and then the annealed rounding of what it gives.
     The mean of every output is brought back to the dense network's (bias correction). Labels only serve the report.
-    Everything is computed in float32 on the CPU, on a copy where the network is in another precision.
+    Everything is computed in float32 on the CPU, on a copy where the network is in another precision or on another device;
+    the rounded network has the dtypes and devices of the one given, and the report is of that one, beside the dense one in
+    float32.
 
     Args:
-        model: a trained network; it is not changed.
+        model: a trained network; it is not changed. Of one in ``torch.compile`` or ``DataParallel`` the network inside.
         data: calibration batches as the model takes them (:func:`annealnet.compress` says which); a few hundred to a few
             thousand samples.
         bits: 1 … 8 for all layers, or per layer name (layers not named get 8).
@@ -84,9 +87,9 @@ def quantize(
     """
     seed = whole_number("seed", seed, 0, SEEDS - 1)
     group = None if group is None else whole_number("group", group, 1)
+    model = network_in(model)
     calibration = read_batches(data, model=model, output=output)
     check_ridge(ridge)
-    precision, model = precision_in_words(model), in_float32(model)
     dense = check_network(model, calibration.x)
     taken = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2])
@@ -114,12 +117,14 @@ def quantize(
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
     x, y = calibration.x, calibration.y
     costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
-    before, after = measure_both(dense, small, x, y, costs, taken.task)
-    layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name)) for layer in graph.layers)
+    small = delivered(small, model, grids)
+    measured, measured_in = judged(small.eval(), x)
+    before, after = measure_both(dense, measured, x, y, costs, taken.task)
+    layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name), model) for layer in graph.layers)
     said = {
         "rounding": repr(chosen), "rounded_by": rounder_name(chosen), "seed": seed, "samples": len(x), "ridge": ridge,
-        "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision,
-        "opened_by": graph.way,
+        "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision_in_words(model),
+        "measured_in": measured_in, "opened_by": graph.way,
     }  # fmt: skip
     report = Report(
         before,
@@ -133,7 +138,7 @@ def quantize(
         str(taken),
         taken.task.unit,
     )
-    return CompressedNetwork(small.eval(), plan, report, grids, x[:1].clone())
+    return CompressedNetwork(small, plan, report, grids, x[:1].clone())
 
 
 def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int]:

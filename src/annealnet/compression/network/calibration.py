@@ -220,14 +220,17 @@ def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
 
 @torch.no_grad()
 def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
-    """The network's answers to all inputs: ``(samples, …)``; the inputs are not changed, whatever its forward does.
+    """The network's answers to all inputs: ``(samples, …)``, on the CPU, numbers in float32 whatever the network's dtype is.
+
+    The inputs are not changed, whatever its forward does.
 
     Example:
         >>> x = -torch.ones(3, 1)
         >>> all_answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
         ([0.0, 0.0, 0.0], -3.0)
     """
-    return torch.cat([batch.answer(model) for batch in copies(x, batch_size)])
+    found = torch.cat([batch.answer(model).cpu() for batch in copies(x, batch_size)])
+    return found.float() if found.is_floating_point() else found
 
 
 def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
