@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from annealnet.compression.network.batches import (
     Batch,
     LikeTheFirst,
+    check_masks,
     check_names,
     collated,
     first_line,
@@ -38,6 +39,8 @@ __all__ = [
 
 #: Samples that go through a network at once.
 BATCH = 512
+#: Whole numbers that may be rows of a table.
+_TOKENS = (torch.int32, torch.int64)
 #: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
 _LARGE = 1e15
 
@@ -112,6 +115,7 @@ def read_batches(
     if seen == 0:
         raise ValueError(f"{argument} is empty: give at least one batch of samples (a few hundred are a good start)")
     whole = joined(found, argument)
+    check_masks(whole, argument)
     whole = whole if model is None else told_beside(whole, model)
     inputs = replace(whole.inputs, output=output)
     return Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
@@ -300,7 +304,7 @@ def check_network(model: nn.Module, x: Tensor | Inputs) -> nn.Module:
 
 
 def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") -> None:
-    """Runs a network on two samples.
+    """Runs a network on two samples, and on those that hold the largest and the smallest of whole numbers, tokens mostly.
 
     Raises:
         ValueError: when it does not take them, or does not answer a tensor of finite numbers with an entry per sample.
@@ -308,7 +312,7 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
     Example:
         >>> check_samples(nn.Linear(3, 2), torch.zeros(1, 3))
     """
-    some = Inputs.of(x)[:2]
+    some = _telling(Inputs.of(x))
     try:
         with torch.no_grad():
             found = some.clone().call(dense)
@@ -335,7 +339,22 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
         )
 
 
+def _telling(x: Inputs) -> Inputs:
+    """The first two samples, and those at the ends of what a table may be asked for."""
+    places = [0, 1][: len(x)]
+    for tensor in x.tensors.values():
+        if tensor.dtype in _TOKENS and tensor.numel():
+            flat = tensor.reshape(len(x), -1)
+            places += [int(flat.amax(1).argmax()), int(flat.amin(1).argmin())]
+    return x[torch.tensor(list(dict.fromkeys(places)))]
+
+
 def _shape_in_words(x: Inputs) -> str:
     if len(x.tensors) == 1 and x.args:
-        return f"shape {tuple(x.main.shape[1:])}"
-    return ", ".join(f"{name} {shape}" for name, shape in x.shapes.items())
+        return f"shape {tuple(x.main.shape[1:])}{_range_in_words(x.main)}"
+    return ", ".join(f"{name} {tuple(tensor.shape[1:])}{_range_in_words(tensor)}" for name, tensor in x.tensors.items())
+
+
+def _range_in_words(tensor: Tensor) -> str:
+    known = tensor.dtype in _TOKENS and tensor.numel()
+    return f", {int(tensor.min())} to {int(tensor.max())}" if known else ""
