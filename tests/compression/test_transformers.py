@@ -207,6 +207,18 @@ def test_lengths_may_differ_where_a_mask_says_so_and_dtypes_stay(build, dtype, t
     assert torch.equal(again(**words()).logits, small.model(**words()).logits)
 
 
+def test_an_attention_that_cannot_be_looked_into_is_refused_with_the_one_to_choose():
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=16, **SMALL)
+    net = transformers.BertModel(config).eval()
+    net.set_attn_implementation("flex_attention")
+    for work in (an.quantize, partial(an.compress, budget=an.Budget(size_ratio=2))):
+        with pytest.raises(ValueError, match=r"'flex_attention', a kernel .* model\.set_attn_implementation\('sdpa'\)"):
+            work(nn.Sequential(net), [words()], progress=never)
+    for other in ("sdpa", "eager"):
+        net.set_attn_implementation(other)
+        assert trace(net, read_batches([words()]).x).way == "export"
+
+
 NETWORKS = {"bert": (bert, words()), "gpt": (gpt, words()), "vit": (vit, {"pixel_values": IMAGES})}
 
 

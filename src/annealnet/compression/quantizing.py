@@ -21,6 +21,7 @@ from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.compensation import DEFAULT_RIDGE, DenseAnswers, check_ridge, compensate
+from annealnet.compression.refitting.memory import Memory, available_memory, say_memory
 from annealnet.compression.refitting.settled import SettledLayers
 from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
 from annealnet.compression.rounding import AnnealedRounding, Rounding, rounder_name
@@ -102,10 +103,11 @@ def quantize(
             f"rounding gives group={chosen.group!r}, symmetric={chosen.symmetric!r}, asked for are group={group!r}, "
             f"symmetric={symmetric!r}: give both the same"
         )
+    say = progress or (lambda _: None)
+    say_memory(Memory.of(dense, graph, calibration.x), available_memory(), say)
     folded = fold_batch_norms(dense, graph)
     keep = np.ones(graph.num_units, dtype=bool)
     plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
-    say = progress or (lambda _: None)
     say(f"task: {taken}")
     for pinned in graph.pinned:
         say(f"left dense: {pinned}")

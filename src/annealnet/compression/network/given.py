@@ -11,6 +11,9 @@ from torch.nn.parameter import is_lazy
 
 __all__ = ["network_in"]
 
+#: In names of transformers' attention implementations that are compiled.
+_KERNELS = ("flex", "flash")
+
 
 def network_in(model: Any, argument: str = "model") -> nn.Module:
     """The module whose layers are worked on: what ``torch.compile``, ``DataParallel`` or its distributed kin wrap.
@@ -21,7 +24,8 @@ def network_in(model: Any, argument: str = "model") -> nn.Module:
 
     Raises:
         ValueError: no ``nn.Module``; one that ``torch.jit`` made, or with such a part in it; a part that ``torch.compile``
-            wraps; a lazy layer that has not seen its inputs; a tensor on the meta device. Says what to give instead.
+            wraps; a lazy layer that has not seen its inputs; an attention that is one compiled kernel; a tensor on the meta
+            device. Says what to give instead.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -45,6 +49,12 @@ def network_in(model: Any, argument: str = "model") -> nn.Module:
             )
         if any(is_lazy(tensor) for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
             raise ValueError(f"{part} is lazy and has no weights yet: run the model on a batch, and train it")
+        attention = str(getattr(getattr(module, "config", None), "_attn_implementation", None))
+        if any(kernel in attention for kernel in _KERNELS):
+            raise ValueError(
+                f"{part} computes its attention as {attention!r}, a kernel that cannot be looked into, nor run in float32 "
+                "on every CPU: choose another first, model.set_attn_implementation('sdpa') or 'eager'"
+            )
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         if value.is_meta:
             raise ValueError(
