@@ -269,6 +269,72 @@ def test_a_model_on_meta_is_refused_with_the_mend(work):
         work(mixed, torch.randn(4, 4))
 
 
+def plain() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).eval()
+
+
+def scripted_part() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), torch.jit.script(nn.Linear(4, 2)))
+
+
+def compiled_part() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 4), torch.compile(nn.Linear(4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: torch.jit.script(plain()), r"model was made by torch\.jit: .* give the module it was made of"),
+        (lambda: torch.jit.trace(plain(), torch.zeros(1, 4)), "model was made by torch.jit"),
+        (scripted_part, "model: its part '1' was made by torch.jit"),
+        (compiled_part, r"model: its part '1' is wrapped by torch.compile: give the module in it \(1\._orig_mod\)"),
+        (lambda: nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(2)), "model: its part '1' is lazy and has no weights yet"),
+        (lambda: torch.relu, "model is a builtin_function_or_method, not an nn.Module"),
+    ],
+)
+def test_what_is_no_network_to_work_on_is_refused_before_the_data_are_read(build, words):
+    def never():
+        raise AssertionError("data have been read")
+        yield
+
+    model = build()
+    with pytest.raises(ValueError, match=words):
+        an.quantize(model, never(), 4)
+    with pytest.raises(ValueError, match=words):
+        an.compress(model, never(), an.Budget(size_ratio=2))
+
+
+@pytest.mark.parametrize("wrap", [torch.compile, nn.DataParallel, lambda net: torch.compile(nn.DataParallel(net))])
+def test_wrappers_are_taken_off(wrap, tmp_path):
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    wanted, small = an.quantize(plain(), x, 4), an.quantize(wrap(plain()), x, 4)
+    assert small.model.state_dict().keys() == wanted.model.state_dict().keys()
+    assert torch.equal(small.model(x), wanted.model(x))
+    again = an.load(small.save(tmp_path), wrap(plain()))
+    assert torch.equal(again(x), wanted.model(x))
+    with pytest.raises(ValueError, match="dense_model was made by torch"):
+        an.load(tmp_path, torch.jit.script(plain()))
+
+
+def test_frozen_networks_and_networks_in_training_mode_give_the_same(tmp_path):
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    wanted = an.quantize(plain(), x, 4).model(x)
+    frozen, training = plain().requires_grad_(False), nn.Sequential(*plain(), nn.Dropout(0.5)).train()
+    compiled = plain()
+    compiled.compile()
+    for net in (frozen, training, compiled):
+        small = an.quantize(net, x, 4)
+        assert torch.equal(small.model(x), wanted)
+        assert net.training is (net is training)
+        assert all(weight.requires_grad is (net is not frozen) for weight in net.parameters())
+    tuned = an.compress(
+        frozen, [(x, torch.arange(16) % 2)], an.Budget(size_ratio=1.2), candidates=1,
+        fine_tuning=an.compression.FineTuning(epochs=1),
+    )  # fmt: skip
+    assert tuned.report.settings["fine_tuning"].startswith("FineTuning")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -306,5 +372,5 @@ def test_an_output_without_a_tensor_is_refused():
 def test_other_precisions_by_name(dtype):
     a, b = pairs()
     small = an.quantize(mixes().to(dtype), [{"a": a.to(dtype), "b": b.to(dtype)}], 8, output=1)
-    assert small.report.settings["computed_in"].startswith("float32 (the model given is")
+    assert small.report.settings["computed_in"].startswith("float32 on the CPU (the model given")
     assert small.report.small.divergence < 0.01

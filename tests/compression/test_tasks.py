@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -11,7 +12,12 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression import CompressedNetwork, DataAware, FineTuning
+from annealnet.compression.files.storage import dense_bytes
+from annealnet.compression.measuring.choosing import task_of
+from annealnet.compression.network.calibration import Calibration
+from annealnet.compression.network.precision import cast_like
 from annealnet.compression.rounding import GptqRounding, NearestRounding
+from annealnet.compression.rounding.grids import dequantize
 from annealnet.exporting import onnx_session
 
 FAST = DataAware(reads=2, sweeps=50)
@@ -267,32 +273,135 @@ class Normed(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_precisions_are_computed_in_float32_and_the_report_says_so(dtype, tmp_path):
+def test_what_comes_back_has_the_dtype_of_what_was_given(dtype, tmp_path):
     torch.manual_seed(0)
     net, x = Normed().eval().to(dtype), inputs("segmentation", 32).to(dtype)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     results = (
         an.quantize(net, [x], 4),
-        an.compress(net, [x], an.Budget(size_ratio=2), formulation=FAST, candidates=1, checkpoint=tmp_path / "steps"),
+        an.compress(net, [x], an.Budget(size_ratio=1.2), formulation=FAST, candidates=1, checkpoint=tmp_path / "steps"),
     )
+    name = str(dtype).removeprefix("torch.")
     for number, small in enumerate(results):
-        name = str(dtype).removeprefix("torch.")
-        assert small.report.settings["computed_in"].startswith(f"float32 (the model given is {name}")
-        assert {v.dtype for v in small.model.state_dict().values() if v.is_floating_point()} == {torch.float32}
+        assert name in small.report.settings["computed_in"]
+        assert small.report.settings["measured_in"] == name
+        assert {v.dtype for v in small.model.state_dict().values() if v.is_floating_point()} == {dtype}
         again = an.load(small.save(tmp_path / str(number)), Normed().to(dtype))
-        assert torch.equal(again(x.float()), small.model(x.float()))
+        assert torch.equal(again(x), small.model(x))
+        assert again.state_dict().keys() == small.model.state_dict().keys()
+        assert all(torch.equal(value, small.model.state_dict()[key]) for key, value in again.state_dict().items())
         (answer,) = onnx_session(small.export_onnx(tmp_path / "net.onnx")).run(None, {"input": x.float().numpy()})
-        np.testing.assert_allclose(answer, small.model(x.float()).detach(), atol=1e-3)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+        exact = an.load(tmp_path / str(number), Normed())
+        np.testing.assert_allclose(answer, exact(x.float()).detach(), atol=1e-3)
+        for layer, grid in small.grids.items():
+            assert torch.equal(exact.get_submodule(layer).weight, dequantize(grid))
+        single = copy.deepcopy(net).float()
+        with torch.no_grad():
+            judge = task_of(single, Calibration.of(x.float()), None).task
+            found = judge(single(x.float()), small.model(x).float())
+        assert small.report.small.divergence == pytest.approx(found, rel=1e-3, abs=1e-6)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert results[0].report.small.divergence < 0.1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "each"), [(torch.float64, 4), (torch.float32, 4), (torch.bfloat16, 2), (torch.float16, 2)]
+)
+def test_dense_bytes_are_those_of_the_dtype_given(dtype, each, tmp_path):
+    net = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8)).to(dtype)
+    small = an.quantize(net, [torch.randn(32, 64)], 4, rounding=GptqRounding())
+    weights = sum(parameter.numel() for parameter in net.parameters())
+    assert 0 <= small.report.dense.bytes - each * weights < 400  # a header
+    assert sum(layer.bytes_before for layer in small.report.layers) == each * weights
+    assert small.report.small.bytes == sum(file.stat().st_size for file in small.save(tmp_path / "out").iterdir())
+    assert small.report.size_ratio == pytest.approx(small.report.dense.bytes / small.report.small.bytes)
+
+
+def test_a_budget_is_a_share_of_the_bytes_given():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 8)).bfloat16(), [torch.randn(32, 64)]
+    small = an.compress(net, x, an.Budget(size_ratio=3), formulation=FAST, candidates=1)
+    assert small.report.small.bytes <= dense_bytes(net) / 3 < dense_bytes(net.float()) / 5
+
+
+class Mixed(nn.Module):
+    """A norm in float32 between layers in bfloat16, as transformers keeps some; a buffer; a bias that folding makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Linear(6, 16, bias=False).bfloat16(), nn.LayerNorm(16)
+        self.conv, self.batch = nn.Conv1d(1, 4, 3, bias=False).bfloat16(), nn.BatchNorm1d(4).bfloat16()
+        self.last = nn.Linear(56, 3).bfloat16()
+        self.register_buffer("shift", torch.full((16,), 0.1))
+        self.register_buffer("steps", torch.arange(3), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x.to(self.first.weight.dtype)).to(self.norm.weight.dtype)) + self.shift
+        x = torch.relu(self.batch(self.conv(x.to(self.conv.weight.dtype)[:, None])))
+        return self.last(x.flatten(1))
+
+
+def test_mixed_dtypes_come_back_as_they_were(tmp_path):
+    torch.manual_seed(0)
+    net, x = Mixed().eval(), torch.randn(32, 6)
+    small = an.quantize(net, [x], 4, rounding=GptqRounding())
+    again = an.load(small.save(tmp_path), Mixed())
+    for found in (small.model, again):
+        for name, value in (*found.named_parameters(), *found.named_buffers()):
+            wanted = net if name in net.state_dict() or name == "steps" else None
+            assert value.dtype == (torch.bfloat16 if wanted is None else dict(_tensors(net))[name].dtype), name
+    assert again.conv.bias.dtype == torch.bfloat16
+    assert torch.equal(again(x), small.model(x))
+    exact = an.load(tmp_path, Mixed().float())  # whatever the network's dtypes were that was saved
+    assert {value.dtype for _, value in _tensors(exact)} == {torch.float32, torch.int64}
+
+
+def _tensors(net: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*net.named_parameters(), *net.named_buffers()]
+
+
+def test_what_a_narrow_dtype_cannot_hold_comes_back_in_float32():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).half()
+    small = an.quantize(net.float(), [torch.randn(16, 4)], 8, rounding=GptqRounding()).model
+    small[2].bias.data.fill_(1e5)
+    with pytest.warns(UserWarning, match=r"'2\.bias' of the smaller network holds numbers beyond float16 \(1e\+05\)"):
+        assert cast_like(small, net.half())[0].weight.dtype == torch.float32
+
+
+class NoHalf(nn.Module):
+    """Does not run in float16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float16:
+            raise RuntimeError("\"fancy_cpu\" not implemented for 'Half'")
+        return self.fc(x)
+
+
+def test_a_network_that_does_not_run_in_its_dtype_is_measured_in_float32_and_the_report_says_so():
+    small = an.quantize(NoHalf().half(), [torch.randn(16, 4)], 8, rounding=GptqRounding())
+    assert small.model.fc.weight.dtype == torch.float16
+    assert small.report.settings["measured_in"].startswith("float32 (in float16 it does not run: ")
+    large = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False)).half()
+    for layer in large:
+        layer.weight.data = 1000 * torch.eye(4).half()
+    small = an.quantize(large, [torch.rand(16, 4) + 1], 8, rounding=GptqRounding())
+    assert small.report.settings["measured_in"] == "float32 (in float16 it answers NaN or infinite)"
+    assert small.report.small.divergence < np.inf
 
 
 def test_the_same_network_in_float64_gives_the_same_answer_and_numbers_beyond_float32_are_refused():
     torch.manual_seed(0)
     net, x = Normed().eval(), inputs("segmentation", 32)
     single, double = an.quantize(net, [x], 3), an.quantize(Normed.to(net, torch.float64), [x.double()], 3)
-    assert torch.equal(single.model(x), double.model(x))
-    assert single.report.settings["computed_in"] == "float32"
+    for name, value in single.model.state_dict().items():
+        assert torch.equal(value.to(double.model.state_dict()[name].dtype), double.model.state_dict()[name])
+    assert single.report.settings["computed_in"] == single.report.settings["measured_in"] == "float32"
+    assert single.report.size_ratio == double.report.size_ratio
     net.last.weight.data[0, 0] = 1e200
     with pytest.raises(ValueError, match=r"'last\.weight' holds numbers beyond float32"):
         an.quantize(net, [x], 3)

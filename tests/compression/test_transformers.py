@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,88 @@ def test_other_precisions_are_taken(dtype):
 def test_keys_that_a_network_does_not_take():
     with pytest.raises(ValueError, match="pixel_values"):
         check_network(bert(), read_batches([{"pixel_values": IMAGES}], model=bert()).x)
+
+
+def never(_: str) -> None:
+    raise AssertionError("work has started")
+
+
+BAD = {
+    "a key it does not take": (
+        [words() | {"overflow": torch.ones(6, 7)}], "batch 0 has 'overflow', which Bert.* does not take: it takes input_ids",
+    ),
+    "a setting it does not take": ([words() | {"fast": True}], "batch 0 has 'fast', which Bert.* does not take"),
+    "keys that differ": ([words(), {"input_ids": words()["input_ids"]}], "batch 1 holds input_ids, the first held"),
+    "lengths without a mask": (
+        [{"input_ids": words(longest=n)["input_ids"]} for n in (7, 5)], "pad sequences, and give an attention_mask",
+    ),
+    "too long": ([words(longest=20)], r"samples of input_ids \(20,\), .* do not fit the model"),
+    "a token beyond the table": (
+        [{"input_ids": torch.cat([words()["input_ids"]] * 200 + [torch.full((1, 7), 99)])}],
+        r"samples of input_ids \(7,\), 0 to 99 do not fit the model \(index out of range",
+    ),
+    "nothing that counts": (
+        [words() | {"attention_mask": torch.zeros(6, 7, dtype=torch.long)}], "attention_mask is 0 everywhere",
+    ),
+    "numbers for tokens": ([{"input_ids": torch.rand(4, 5)}], r"input_ids \(5,\) do not fit the model"),
+    "text": ([["hello", "world"]], "batch 0 holds str, not a tensor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD)
+@pytest.mark.parametrize("build", [bert, gpt])
+def test_bad_batches_are_refused_before_work(build, what):
+    data, said = BAD[what]
+    if build is gpt and "it does not take" in what:
+        pytest.skip("its forward takes any name")
+    for work in (an.quantize, partial(an.compress, budget=an.Budget(size_ratio=2))):
+        with pytest.raises(ValueError, match=said):
+            work(build(), data, progress=never)
+
+
+class Silent(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, input_ids, attention_mask):
+        return {"loss": None, "text": str(self.network(input_ids, attention_mask=attention_mask))}
+
+
+@pytest.mark.parametrize("build", [bert, gpt])
+def test_an_output_without_a_tensor_is_refused_before_work(build):
+    with pytest.raises(ValueError, match=r"model answers with dict without a tensor .* name one with output="):
+        an.quantize(Silent(build()), [words()], 4, progress=never)
+    with pytest.raises(ValueError, match=r"output='hidden' is no tensor in the model's answer .* there are 'logits'"):
+        an.quantize(build(), [words()], 4, output="hidden", progress=never)
+    with torch.device("meta"):
+        empty = build()
+    with pytest.raises(ValueError, match="is on the meta device"):
+        an.quantize(empty, [words()], 4, progress=never)
+
+
+@pytest.mark.parametrize("build", [bert, gpt])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_lengths_may_differ_where_a_mask_says_so_and_dtypes_stay(build, dtype, tmp_path):
+    data = [words(), words(longest=5)]
+    small = an.quantize(build().to(dtype), data, 8, rounding=GptqRounding())
+    assert {value.dtype for value in small.model.parameters()} == {dtype}
+    assert small.report.settings["measured_in"] == str(dtype).removeprefix("torch.")
+    assert small.report.small.divergence < 1e-2
+    again = an.load(small.save(tmp_path), build().to(dtype))
+    assert torch.equal(again(**words()).logits, small.model(**words()).logits)
+
+
+def test_an_attention_that_cannot_be_looked_into_is_refused_with_the_one_to_choose():
+    config = transformers.BertConfig(vocab_size=30, max_position_embeddings=16, **SMALL)
+    net = transformers.BertModel(config).eval()
+    net.set_attn_implementation("flex_attention")
+    for work in (an.quantize, partial(an.compress, budget=an.Budget(size_ratio=2))):
+        with pytest.raises(ValueError, match=r"'flex_attention', a kernel .* model\.set_attn_implementation\('sdpa'\)"):
+            work(nn.Sequential(net), [words()], progress=never)
+    for other in ("sdpa", "eager"):
+        net.set_attn_implementation(other)
+        assert trace(net, read_batches([words()]).x).way == "export"
 
 
 NETWORKS = {"bert": (bert, words()), "gpt": (gpt, words()), "vit": (vit, {"pixel_values": IMAGES})}

@@ -25,9 +25,10 @@ from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.answers import all_answers_of, check_samples, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
-from annealnet.compression.network.precision import in_float32, precision_in_words
+from annealnet.compression.network.given import network_in
+from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
-from annealnet.compression.result import CompressedNetwork, Report, layer_change, measure_both
+from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
 from annealnet.compression.rounding import Rounding, rounder_name
 from annealnet.whole_numbers import SEEDS, whole_number
 
@@ -60,10 +61,11 @@ def compress(
     """Chooses channels and bit-widths together as one energy, anneals it, and builds the smaller network.
 
     The energy is a model; the k best plans are built and re-ranked on the true divergence from the dense network. Everything
-    is computed in float32 on the CPU, on a copy where the network is in another precision.
+    is computed in float32 on the CPU, on a copy where the network is in another precision or on another device; the smaller
+    network has the dtypes and devices of the one given, and the report is of that one, beside the dense one in float32.
 
     Args:
-        model: a trained network; it is not changed.
+        model: a trained network; it is not changed. Of one in ``torch.compile`` or ``DataParallel`` the network inside.
         data: calibration batches as the model takes them: ``x``, ``(x, y)``, ``(x, None)``; a map of inputs by name
             (``input_ids``, ``attention_mask``, ``pixel_values``; ``labels`` are y); ``((x1, x2), y)`` for several by
             position. A DataLoader, a Dataset, a list, a generator (read once), or all samples at once; a few hundred to a
@@ -110,11 +112,11 @@ def compress(
     say = progress or (lambda _: None)
     seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
+    model = network_in(model)
     calibration = read_batches(data, model=model, output=output)
     training = calibration
     if training_data is not None:
         training = read_batches(training_data, "training_data", model=model, output=output)
-    precision, model = precision_in_words(model), in_float32(model)
     problem = prepare(
         model, calibration, budget, task=task, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding,
         ridge=ridge, seed=seed, progress=say,
@@ -144,7 +146,7 @@ def compress(
         "rounding": repr(problem.rounding), "rounded_by": rounder_name(problem.rounding),
         "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
         "fine_tuning": tuned, "task": str(problem.chosen),
-        "computed_in": precision, "opened_by": problem.graph.way,
+        "computed_in": precision_in_words(model), "opened_by": problem.graph.way,
     }  # fmt: skip
     return finish(model, problem, built, calibration, proposed, losses, said)
 
@@ -206,16 +208,22 @@ def finish(
     losses: Sequence[float],
     settings: Mapping[str, Any],
 ) -> CompressedNetwork:
-    """Measures a built plan on the calibration data and puts everything that is known about it together."""
+    """Measures a built plan on the calibration data and puts everything that is known about it together.
+
+    The network is what the user gets: of the dtypes and devices of ``model``, the one that was given.
+    """
     x, y = calibration.x, calibration.y
     graph = problem.graph
     plan = built.plan(problem)
     costs = (dense_bytes(model), graph.macs()), (built.num_bytes(problem), graph.macs(built.keep))
-    dense, small = measure_both(problem.dense, built.model, x, y, costs, problem.task)
-    layers = tuple(layer_change(graph, layer, built.keep, plan.grid(layer.name)) for layer in graph.layers)
+    model_out = delivered(built.model, model, built.grids)
+    measured, measured_in = judged(model_out, x)
+    dense, small = measure_both(problem.dense, measured, x, y, costs, problem.task)
+    layers = tuple(layer_change(graph, layer, built.keep, plan.grid(layer.name), model) for layer in graph.layers)
     report = Report(
         dense, small, layers, proposed.certificate,
-        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)), dict(settings),
+        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)),
+        dict(settings) | {"measured_in": measured_in},
         graph.stays_dense, str(problem.chosen), problem.task.unit,
     )  # fmt: skip
-    return CompressedNetwork(built.model, plan, report, built.grids, x[:1].clone())
+    return CompressedNetwork(model_out, plan, report, built.grids, x[:1].clone())

@@ -8,22 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import save_compressed
+from annealnet.compression.files.storage import put_on_grid, save_compressed
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.answers import all_answers_of, labels_that_count, that_count
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.precision import cast_like, in_float32
 from annealnet.compression.network.structure import StaysDense
 from annealnet.compression.rounding.grids import Grid, Quantized
 from annealnet.energy import Certificate
 
-__all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report", "layer_change", "measure", "measure_both"]
+__all__ = [
+    "CompressedNetwork",
+    "LayerChange",
+    "Measured",
+    "Report",
+    "delivered",
+    "judged",
+    "layer_change",
+    "measure",
+    "measure_both",
+]
 
 
 @dataclass(frozen=True)
@@ -163,14 +176,52 @@ def measure_both(
     )
 
 
-def layer_change(graph: NetworkGraph, layer: Layer, keep: np.ndarray, grid: Grid) -> LayerChange:
-    """One layer before and after: the units that ``keep`` leaves, on a grid."""
+def delivered(small: nn.Module, given: nn.Module, grids: Mapping[str, Quantized]) -> nn.Module:
+    """What the user gets of a float32 network on its grids: the same with the dtypes and devices of the one that was given.
+
+    Its weights are the grid values rounded to their dtype, its biases those that a file holds; changed in place.
+    """
+    return put_on_grid(cast_like(small, given), grids)
+
+
+def judged(model: nn.Module, x: Inputs) -> tuple[nn.Module, str]:
+    """The network that is measured, and how that is said: itself, where it answers finite numbers in its own dtype.
+
+    Else a copy that computes in float32 with the very same weights: not every operation is there for float16 on a CPU, and
+    what float32 holds may be beyond it.
+
+    Example:
+        >>> judged(nn.Linear(2, 1).bfloat16(), Inputs.of(torch.ones(2, 2)))[1]
+        'bfloat16'
+    """
+    single = in_float32(model)
+    if single is model:
+        return model, "float32"
+    kind = " and ".join(dict.fromkeys(str(weight.dtype).removeprefix("torch.") for weight in model.parameters()))
+    try:
+        finite = bool(torch.isfinite(all_answers_of(model, x[:2])).all())
+    except (RuntimeError, TypeError, ValueError) as error:
+        return single, f"float32 (in {kind} it does not run: {str(error).splitlines()[0]})"
+    return (model, kind) if finite else (single, f"float32 (in {kind} it answers NaN or infinite)")
+
+
+def layer_change(graph: NetworkGraph, layer: Layer, keep: np.ndarray, grid: Grid, dense: nn.Module) -> LayerChange:
+    """One layer before and after: the units that ``keep`` leaves, on a grid.
+
+    Args:
+        graph: of the dense network.
+        layer: one of its layers.
+        keep: bool ``(num_units,)``.
+        grid: the layer's.
+        dense: the dense network, in whose dtype its numbers are counted (:func:`~.storage.dense_bytes`).
+    """
+    each = min(4, weight_of(layer_at(dense, layer.name)).element_size())
     everything = np.ones(graph.num_units, dtype=bool)
     before, after = StoredLayer.of(graph, layer, everything, grid), StoredLayer.of(graph, layer, keep, grid)
     positions = graph.output_shapes[layer.name]
     return LayerChange(
         layer.name, layer.kind, before.outputs, after.outputs, grid.bits,
-        4 * before.weights + 4 * before.outputs * before.has_bias, after.num_bytes,
+        each * (before.weights + before.outputs * before.has_bias), after.num_bytes,
         before.weights * positions, after.weights * positions,
     )  # fmt: skip
 
@@ -180,7 +231,9 @@ class CompressedNetwork:
     """A smaller network.
 
     Attributes:
-        model: ``nn.Module``: channels gone, weights on their grids, batch norms folded.
+        model: ``nn.Module``: channels gone, weights on their grids, batch norms folded; with the dtypes and devices of the
+            network that was given. In a dtype narrower than float32 weights are the grid values rounded to it; files hold
+            the grid itself.
         plan: what was decided.
         report: what it cost and how good the answer is.
         grids: the grid values of each layer.
@@ -198,5 +251,10 @@ class CompressedNetwork:
         return save_compressed(Path(directory), self.plan, self.model, self.grids)
 
     def export_onnx(self, path: str | Path) -> Path:
-        """Writes an ONNX model with weights on their grids (DequantizeLinear) and a dynamic batch."""
-        return export_onnx(self.model, self.grids, Path(path), self.example)
+        """Writes an ONNX model with weights on their grids (DequantizeLinear) and a dynamic batch.
+
+        It takes, computes and answers float32, whatever the dtype of :attr:`model` is.
+        """
+        single = in_float32(self.model)
+        exact = self.model if single is self.model else put_on_grid(single, self.grids)
+        return export_onnx(exact, self.grids, Path(path), self.example)

@@ -22,6 +22,7 @@ from annealnet.compression.files.storage import (
 from annealnet.compression.files.stored_layer import StoredLayer, cost_terms, grains_per_bit, stored_specs
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.network.precision import cast_like
 from annealnet.compression.network.structure import NetworkGraph
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.rounding import NearestRounding
@@ -89,6 +90,36 @@ def test_written_is_what_was_said_and_comes_back_bit_for_bit(
     loaded = load_compressed(folder, network(kind, bias)[0]).state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in small.state_dict().items())
     assert all(torch.equal(loaded[f"{name}.weight"], dequantize(grid)) for name, grid in found.items())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dtype=st.sampled_from([torch.bfloat16, torch.float64, torch.float32]), kind=kinds, bias=biases, layout=grids,
+    seed=st.integers(0, 9999),
+)  # fmt: skip
+def test_other_dtypes_come_back_bit_for_bit_and_the_grid_is_exact(
+    tmp_path_factory: pytest.TempPathFactory, dtype: torch.dtype, kind: str, bias: bool, layout: Grid, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    dense, example = network(kind, bias)
+    scatter(dense, rng)
+    graph = trace(dense.eval(), example)
+    keep = some_keep(graph, rng)
+    plan = CompressionPlan.of(graph, keep, {layer.name: int(rng.integers(1, 9)) for layer in graph.layers}, grid=layout)
+    small = remove(fold_batch_norms(dense, graph), graph, keep)
+    rounding = NearestRounding(layout.group, layout.symmetric, candidates=3)
+    found = {name: rounding(small.get_submodule(name).weight, bits) for name, bits in plan.bits.items()}
+    given_as = network(kind, bias)[0].to(dtype)
+    cast = put_on_grid(cast_like(small, given_as), found)
+    folder: Path = save_compressed(tmp_path_factory.mktemp("out"), plan, cast, found)
+    assert sum(path.stat().st_size for path in folder.iterdir()) == file_bytes(graph, dense, plan)
+    loaded = load_compressed(folder, given_as).state_dict()
+    assert all(
+        torch.equal(loaded[name], value) and loaded[name].dtype == value.dtype for name, value in cast.state_dict().items()
+    )
+    exact = load_compressed(folder, network(kind, bias)[0]).state_dict()
+    assert all(torch.equal(exact[f"{name}.weight"], dequantize(grid)) for name, grid in found.items())
 
 
 @settings(max_examples=100, deadline=None)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from annealnet.architectures import digits_cnn, resnet18, resnet20, vgg16_bn
 from annealnet.compression.network.graph import AffineCount, trace
 from annealnet.compression.network.surgery import mask, remove
+from annealnet.exporting import captured
 
 
 class Between(nn.Module):
@@ -184,6 +185,26 @@ def test_an_untraceable_network_is_opened_by_hooks() -> None:
     graph = trace(Untraceable(), torch.ones(1, 6, 8, 8))
     assert (graph.way, [layer.name for layer in graph.layers], graph.num_units) == ("hooks", ["inner"], 0)
     assert any("cannot be traced" in pinned.reason for pinned in graph.pinned)
+
+
+class Decides(nn.Module):
+    """Neither way of tracing looks through a forward that decides by a value; export prints the graph so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.second(-x if x.sum() > 0 else x)
+
+
+def test_a_failed_export_prints_nothing(capfd) -> None:
+    graph = trace(Decides(), torch.ones(2, 4))
+    with pytest.raises(ValueError, match="cannot be exported to ONNX"):
+        captured(Decides(), torch.ones(2, 4))
+    assert graph.way == "hooks"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_split_ties_the_halves() -> None:

@@ -27,11 +27,12 @@ from annealnet.compression.files.packing import pack, unpack
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_name, header_bytes, safetensors_bytes
 from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
+from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import traced_again
 from annealnet.compression.network.inputs import Inputs, Signature
 from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.precision import in_float32
+from annealnet.compression.network.precision import cast_like, in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.network.ties import distinct_state
@@ -60,16 +61,18 @@ _LARGEST_RUN = 2**22
 
 
 def dense_bytes(model: nn.Module) -> int:
-    """Bytes of the model's state dict as a float32 safetensors file.
+    """Bytes of the model's state dict as a safetensors file: two of each bfloat16 or float16 number, four of a float32 one.
+
+    A float64 network is counted as the float32 file that serves as well.
 
     Example:
-        >>> dense_bytes(nn.Linear(3, 2, bias=False))
-        96
+        >>> dense_bytes(nn.Linear(3, 2, bias=False)), dense_bytes(nn.Linear(3, 2, bias=False).bfloat16())
+        (96, 84)
     """
     specs = {}
     for name, tensor in distinct_state(model).items():
-        dtype = "F32" if tensor.is_floating_point() else dtype_name(tensor.dtype)
-        specs[name] = TensorSpec(dtype, tuple(tensor.shape))
+        dtype = torch.float32 if tensor.dtype == torch.float64 else tensor.dtype
+        specs[name] = TensorSpec(dtype_name(dtype), tuple(tensor.shape))
     return safetensors_bytes(specs)
 
 
@@ -146,7 +149,12 @@ def _rest(model: nn.Module, layers: list[str]) -> dict[str, Tensor]:
 
 
 def _rest_name(tensor: Tensor) -> str:
-    return f"rest.{dtype_name(tensor.dtype)}"
+    return f"rest.{dtype_name(torch.float32 if tensor.is_floating_point() else tensor.dtype)}"
+
+
+def _in_file(tensor: Tensor) -> Tensor:
+    """What is not quantised, as a file holds it whatever the network's dtype is: numbers in float32."""
+    return tensor.detach().cpu().float() if tensor.is_floating_point() else tensor.detach().cpu()
 
 
 # ---- writing ---------------------------------------------------------------------------------------------
@@ -154,7 +162,10 @@ def _rest_name(tensor: Tensor) -> str:
 
 @torch.no_grad()
 def put_on_grid(model: nn.Module, quantized: Mapping[str, Quantized]) -> nn.Module:
-    """Sets the layers' weights to their grid values and their biases to what a file holds, in place; returns the model."""
+    """Sets the layers' weights to their grid values and their biases to what a file holds, in place; returns the model.
+
+    In a network of a narrower dtype both are rounded to it; a file holds the grid values themselves, and these biases.
+    """
     for name, grid in quantized.items():
         module = layer_at(model, name)
         weight_of(module).copy_(dequantize(grid))
@@ -172,8 +183,8 @@ def save_compressed(
     Args:
         directory: made where it does not exist.
         plan: what was decided.
-        model: the network after surgery, batch norms folded, its weights on the grids.
-        quantized: the grid values of every layer of the plan.
+        model: the network after surgery, batch norms folded, its weights on the grids, or rounded from there to its dtype.
+        quantized: the grid values of every layer of the plan; the file holds these, exactly, whatever the model's dtype is.
 
     Returns:
         The directory.
@@ -216,7 +227,7 @@ def _tensors(plan: CompressionPlan, model: nn.Module, quantized: Mapping[str, Qu
             exponents.append(exponent)
     stream[: len(exponents)] = np.array(exponents, dtype=np.int8).view(np.uint8)
     for tensor in _rest(model, list(plan.bits)).values():
-        parts.setdefault(_rest_name(tensor), []).append(tensor.detach().reshape(-1))
+        parts.setdefault(_rest_name(tensor), []).append(_in_file(tensor).reshape(-1))
     return {"codes": torch.from_numpy(stream)} | {name: torch.cat(found) for name, found in parts.items() if found}
 
 
@@ -225,14 +236,15 @@ def _checked(name: str, plan: CompressionPlan, model: nn.Module, grid: Quantized
     module = layer_at(model, name)
     if grid.grid != plan.grid(name):
         raise ValueError(f"quantized[{name!r}] lies on {grid.grid}, the plan says {plan.grid(name)}")
-    if not torch.equal(dequantize(grid), weight_of(module).detach()):
+    weight = weight_of(module).detach().cpu()
+    if not torch.equal(dequantize(grid).to(weight.dtype), weight):
         raise ValueError(f"model: layer {name!r} does not hold its grid values: call put_on_grid(model, quantized)")
     return StoredLayer(len(grid.codes), grid.codes[0].numel(), grid.grid, bias_of(module) is not None)
 
 
 def _halves(what: str, values: Tensor) -> tuple[Tensor, int]:
     """Numbers as the file holds them: float16, flat, and their exponent."""
-    numbers = values.reshape(-1).float().numpy()
+    numbers = values.reshape(-1).cpu().float().numpy()
     halves, exponent = to_halves(numbers)
     if not np.array_equal(from_halves(halves, exponent), numbers):
         raise ValueError(f"{what} are not numbers that a file holds: take Quantized.stored and put_on_grid")
@@ -247,10 +259,11 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
 
     Args:
         directory: what :func:`save_compressed` wrote.
-        dense_model: the dense architecture; its weights do not matter, it is not changed.
+        dense_model: the dense architecture; its weights do not matter, it is not changed. What comes back has its dtypes and
+            devices, whatever those of the network were that was saved.
 
     Returns:
-        The compressed network in evaluation mode, equal to the saved one bit for bit.
+        The compressed network in evaluation mode, equal to the saved one bit for bit where their dtypes are the same.
 
     Raises:
         ValueError: when files are missing, truncated or damaged, or do not fit the architecture: names the tensor, what was
@@ -261,7 +274,8 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         if not (source / name).is_file():
             raise ValueError(f"directory={str(source)!r} has no {name}: give a directory that save() wrote")
     plan = CompressionPlan.load(source / PLAN_FILE)
-    dense_model = in_float32(dense_model)
+    given = network_in(dense_model, "dense_model")
+    dense_model = in_float32(given)
     path = source / TENSOR_FILE
     with _opened(path) as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict
@@ -275,7 +289,7 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         _fill(model, layers, tensors)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; copy or save it again") from error
-    return model.eval()
+    return cast_like(model, given).eval()
 
 
 def _traced(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> NetworkGraph:

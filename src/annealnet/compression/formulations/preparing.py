@@ -19,6 +19,7 @@ from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_words
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.rounding import AnnealedRounding, Rounding
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
@@ -76,11 +77,12 @@ def prepare(
     space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
-    if progress is not None:
-        progress(f"task: {chosen}")
-        progress(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
-        for pinned in graph.pinned:
-            progress(f"left dense: {pinned}")
+    say = progress or (lambda _: None)
+    say_memory(Memory.of(dense, graph, calibration.x, BUILDING_COPIES), available_memory(), say)
+    say(f"task: {chosen}")
+    say(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
+    for pinned in graph.pinned:
+        say(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)
 

@@ -23,6 +23,8 @@ __all__ = [
 
 #: Samples that go through a network at once.
 BATCH = 512
+#: Whole numbers that may be rows of a table.
+_TOKENS = (torch.int32, torch.int64)
 #: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
 _LARGE = 1e15
 
@@ -43,14 +45,17 @@ def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
 
 @torch.no_grad()
 def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
-    """The network's answers to all inputs: ``(samples, …)``; the inputs are not changed, whatever its forward does.
+    """The network's answers to all inputs: ``(samples, …)``, on the CPU, numbers in float32 whatever the network's dtype is.
+
+    The inputs are not changed, whatever its forward does.
 
     Example:
         >>> x = -torch.ones(3, 1)
         >>> all_answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
         ([0.0, 0.0, 0.0], -3.0)
     """
-    return torch.cat([batch.answer(model) for batch in copies(x, batch_size)])
+    found = torch.cat([batch.answer(model).cpu() for batch in copies(x, batch_size)])
+    return found.float() if found.is_floating_point() else found
 
 
 def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
@@ -120,7 +125,7 @@ def check_network(model: nn.Module, x: Tensor | Inputs) -> nn.Module:
 
 
 def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") -> None:
-    """Runs a network on two samples.
+    """Runs a network on two samples, and on those that hold the largest and the smallest of whole numbers, tokens mostly.
 
     Raises:
         ValueError: when it does not take them, or does not answer a tensor of finite numbers with an entry per sample.
@@ -128,7 +133,7 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
     Example:
         >>> check_samples(nn.Linear(3, 2), torch.zeros(1, 3))
     """
-    some = Inputs.of(x)[:2]
+    some = _telling(Inputs.of(x))
     try:
         with torch.no_grad():
             found = some.clone().call(dense)
@@ -155,7 +160,22 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
         )
 
 
+def _telling(x: Inputs) -> Inputs:
+    """The first two samples, and those at the ends of what a table may be asked for."""
+    places = [0, 1][: len(x)]
+    for tensor in x.tensors.values():
+        if tensor.dtype in _TOKENS and tensor.numel():
+            flat = tensor.reshape(len(x), -1)
+            places += [int(flat.amax(1).argmax()), int(flat.amin(1).argmin())]
+    return x[torch.tensor(list(dict.fromkeys(places)))]
+
+
 def _shape_in_words(x: Inputs) -> str:
     if len(x.tensors) == 1 and x.args:
-        return f"shape {tuple(x.main.shape[1:])}"
-    return ", ".join(f"{name} {shape}" for name, shape in x.shapes.items())
+        return f"shape {tuple(x.main.shape[1:])}{_range_in_words(x.main)}"
+    return ", ".join(f"{name} {tuple(tensor.shape[1:])}{_range_in_words(tensor)}" for name, tensor in x.tensors.items())
+
+
+def _range_in_words(tensor: Tensor) -> str:
+    known = tensor.dtype in _TOKENS and tensor.numel()
+    return f", {int(tensor.min())} to {int(tensor.max())}" if known else ""

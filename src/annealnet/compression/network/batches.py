@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, is_typeddict
 
 import numpy as np
 import torch
@@ -25,7 +25,17 @@ from torch.utils.data import default_collate
 from annealnet.compression.network.inputs import Inputs, Setting, calling_settings
 from annealnet.compression.network.masks import POSITION_MASKS
 
-__all__ = ["Batch", "LikeTheFirst", "check_names", "collated", "first_line", "joined", "read_batch", "told_beside"]
+__all__ = [
+    "Batch",
+    "LikeTheFirst",
+    "check_masks",
+    "check_names",
+    "collated",
+    "first_line",
+    "joined",
+    "read_batch",
+    "told_beside",
+]
 
 #: Entries of a map that are labels, unless the model cannot be called without them.
 _LABELS = ("labels", "label")
@@ -320,14 +330,38 @@ def check_names(names: Iterable[str], model: nn.Module, where: str) -> None:
         ValueError: data: batch 0 has 'weights', which Linear.forward does not take: it takes input
     """
     parameters = inspect.signature(model.forward).parameters
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+    rest = next((one for one in parameters.values() if one.kind is one.VAR_KEYWORD), None)
+    beside = [] if rest is None else _declared(rest.annotation)
+    if beside is None:
         return
-    by_name = [name for name, one in parameters.items() if one.kind not in (one.POSITIONAL_ONLY, one.VAR_POSITIONAL)]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    by_name = [name for name, one in parameters.items() if one.kind not in positional] + beside
     for name in names:
         if name not in by_name:
             raise ValueError(
                 f"{where} has {name!r}, which {type(model).__name__}.forward does not take: it takes {', '.join(by_name)}"
             )
+
+
+def _declared(annotation: Any) -> list[str] | None:
+    """Names that ``**kwargs: Unpack[…]`` of a typed dictionary takes; None where it takes any."""
+    kinds = get_args(annotation)
+    return sorted(kinds[0].__annotations__) if get_origin(annotation) is Unpack and is_typeddict(kinds[0]) else None
+
+
+def check_masks(whole: Batch, argument: str) -> None:
+    """Raises a ValueError for a mask by which no position of any sample counts.
+
+    Example:
+        >>> mask = torch.zeros(1, 3)
+        >>> check_masks(Batch(kwargs={"input_ids": torch.ones(1, 3), "attention_mask": mask}), "data")
+        Traceback (most recent call last):
+        ValueError: data: attention_mask is 0 everywhere, so that nothing is judged: give 1 where positions count
+    """
+    for name in POSITION_MASKS:
+        mask = whole.kwargs.get(name)
+        if mask is not None and mask.ndim == 2 and not bool((mask != 0).any()):
+            raise ValueError(f"{argument}: {name} is 0 everywhere, so that nothing is judged: give 1 where positions count")
 
 
 def told_beside(batch: Batch, model: nn.Module) -> Batch:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from annealnet.compression.network.batches import (
     Batch,
     LikeTheFirst,
+    check_masks,
     check_names,
     collated,
     first_line,
@@ -96,6 +97,7 @@ def read_batches(
     if seen == 0:
         raise ValueError(f"{argument} is empty: give at least one batch of samples (a few hundred are a good start)")
     whole = joined(found, argument)
+    check_masks(whole, argument)
     whole = whole if model is None else told_beside(whole, model)
     inputs = replace(whole.inputs, output=output)
     return Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])

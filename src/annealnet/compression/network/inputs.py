@@ -234,10 +234,26 @@ class Inputs:
 
     # ---- running a network -----------------------------------------------------------------------------------
 
+    def like(self, model: nn.Module) -> Inputs:
+        """On the network's device, and floating-point numbers in its dtype: those of its first floating-point parameter.
+
+        Example:
+            >>> Inputs.of(torch.ones(5, 3)).like(nn.Linear(3, 2).bfloat16()).main.dtype
+            torch.bfloat16
+        """
+        first = next((weight for weight in model.parameters() if weight.is_floating_point()), None)
+        if first is None:
+            return self
+        device, dtype = first.device, first.dtype
+        return self.each(lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype))
+
     def call(self, model: nn.Module) -> Any:
-        """Whatever the network gives back. The network sees these very tensors: give it a :meth:`clone`."""
+        """Whatever the network gives back, on its device and in its dtype. It sees these very tensors, where they are there
+        already and of that dtype: give it a :meth:`clone`.
+        """
+        given = self.like(model)
         with plain_attention():
-            return model(*self.args, **self.kwargs, **self.settings)
+            return model(*given.args, **given.kwargs, **given.settings)
 
     def answer(self, model: nn.Module) -> Tensor:
         """The tensor that counts in what the network gives back, see :func:`answer_in`."""

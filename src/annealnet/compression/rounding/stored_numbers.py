@@ -84,7 +84,7 @@ def stored_bias(bias: Tensor) -> Tensor:
         >>> stored_bias(torch.tensor([1e6, 0.25])).tolist()
         [999936.0, 0.25]
     """
-    return torch.from_numpy(stored(bias.detach().cpu().numpy()))
+    return torch.from_numpy(stored(bias.detach().cpu().float().numpy()))
 
 
 def stored_scales(scale: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,96 @@
+"""What a job says it takes of memory, beside what it takes: the most resident memory of a process less that before the job.
+
+python -m benchmarks.memory [NAME …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+import annealnet as an
+from annealnet.architectures import resnet20
+from annealnet.compression.network.answers import check_network
+from annealnet.compression.network.calibration import read_batches
+from annealnet.compression.network.graph import trace
+from annealnet.compression.refitting.memory import Memory
+from annealnet.compression.rounding import GptqRounding
+
+__all__ = ["NETWORKS", "main", "measured"]
+
+
+def _wide() -> tuple[nn.Module, torch.Tensor]:
+    """Weights and Gram matrices are most of it."""
+    layers = [nn.Linear(1024, 2048), nn.ReLU(), nn.Linear(2048, 1024), nn.ReLU(), nn.Linear(1024, 10)]
+    return nn.Sequential(*layers), torch.randn(2048, 1024)
+
+
+def _pictures() -> tuple[nn.Module, torch.Tensor]:
+    """One forward of all samples is most of it."""
+    return resnet20(), torch.randn(512, 3, 32, 32)
+
+
+def _positions() -> tuple[nn.Module, torch.Tensor]:
+    """Dense answers and attention are most of it."""
+    layer = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+    return nn.Sequential(nn.Linear(32, 128), nn.TransformerEncoder(layer, 4), nn.Linear(128, 8)), torch.randn(256, 64, 32)
+
+
+NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
+    "wide": _wide, "pictures": _pictures, "positions": _positions,
+}  # fmt: skip
+
+
+def measured(name: str) -> tuple[int, int, str]:
+    """Bytes said, bytes taken, and what was said in words; run it in a process of its own."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    # what is loaded once, whatever the network, is no part of it
+    an.quantize(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), torch.randn(4, 4, 8), 4, rounding=GptqRounding())
+    network, x = NETWORKS[name]()
+    before = _most()
+    an.quantize(network.eval(), [x], 4, rounding=GptqRounding())
+    taken = _most() - before
+    dense = check_network(network, x)
+    said = Memory.of(dense, trace(dense, x[:2]), read_batches([x]).x)
+    return said.total, taken, str(said)
+
+
+def _most() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _tell(name: str, pipe: multiprocessing.connection.Connection) -> None:
+    pipe.send(json.dumps(measured(name)))
+
+
+def in_a_process_of_its_own(name: str) -> tuple[int, int, str]:
+    """What :func:`measured` gives."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(name, there))
+    process.start()
+    said, taken, words = json.loads(here.recv())
+    process.join()
+    return said, taken, words
+
+
+def main(arguments: Sequence[str] | None = None) -> str:
+    """One table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(NETWORKS), metavar="NAME", help=", ".join(NETWORKS))
+    rows = []
+    for name in parser.parse_args(arguments).names:
+        said, taken, words = in_a_process_of_its_own(name)
+        rows.append(f"| {name} | {said / 2**20:.0f} MiB | {taken / 2**20:.0f} MiB | {said / max(1, taken):.2f} | {words} |")
+    return "\n".join(["| network | said | taken | said over taken | of that |", "|---|---|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(main())
