@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from annealnet.compression.files.storage import dense_bytes, fixed_bytes
+from annealnet.compression.files.storage import dense_bytes, fixed_bytes, leaving_bytes
 from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
@@ -71,7 +71,8 @@ def prepare(
     grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
     overhead = fixed_bytes(graph, folded, grid)
     fixed = frozenset(group.name for group in graph.groups if group.what not in kinds)
-    space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid)
+    leaving = leaving_bytes(graph, folded)
+    space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid, leaving)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     if progress is not None:

@@ -30,7 +30,7 @@ class Labels(ABC):
         values: labels of everything computed so far.
         shapes: shapes of every tensor computed so far.
         layers: where each layer is computed, and its labels, in order of execution.
-        norms: where each batch norm is computed, and the labels of its channels.
+        norms: where each norm is computed, and the labels of its channels.
         by_value: layers whose inputs nobody sees: they are rounded without data.
         products: multiply-adds without weights: where, the labels of what they are computed for, and how many for each.
         pinned: channels that stay, with the reason.

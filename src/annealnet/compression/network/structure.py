@@ -81,7 +81,7 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Norm:
-    """A batch norm.
+    """A norm of each channel, or of each group of channels.
 
     Attributes:
         name: path of the module.
@@ -133,7 +133,7 @@ class DependencyGroup:
         units: the unit numbers, ascending.
         producers: layers that compute these channels.
         readers: layers that read them.
-        norms: batch norms between.
+        norms: norms between.
         what: ``"heads"`` of an attention, ``"neurons"`` between linear layers, or ``"channels"``.
     """
 
@@ -237,7 +237,7 @@ class NetworkGraph:
 
     Attributes:
         layers: layers that can be quantised, in execution order; their channels may be removable.
-        norms: every batch norm that was understood.
+        norms: every norm that was understood.
         groups: the removable channels.
         num_units: number of units.
         pinned: channels that stay, then every tensor that no layer on a grid owns, with its bytes; and why.

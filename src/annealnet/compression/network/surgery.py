@@ -23,7 +23,7 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
         keep: bool ``(num_units,)``, True where a unit stays.
 
     Returns:
-        A new module: weights and batch norms narrowed, ``groups`` of depthwise convolutions lowered. In
+        A new module: weights and norms narrowed, ``groups`` of depthwise convolutions and of group norms lowered. In
         evaluation it computes what :func:`mask` computes, up to rounding of floating-point sums.
 
     Raises:
