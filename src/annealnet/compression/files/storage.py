@@ -120,7 +120,8 @@ def fixed_bytes(graph: NetworkGraph, model: nn.Module, grid: Grid | None = None)
 
 
 def leaving_bytes(graph: NetworkGraph, model: nn.Module) -> tuple[int, ...]:
-    """Bytes outside layers that leave with each unit, ``(num_units,)``: its numbers in norms that were not folded.
+    """Bytes outside layers that leave with each unit, ``(num_units,)``: its numbers in norms that were not folded,
+    and in the tensors beside.
 
     Args:
         graph: of the dense network.
@@ -133,17 +134,18 @@ def leaving_bytes(graph: NetworkGraph, model: nn.Module) -> tuple[int, ...]:
         (16, 16)
     """
     leaving = np.zeros(graph.num_units + 1, dtype=np.int64)  # the last stands for -1
-    slots = _slots_beside(graph)
     for name, tensor in _rest(model, [layer.name for layer in graph.layers]).items():
-        units = slots.get(name.rpartition(".")[0])
-        if units is not None and tensor.ndim:
-            np.add.at(leaving, units, tensor.element_size())
+        units = _slots(graph, name, tensor)
+        if units is not None:
+            np.add.at(leaving, units, tensor.element_size() * (tensor.numel() // len(units)))
     return tuple(leaving[:-1].tolist())
 
 
-def _slots_beside(graph: NetworkGraph) -> dict[str, np.ndarray]:
-    """The units of the norms that are stored as they are."""
-    return {norm.name: norm.units for norm in graph.norms if norm.folded_into is None}
+def _slots(graph: NetworkGraph, name: str, tensor: Tensor) -> np.ndarray | None:
+    """The units along the dimension in which a tensor outside the layers loses entries; None where it does not."""
+    norms = {norm.name: norm.units for norm in graph.norms if norm.folded_into is None}
+    beside = {one.name: one.units for one in graph.beside}
+    return beside.get(name, norms.get(name.rpartition(".")[0]) if tensor.ndim else None)
 
 
 def _layers(graph: NetworkGraph, plan: CompressionPlan) -> dict[str, StoredLayer]:
@@ -157,12 +159,11 @@ def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict
     keep = plan.keep(graph)
     specs = stored_specs(_layers(graph, plan).values())
     folded = tuple(f"{norm.name}." for norm in graph.norms if norm.folded_into is not None)
-    kept = {name: slots_kept(units, keep) for name, units in _slots_beside(graph).items()}
     sizes: dict[str, int] = {}
     for name, tensor in _rest(model, [layer.name for layer in graph.layers]).items():
         if not name.startswith(folded):
-            channels = kept.get(name.rpartition(".")[0])
-            size = int(channels.sum()) if channels is not None and tensor.ndim else tensor.numel()
+            units = _slots(graph, name, tensor)
+            size = tensor.numel() if units is None else tensor.numel() // len(units) * int(slots_kept(units, keep).sum())
             sizes[_rest_name(tensor)] = sizes.get(_rest_name(tensor), 0) + size
     return specs | {name: TensorSpec(name.removeprefix("rest."), (size,)) for name, size in sizes.items()}
 

@@ -25,8 +25,10 @@ __all__ = ["PRUNABLE", "WIDTHS", "prepare"]
 
 #: Bits per weight that a layer may take.
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-#: What may be removed: of convolutions, between linear layers, of attentions.
-PRUNABLE = ("channels", "neurons", "heads")
+#: What may be removed: of convolutions, between linear layers, of attentions; and, where asked for, of the residual stream.
+PRUNABLE = ("channels", "neurons", "heads", "stream")
+#: What is removed unless something else is said.
+_PRUNED = PRUNABLE[:3]
 #: Width of the first and the last layer unless they are named.
 _END_WIDTH = 8
 
@@ -62,7 +64,7 @@ def prepare(
     kinds = _kinds(prune)
     dense = check_network(model, calibration.x)
     chosen = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2])
+    graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
     if not graph.layers:
         raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
     allowed = _widths(graph, widths, layer_widths)
@@ -87,7 +89,7 @@ def prepare(
 def _kinds(prune: bool | Collection[str]) -> frozenset[str]:
     """What may be removed."""
     if isinstance(prune, bool | np.bool_):
-        return frozenset(PRUNABLE if prune else ())
+        return frozenset(_PRUNED if prune else ())
     unknown = [prune] if isinstance(prune, str) else [kind for kind in prune if kind not in PRUNABLE]
     if unknown:
         words = ", ".join(map(repr, PRUNABLE))

@@ -30,6 +30,7 @@ from annealnet.compression.network.kinds.registry import (
     registered,
     weight_of,
 )
+from annealnet.compression.network.kinds.shared_moments import OnlyKept, narrow_moments, takes_moments_over
 from annealnet.compression.network.kinds.turned_conv import TurnedConvolution
 from annealnet.compression.network.kinds.turned_linear import TurnedLinear
 
@@ -48,6 +49,7 @@ __all__ = [
     "Linear",
     "Matrix",
     "NormKind",
+    "OnlyKept",
     "SharedSlope",
     "Spatial",
     "TurnedConvolution",
@@ -57,11 +59,13 @@ __all__ = [
     "layer_at",
     "layer_kind",
     "layer_words",
+    "narrow_moments",
     "own_tensors",
     "register",
     "register_inside",
     "register_named",
     "registered",
+    "takes_moments_over",
     "weight_of",
 ]
 
