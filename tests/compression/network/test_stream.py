@@ -230,7 +230,7 @@ def _hf(name: str) -> tuple[nn.Module, dict[str, Tensor], list[int]]:
     words = {"vocab_size": 30, "max_position_embeddings": 16}
     config: object
     if name == "llama":
-        config = transformers.LlamaConfig(num_key_value_heads=1, tie_word_embeddings=True, **words, **SMALL)
+        config = transformers.LlamaConfig(num_key_value_heads=2, tie_word_embeddings=True, **words, **SMALL)
         return transformers.LlamaForCausalLM(config), text, [16]
     if name == "gemma":
         config = transformers.GemmaConfig(head_dim=8, num_key_value_heads=1, **words, **SMALL)
@@ -254,5 +254,6 @@ def test_of_the_transformers_library(name: str) -> None:
     dense = check_network(model, x)
     graph = trace(dense, x[:2], stream=True)
     assert [len(group.units) for group in graph.groups if group.what == "stream"] == widths
+    assert graph.num_units == trace(dense, x[:2]).num_units + sum(widths)  # heads and neurons are there as before
     for seed in range(3):
         agree(dense, graph, some(graph, seed), x)

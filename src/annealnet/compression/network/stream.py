@@ -67,7 +67,7 @@ class StreamLabels(ExportLabels):
         super()._step(node)
         if node.op == "placeholder" and node in self._names:
             self._seed(node)
-        elif node.op == "call_function" and self.values.get(node) is not None:
+        elif self.values.get(node) is not None and node not in self._layer_of and node not in self._inside:
             given = [one for one in node.all_input_nodes if self.values.get(one) is not None]
             if given and all(one in self._loose for one in given):
                 self._loose.add(node)
