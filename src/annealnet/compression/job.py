@@ -82,8 +82,9 @@ def compress(
         formulation: :class:`DataAware` (default) or :class:`Published`.
         widths: bits per weight a layer may take, within 2…8.
         layer_widths: widths of single layers by name; the first and the last layer stay at 8 bits unless named here.
-        prune: what may be removed: True or False, or some of ``("channels", "neurons", "heads")``: channels of convolutions,
-            neurons between linear layers, heads of attentions (with grouped queries a key and value with its queries).
+        prune: what may be removed: False, True for ``("channels", "neurons", "heads")``, or some of these and ``"stream"``:
+            channels of convolutions, neurons between linear layers, heads of attentions (with grouped queries a key and
+            value with its queries); channels of the residual stream: the width of embeddings, norms and all that reads them.
         candidates: plans that are built and re-ranked.
         rounding: how weights go to their grid, its groups and zero points included; None anneals them.
         ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.

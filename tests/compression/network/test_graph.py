@@ -154,7 +154,7 @@ NOT_UNDERSTOOD = {
         "squeeze",
         "name the dim",
     ),
-    "group norm": (nn.GroupNorm(2, 6), "operation", "GroupNorm is not understood"),
+    "group norm": (nn.GroupNorm(1, 6), "operation", "normalises over the channels"),
     "layer norm": (nn.LayerNorm([6, 8, 8]), "operation", "LayerNorm is not understood"),
     "local response": (nn.LocalResponseNorm(2), "operation", "LocalResponseNorm is not understood"),
     "channel slopes": (nn.PReLU(6), "operation", "PReLU is not understood"),

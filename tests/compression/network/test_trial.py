@@ -98,3 +98,24 @@ def test_layers_of_torchs_own_transformer_are_rounded() -> None:
 
     names = {layer.name for layer in trace(Causal().eval(), torch.randn(2, 5, 8)).layers}
     assert {"inner.layers.0.linear1", "inner.layers.0.linear2", "head"} <= names
+
+
+class Counts(nn.Module):
+    """Shapes what one convolution gives by the number of another's channels, which is the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 2, stride=2), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        h = self.a(x).relu()
+        b, c, _, _ = h.shape
+        return self.head(self.b(h).reshape(b, c, -1).transpose(1, 2)).mean(1) if len(x) else x
+
+
+def test_groups_of_equal_width_do_not_lose_as_many() -> None:
+    torch.manual_seed(0)
+    network, x = Counts().eval(), torch.randn(4, 3, 6, 6)
+    graph = trace(network, x)
+    assert graph.way == "export"
+    assert graph.num_units == 0, graph

@@ -131,7 +131,7 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
     one_width = np.array([[float(choice[0] == name) for choice in choices] for name in names])
     constraints = [LinearConstraint(one_width, 1, 1)]
     if problem.limits.bytes is not None:
-        room = problem.space.grains_per_byte * (problem.limits.bytes - problem.space.overhead)
+        room = problem.space.grains_per_byte * (problem.limits.bytes - problem.space.bytes_beside(keep))
         constraints.append(LinearConstraint(grains[None], -np.inf, room))
     answer = milp(
         cost / max(cost.max(), 1e-300), constraints=constraints, integrality=np.ones(len(choices)), bounds=Bounds(0, 1)

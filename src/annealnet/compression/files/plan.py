@@ -28,7 +28,7 @@ MAX_PLAN_BYTES, MAX_INPUT, MAX_DIMENSIONS, MAX_GROUP = 2**21, 2**31, 8, 2**31
 #: Inputs and settings, letters of a name or a word among them, size of a number.
 MAX_INPUTS, MAX_LETTERS, MAX_NUMBER = 64, 200, 2**53
 #: How a network may be opened.
-WAYS = ("symbolic", "export", "hooks")
+WAYS = ("symbolic", "export", "stream", "hooks")
 _DTYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
 _KEYS = ("version", "input", "dtype", "bits", "kept")
 _NAMED_KEYS = ("version", "inputs", "bits", "kept")

@@ -46,6 +46,7 @@ __all__ = [
     "dense_bytes",
     "file_bytes",
     "fixed_bytes",
+    "leaving_bytes",
     "load_compressed",
     "put_on_grid",
     "save_compressed",
@@ -105,8 +106,8 @@ def file_bytes(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> 
 def fixed_bytes(graph: NetworkGraph, model: nn.Module, grid: Grid | None = None) -> int:
     """Bytes that no plan exceeds beside its layers' own: ``plan.json``, the header, and what is not quantised.
 
-    Every plan's files take at most ``fixed_bytes + ⌈Σ_l bits_l / 8⌉`` bytes, with the bits of a :class:`.StoredLayer`; at
-    most 16 fewer for digits of the header, and 16 fewer for each removed channel of a batch norm that could not be folded.
+    Every plan's files take at most ``fixed_bytes + ⌈Σ_l bits_l / 8⌉`` bytes, with the bits of a :class:`.StoredLayer`, less
+    the :func:`leaving_bytes` of what it removes; at most 16 fewer for digits of the header.
 
     Args:
         graph: of the dense network.
@@ -121,6 +122,35 @@ def fixed_bytes(graph: NetworkGraph, model: nn.Module, grid: Grid | None = None)
     return len(plan.to_json().encode()) + header_bytes(specs) + rest
 
 
+def leaving_bytes(graph: NetworkGraph, model: nn.Module) -> tuple[int, ...]:
+    """Bytes outside layers that leave with each unit, ``(num_units,)``: its numbers in norms that were not folded,
+    and in the tensors beside.
+
+    Args:
+        graph: of the dense network.
+        model: the dense network, batch norms folded or not.
+
+    Example:
+        >>> from annealnet.compression.network.graph import trace
+        >>> net = nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4), nn.Conv2d(4, 1, 1))
+        >>> leaving_bytes(trace(net, torch.zeros(1, 1, 5, 5)), net)    # 2 of γ and 2 of β, 4 bytes each
+        (16, 16)
+    """
+    leaving = np.zeros(graph.num_units + 1, dtype=np.int64)  # the last stands for -1
+    for name, tensor in _rest(model, [layer.name for layer in graph.layers]).items():
+        units = _slots(graph, name, tensor)
+        if units is not None:
+            np.add.at(leaving, units, tensor.element_size() * (tensor.numel() // len(units)))
+    return tuple(leaving[:-1].tolist())
+
+
+def _slots(graph: NetworkGraph, name: str, tensor: Tensor) -> np.ndarray | None:
+    """The units along the dimension in which a tensor outside the layers loses entries; None where it does not."""
+    norms = {norm.name: norm.units for norm in graph.norms if norm.folded_into is None}
+    beside = {one.name: one.units for one in graph.beside}
+    return beside.get(name, norms.get(name.rpartition(".")[0]) if tensor.ndim else None)
+
+
 def _layers(graph: NetworkGraph, plan: CompressionPlan) -> dict[str, StoredLayer]:
     """What the file holds of each layer, in the plan's order."""
     keep = plan.keep(graph)
@@ -132,12 +162,11 @@ def _specs(graph: NetworkGraph, model: nn.Module, plan: CompressionPlan) -> dict
     keep = plan.keep(graph)
     specs = stored_specs(_layers(graph, plan).values())
     folded = tuple(f"{norm.name}." for norm in graph.norms if norm.folded_into is not None)
-    kept = {norm.name: slots_kept(norm.units, keep) for norm in graph.norms if norm.folded_into is None}
     sizes: dict[str, int] = {}
     for name, tensor in _rest(model, [layer.name for layer in graph.layers]).items():
         if not name.startswith(folded):
-            channels = kept.get(name.rpartition(".")[0])
-            size = int(channels.sum()) if channels is not None and tensor.ndim else tensor.numel()
+            units = _slots(graph, name, tensor)
+            size = tensor.numel() if units is None else tensor.numel() // len(units) * int(slots_kept(units, keep).sum())
             sizes[_rest_name(tensor)] = sizes.get(_rest_name(tensor), 0) + size
     return specs | {name: TensorSpec(name.removeprefix("rest."), (size,)) for name, size in sizes.items()}
 

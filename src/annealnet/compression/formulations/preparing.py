@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from torch import nn
 
-from annealnet.compression.files.storage import dense_bytes, fixed_bytes
+from annealnet.compression.files.storage import dense_bytes, fixed_bytes, leaving_bytes
 from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
@@ -28,8 +28,10 @@ __all__ = ["PRUNABLE", "WIDTHS", "prepare"]
 
 #: Bits per weight that a layer may take.
 WIDTHS = (2, 3, 4, 5, 6, 7, 8)
-#: What may be removed: of convolutions, between linear layers, of attentions.
-PRUNABLE = ("channels", "neurons", "heads")
+#: What may be removed: of convolutions, between linear layers, of attentions; and, where asked for, of the residual stream.
+PRUNABLE = ("channels", "neurons", "heads", "stream")
+#: What is removed unless something else is said.
+_PRUNED = PRUNABLE[:3]
 #: Width of the first and the last layer unless they are named.
 _END_WIDTH = 8
 
@@ -65,7 +67,7 @@ def prepare(
     kinds = _kinds(prune)
     dense = check_network(model, calibration.x)
     chosen = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2])
+    graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
     if not graph.layers:
         raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
     allowed = _widths(graph, widths, layer_widths)
@@ -74,7 +76,8 @@ def prepare(
     grid = Grid(MAX_BITS, rounding.group, rounding.symmetric)
     overhead = fixed_bytes(graph, folded, grid)
     fixed = frozenset(group.name for group in graph.groups if group.what not in kinds)
-    space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid)
+    leaving = leaving_bytes(graph, folded)
+    space = PlanSpace(graph, allowed, overhead, len(fixed) < len(graph.groups), fixed, grid, leaving)
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     say = progress or (lambda _: None)
@@ -90,7 +93,7 @@ def prepare(
 def _kinds(prune: bool | Collection[str]) -> frozenset[str]:
     """What may be removed."""
     if isinstance(prune, bool | np.bool_):
-        return frozenset(PRUNABLE if prune else ())
+        return frozenset(_PRUNED if prune else ())
     unknown = [prune] if isinstance(prune, str) else [kind for kind in prune if kind not in PRUNABLE]
     if unknown:
         words = ", ".join(map(repr, PRUNABLE))

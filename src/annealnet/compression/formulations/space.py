@@ -32,10 +32,11 @@ class PlanSpace:
     Attributes:
         graph: the dense network's structure.
         widths: the widths each layer may take; one width means that the layer is not asked.
-        overhead: bytes that no plan changes (headers, plan, tensors that stay as they are).
+        overhead: bytes outside the layers (headers, plan, tensors that stay as they are) where nothing is removed.
         removable: whether channels may go at all.
         fixed: names of dependency groups that lose nothing.
         grid: how scales are shared; its width does not matter.
+        leaving: so many of the overhead's bytes leave with each unit, ``(num_units,)``; empty where none do.
     """
 
     graph: NetworkGraph
@@ -44,6 +45,7 @@ class PlanSpace:
     removable: bool = True
     fixed: frozenset[str] = frozenset()
     grid: Grid = field(default_factory=lambda: Grid(MAX_BITS))
+    leaving: tuple[int, ...] = ()
 
     @cached_property
     def choices(self) -> tuple[tuple[str, int], ...]:
@@ -114,13 +116,17 @@ class PlanSpace:
     def num_bytes(self, keep: np.ndarray, bits: Mapping[str, int]) -> int:
         """Bytes that the files of this plan do not exceed, both, header included; the count that the budget limits.
 
-        At most 16 more than are written, if all weights of an output share a scale and batch norms are folded.
+        At most 16 more than are written, if all weights of an output share a scale.
         """
-        return self.bytes_of(sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers))
+        return self.bytes_of(sum(self.layer_grains(layer.name, keep, bits[layer.name]) for layer in self.graph.layers), keep)
 
-    def bytes_of(self, grains: int) -> int:
+    def bytes_of(self, grains: int, keep: np.ndarray) -> int:
         """Bytes of files whose layers together cost these grains."""
-        return self.overhead - (-grains // self.grains_per_byte)
+        return self.bytes_beside(keep) - (-grains // self.grains_per_byte)
+
+    def bytes_beside(self, keep: np.ndarray) -> int:
+        """Bytes of a plan's files outside its layers."""
+        return self.overhead - sum(own for own, kept in zip(self.leaving, keep, strict=False) if not kept)
 
     def fits(self, keep: np.ndarray, bits: Mapping[str, int], limits: Limits) -> bool:
         """Whether a plan is within the budget."""
@@ -148,7 +154,8 @@ class PlanSpace:
     def _byte_budget(self, limit: int) -> ProductBudget:
         """In grains, so that every number is whole, and exactly ``num_bytes ≤ limit``:
 
-        Σ_l outputs · (inputs · (code · bits + pair) + output)  ≤  grains per byte · (limit − overhead) − Σ_l fixed
+        Σ_l outputs · (inputs · (code · bits + pair) + output) + grains per byte · Σ_u leaving_u · (1 − p_u)
+            ≤  grains per byte · (limit − overhead + Σ_u leaving_u) − Σ_l fixed
         """
         counts: list[AffineCount] = []
         terms: list[Term] = []
@@ -160,7 +167,13 @@ class PlanSpace:
             terms.append(Term(cost.output, (first,)))
             if cost.pair:
                 terms.append(Term(cost.pair, (first, first + 1)))
-        room = self.grains_per_byte * (limit - self.overhead) - sum(cost.fixed for cost in self.terms.values())
+        left = sum(self.leaving)
+        if left:
+            units = tuple(unit for unit, own in enumerate(self.leaving) if own)
+            terms.append(Term(self.grains_per_byte, (len(counts),)))
+            counts.append(AffineCount(left, units, tuple(-self.leaving[unit] for unit in units)))
+        fixed = sum(cost.fixed for cost in self.terms.values())
+        room = self.grains_per_byte * (limit - self.overhead + left) - fixed
         return ProductBudget(tuple(counts), tuple(terms), max(0, room))
 
     def _mac_budget(self, limit: int) -> ProductBudget:

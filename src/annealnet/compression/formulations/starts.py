@@ -34,7 +34,7 @@ def greedy_widths(
     # only the layer that was lowered has a new cheapest step: the others' stay in the queue
     queue = [step for number, own in enumerate(steps) for step in own.cheapest(number, bits[own.name])]
     heapify(queue)
-    while space.bytes_of(grains) > limits.bytes:
+    while space.bytes_of(grains, keep) > limits.bytes:
         if not queue:
             return None
         _, number, _, lower = heappop(queue)

@@ -27,7 +27,7 @@ from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.ties import first_names
 
-__all__ = ["ExportLabels", "NotExported", "exported"]
+__all__ = ["PRODUCTS", "RECURRENT", "ExportLabels", "NotExported", "Operands", "exported", "operation", "stack"]
 
 
 class NotExported(Exception):
@@ -59,8 +59,8 @@ VIEWS = (
 )  # fmt: skip
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
-#: Batch norms, whose parameters begin with the second operand.
-NORMS = ("batch_norm", "_native_batch_norm_legit_no_training")
+#: Norms of each channel, or of each group of channels.
+NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "group_norm", "instance_norm")
 
 
 def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
@@ -208,10 +208,10 @@ class ExportLabels(Labels):
 
     def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""
-        stack = [str(entry[0]) for entry in (call.node.meta.get("nn_module_stack") or {}).values()]
+        modules = stack(call.node)
         bias: Any = call.node.args[at.bias] if 0 <= at.bias < len(call.node.args) else None
         own = layer_kind(module).bias(module)
-        return place in stack[-1:] and (bias is None) == (own is None)
+        return place in modules[-1:] and (bias is None) == (own is None)
 
     def _recurrent(self, call: Call) -> None:
         """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
@@ -229,9 +229,9 @@ class ExportLabels(Labels):
             self.by_value.add(place)
 
     def _norm(self, call: Call) -> Any:
-        """A batch norm whose moments a module owns."""
+        """A norm that a module owns: the one that holds its parameters, or, without any, the one whose forward it is."""
         places = [self._names[node] for node in call.node.all_input_nodes if node in self._names]
-        owners = {name.rpartition(".")[0] for name in places}
+        owners = {name.rpartition(".")[0] for name in places} or set(stack(call.node)[-1:])
         module = self.modules.get(next(iter(owners))) if len(owners) == 1 else None
         kind = None if module is None else kind_of(module)
         if module is None or not isinstance(kind, NormKind):
@@ -302,8 +302,12 @@ def operation(node: fx.Node) -> str:
     return name if name.startswith("__") else name.rstrip("_")
 
 
+def stack(node: fx.Node) -> list[str]:
+    """The modules whose forward an operation is part of, outermost first."""
+    return [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+
+
 def _place(node: fx.Node) -> str:
     """Where an operation is, for a reader of the network's code."""
-    stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
-    inside = [name for name in stack if name and not name.startswith("_")]
+    inside = [name for name in stack(node) if name and not name.startswith("_")]
     return f"{operation(node)} in {inside[-1]}" if inside else operation(node)

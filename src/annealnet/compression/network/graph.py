@@ -3,12 +3,13 @@
 Every layer gives its output channels fresh labels; labels flow through the operations by the rules in ``rules/``: sums tie
 them, concatenations line them up, flattening repeats them, heads of an attention go whole, depthwise and grouped
 convolutions tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not understood, are
-pinned: those channels stay. Three ways lead into a network; the first that leaves nothing over is taken, else the one that
+pinned: those channels stay. Several ways lead into a network; the first that leaves nothing over is taken, else the one that
 reaches most:
 
 =============  ============================================================================================
 ``symbolic``   ``torch.fx``: cheap, and enough where the forward does not ask for shapes and masks
 ``export``     ``torch.export``: whatever PyTorch can export; what may be removed is tried (:mod:`.trial`)
+``stream``     the same with the residual stream removable (:mod:`.stream`), where it is asked for
 ``hooks``      the modules in order of execution: everything can be rounded, nothing removed
 =============  ============================================================================================
 
@@ -32,7 +33,17 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
-from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned, Product
+from annealnet.compression.network.stream import StreamLabels
+from annealnet.compression.network.structure import (
+    AffineCount,
+    Beside,
+    DependencyGroup,
+    Layer,
+    NetworkGraph,
+    Norm,
+    Pinned,
+    Product,
+)
 from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
 from annealnet.compression.network.trial import as_tried, tried
@@ -40,12 +51,13 @@ from annealnet.compression.network.trial import as_tried, tried
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace", "traced_again"]
 
 
-def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
-    """Finds layers, batch norms, dependency groups, and what has to stay dense.
+def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> NetworkGraph:
+    """Finds layers, norms, dependency groups, and what has to stay dense.
 
     Args:
         model: the dense network; neither changed nor run in training mode.
         example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter.
+        stream: whether channels of the residual stream may go, where all that reads and normalises them can follow.
 
     Returns:
         The structure. What is not understood is listed in ``pinned`` and left dense.
@@ -68,6 +80,9 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     inputs = _checked(example)
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
+    streaming = _with_stream(model, two, inputs) if stream else None
+    if streaming is not None:
+        return streaming
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
     for opened in _WAYS.values():
@@ -87,6 +102,19 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
     if best is not None and not best.opaque and not failures:
         return best
     return _by_hooks(copy.deepcopy(model).eval(), best, two, inputs, failures)
+
+
+def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
+    """The structure with channels of the residual stream among what may go; None where there are none."""
+    twin = copy.deepcopy(model).eval()
+    try:
+        with torch.no_grad():
+            labels = _streaming(twin, two)
+    except (ValueError, NotExported):
+        return None
+    labels.pin_unread()
+    graph = tried(twin, _structure(labels, inputs), two)
+    return graph if any(group.what == "stream" for group in graph.groups) else None
 
 
 def traced_again(
@@ -113,10 +141,10 @@ def traced_again(
     twin = copy.deepcopy(model).eval()
     two = Inputs.joined([example[:1], example[:1]])
     graph: NetworkGraph | None = None
-    if way in _WAYS:
+    if way in _EVERY_WAY:
         try:
             with torch.no_grad():
-                labels = _WAYS[way](twin, two)
+                labels = _EVERY_WAY[way](twin, two)
         except NotExported as error:
             raise ValueError(f"model={type(model).__name__} cannot be exported ({error})") from error
         labels.pin_unread()
@@ -147,7 +175,12 @@ def _exported(model: nn.Module, inputs: Inputs) -> Labels:
     return ExportLabels(exported(model, inputs), model, len(inputs))
 
 
+def _streaming(model: nn.Module, inputs: Inputs) -> Labels:
+    return StreamLabels(exported(model, inputs), model, len(inputs))
+
+
 _WAYS: dict[str, Callable[[nn.Module, Inputs], Labels]] = {"symbolic": _symbolic, "export": _exported}
+_EVERY_WAY = _WAYS | {"stream": _streaming}
 
 
 def _complete(labels: Labels, graph: NetworkGraph) -> bool:
@@ -195,15 +228,21 @@ def _refused(model: nn.Module, inputs: Inputs, failures: list[Exception]) -> Exc
 def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
     """The labels as units, groups, layers and norms."""
     classes, found = labeller.classes, labeller.layers
-    roots = [int(root) for _, labels in found.values() for root in classes.roots(labels.outputs)]
-    order = dict.fromkeys(root for root in roots if root >= 0)
-    number = {root: unit for unit, root in enumerate(order)} | {-1: -1}
+    made = [labels.reads if name in labeller.by_columns else labels.outputs for name, (_, labels) in found.items()]
+    order = dict.fromkeys(int(root) for labels in made for root in classes.roots(labels) if root >= 0)
+    number = {root: unit for unit, root in enumerate(order)}
 
     def units(labels: np.ndarray) -> np.ndarray:
-        return np.array([number[int(root)] for root in classes.roots(labels)], dtype=np.int64)
+        """What no layer makes stays."""
+        return np.array([number.get(int(root), -1) for root in classes.roots(labels)], dtype=np.int64)
 
     folded = _foldable(labeller)
-    norms = tuple(Norm(name, units(labels), folded.get(name)) for name, (_, labels) in labeller.norms.items())
+    over = labeller.over if isinstance(labeller, StreamLabels) else {}
+    norms = tuple(
+        Norm(name, units(labels), folded.get(name), over.get(name)) for name, (_, labels) in labeller.norms.items()
+    )
+    beside = labeller.beside if isinstance(labeller, StreamLabels) else {}
+    meeting = [Beside(name, axis, units(labels)) for name, (axis, labels) in beside.items()]
     norm_of = {layer: norm for norm, layer in folded.items()}
     layers = tuple(
         _layer(name, labeller, units(labels.outputs), units(labels.reads), norm_of.get(name), labels.axis)
@@ -222,6 +261,7 @@ def _structure(labeller: Labels, inputs: Inputs) -> NetworkGraph:
         products=products,
         way=labeller.way,
         opaque=bool(labeller.opaque),
+        beside=tuple(one for one in meeting if (one.units >= 0).any()),
     )
 
 
@@ -239,6 +279,7 @@ def _layer(name: str, labels: Labels, outputs: np.ndarray, inputs: np.ndarray, n
         has_bias=kind.bias(module) is not None,
         axis=axis,
         by_value=name in labels.by_value,
+        by_columns=name in labels.by_columns,
     )
 
 

@@ -32,7 +32,7 @@ def grouped_units(
     readers: list[list[str]] = [[] for _ in range(num_units)]
     normed: list[list[str]] = [[] for _ in range(num_units)]
     for layer in layers:
-        for found, slots in ((producers, layer.out_units), (readers, layer.in_units)):
+        for found, slots in ((producers, layer.out_units), (producers if layer.by_columns else readers, layer.in_units)):
             for unit in np.unique(slots[slots >= 0]):
                 found[unit].append(layer.name)
     for norm in norms:
@@ -45,9 +45,12 @@ def grouped_units(
     groups, begun = [], dict[str, int]()
     kinds = {layer.name: layer.kind for layer in layers}
     heads = {int(unit) for product in products for unit in product.units}
+    tables = {layer.name for layer in layers if layer.by_columns}
+    over = {norm.name for norm in norms if norm.over is not None}
     for (made, read, norm_names), units in members.items():
         begun[made[0]] = begun.get(made[0], 0) + 1
         name = made[0] if begun[made[0]] == 1 else f"{made[0]}#{begun[made[0]]}"
         what = "neurons" if all(kinds[layer] == "linear" for layer in made) else "channels"
+        what = "stream" if not (tables.isdisjoint(made) and over.isdisjoint(norm_names)) else what
         groups.append(DependencyGroup(name, tuple(units), made, read, norm_names, "heads" if units[0] in heads else what))
     return tuple(groups)

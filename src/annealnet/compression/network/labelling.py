@@ -30,8 +30,9 @@ class Labels(ABC):
         values: labels of everything computed so far.
         shapes: shapes of every tensor computed so far.
         layers: where each layer is computed, and its labels, in order of execution.
-        norms: where each batch norm is computed, and the labels of its channels.
+        norms: where each norm is computed, and the labels of its channels.
         by_value: layers whose inputs nobody sees: they are rounded without data.
+        by_columns: layers that are tables: their channels are columns of the weight, labelled among what it reads.
         products: multiply-adds without weights: where, the labels of what they are computed for, and how many for each.
         pinned: channels that stay, with the reason.
     """
@@ -49,6 +50,7 @@ class Labels(ABC):
         self.layers: dict[str, tuple[fx.Node, LayerLabels]] = {}
         self.norms: dict[str, tuple[fx.Node, np.ndarray]] = {}
         self.by_value: set[str] = set()
+        self.by_columns: set[str] = set()
         self.products: list[tuple[str, np.ndarray, int]] = []
         self.pinned: list[Pinned] = []
 

@@ -16,7 +16,18 @@ import numpy as np
 
 from annealnet.compression.network.inputs import Signature
 
-__all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "Product", "Size", "StaysDense"]
+__all__ = [
+    "AffineCount",
+    "Beside",
+    "DependencyGroup",
+    "Layer",
+    "NetworkGraph",
+    "Norm",
+    "Pinned",
+    "Product",
+    "Size",
+    "StaysDense",
+]
 
 #: Share of a network's bytes above which a report begins with what stays dense.
 _NOTEWORTHY = 0.2
@@ -38,6 +49,7 @@ class Layer:
         has_bias: whether the dense layer has a bias.
         axis: the dimension of its result in which its output channels lie.
         by_value: whether it is rounded without data: a table, or a matrix whose inputs nobody sees.
+        by_columns: whether its ``in_units`` are not what it reads but what it gives: columns of a table.
     """
 
     name: str
@@ -50,6 +62,7 @@ class Layer:
     has_bias: bool
     axis: int = 1
     by_value: bool = False
+    by_columns: bool = False
 
     @property
     def depthwise(self) -> bool:
@@ -81,17 +94,34 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Norm:
-    """A batch norm.
+    """A norm of each channel, of each group of channels, or of all of them.
 
     Attributes:
         name: path of the module.
         units: int64 ``(channels,)`` unit of each channel, -1 where it stays.
         folded_into: the layer it can be folded into, or None.
+        over: the channels' dimension of its input, where it takes its moments over all channels.
     """
 
     name: str
     units: np.ndarray
     folded_into: str | None
+    over: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """A parameter or buffer that meets channels and is no layer's: a table of positions, a class token, a gain.
+
+    Attributes:
+        name: of the tensor.
+        axis: its dimension along which the channels lie.
+        units: int64 ``(channels,)`` unit of each entry there, -1 where it stays.
+    """
+
+    name: str
+    axis: int
+    units: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +163,9 @@ class DependencyGroup:
         units: the unit numbers, ascending.
         producers: layers that compute these channels.
         readers: layers that read them.
-        norms: batch norms between.
-        what: ``"heads"`` of an attention, ``"neurons"`` between linear layers, or ``"channels"``.
+        norms: norms between.
+        what: ``"heads"`` of an attention, ``"neurons"`` between linear layers, ``"stream"``: channels that are columns of a
+            table, or that a norm takes its moments over; else ``"channels"``.
     """
 
     name: str
@@ -237,7 +268,7 @@ class NetworkGraph:
 
     Attributes:
         layers: layers that can be quantised, in execution order; their channels may be removable.
-        norms: every batch norm that was understood.
+        norms: every norm that was understood.
         groups: the removable channels.
         num_units: number of units.
         pinned: channels that stay, then every tensor that no layer on a grid owns, with its bytes; and why.
@@ -247,7 +278,8 @@ class NetworkGraph:
         products: multiply-adds that no weight takes part in.
         sizes: numbers that modules keep and that fall when channels go.
         opaque: whether modules were left that the trace could not look into.
-        way: how the network was opened: ``"symbolic"``, ``"export"`` or ``"hooks"``.
+        way: how the network was opened: ``"symbolic"``, ``"export"``, ``"stream"`` or ``"hooks"``.
+        beside: tensors that no layer owns and that lose entries with their channels.
     """
 
     layers: tuple[Layer, ...]
@@ -262,6 +294,7 @@ class NetworkGraph:
     sizes: tuple[Size, ...] = ()
     way: str = "symbolic"
     opaque: bool = False
+    beside: tuple[Beside, ...] = ()
 
     @property
     def stays_dense(self) -> StaysDense:

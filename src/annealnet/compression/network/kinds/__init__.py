@@ -12,6 +12,7 @@ from annealnet.compression.network.kinds.conv3d import Convolution3d
 from annealnet.compression.network.kinds.elementwise import ELEMENTWISE, Elementwise, SharedSlope
 from annealnet.compression.network.kinds.embedding import Embedding
 from annealnet.compression.network.kinds.flatten import Flatten
+from annealnet.compression.network.kinds.group_norm import GroupNorm, InstanceNorm
 from annealnet.compression.network.kinds.linear import Linear
 from annealnet.compression.network.kinds.matrix import Matrix
 from annealnet.compression.network.kinds.pooling import SPATIAL, Spatial
@@ -29,6 +30,7 @@ from annealnet.compression.network.kinds.registry import (
     registered,
     weight_of,
 )
+from annealnet.compression.network.kinds.shared_moments import OnlyKept, narrow_moments, takes_moments_over
 from annealnet.compression.network.kinds.turned_conv import TurnedConvolution
 from annealnet.compression.network.kinds.turned_linear import TurnedLinear
 
@@ -39,12 +41,15 @@ __all__ = [
     "Elementwise",
     "Embedding",
     "Flatten",
+    "GroupNorm",
+    "InstanceNorm",
     "Kind",
     "LayerKind",
     "LayerLabels",
     "Linear",
     "Matrix",
     "NormKind",
+    "OnlyKept",
     "SharedSlope",
     "Spatial",
     "TurnedConvolution",
@@ -54,11 +59,13 @@ __all__ = [
     "layer_at",
     "layer_kind",
     "layer_words",
+    "narrow_moments",
     "own_tensors",
     "register",
     "register_inside",
     "register_named",
     "registered",
+    "takes_moments_over",
     "weight_of",
 ]
 
@@ -71,6 +78,8 @@ register_inside(nn.Conv3d, kind=Convolution3d())
 register(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, kind=TurnedConvolution())
 register_named("transformers.pytorch_utils.Conv1D", kind=TurnedLinear())
 register(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, kind=BatchNorm())
+register(nn.GroupNorm, kind=GroupNorm())
+register(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, kind=InstanceNorm())
 register(nn.Embedding, kind=Embedding())
 register(*ELEMENTWISE, kind=Elementwise())
 register(nn.PReLU, kind=SharedSlope())

@@ -30,7 +30,7 @@ class Embedding(LayerKind):
     multiplies: bool = False
 
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
-        """All rows and all features stay."""
+        """All rows stay, and all features, but where the residual stream is removable (:mod:`..stream`)."""
         if passage.value is not None:
             raise NotUnderstood("its indices are computed from channels")
         rows, features = self.weight(module).shape
@@ -45,7 +45,8 @@ class Embedding(LayerKind):
         return None
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
-        """Its size does not change."""
+        """Numbers of rows and of features."""
+        module.num_embeddings, module.embedding_dim = outputs, inputs  # type: ignore[assignment]
 
     def expects(self, module: nn.Module) -> str:
         """Whole numbers."""

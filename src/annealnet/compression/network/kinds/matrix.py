@@ -41,7 +41,7 @@ class Matrix(nn.Module):
 
 @dataclass(frozen=True)
 class MatrixKind(LayerKind):
-    """Rounded row by row; nothing of it can be removed."""
+    """Rounded row by row; nothing of it can be removed, but columns of a table (:mod:`..stream`)."""
 
     word: str = "matrix"
     reads_rows: bool = False
@@ -57,6 +57,12 @@ class MatrixKind(LayerKind):
     def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
         """They are not known."""
         raise NotUnderstood("what multiplies it is not seen")
+
+    def put_weight(self, module: nn.Module, weight: Tensor) -> None:
+        """In its module, where the parameter was."""
+        assert isinstance(module, Matrix)
+        owner = object.__getattribute__(module, "owner")
+        setattr(owner, module.leaf, nn.Parameter(weight, requires_grad=module.weight.requires_grad))
 
     def bias(self, module: nn.Module) -> Tensor | None:
         """Stays with its module."""

@@ -1,7 +1,7 @@
 """What a kind of layer has to say of itself: three small bases, one for each thing that can happen to a module.
 
 * :class:`LayerKind`: its weights go on a grid and its channels may go (linear, convolutions).
-* :class:`NormKind`: it is folded into the layer before it, or narrowed with it (batch norms).
+* :class:`NormKind`: it is folded into the layer before it, or narrowed with it (batch norms, group norms).
 * :class:`Kind` alone: channels pass through; nothing of it goes on a grid (activations, pooling, embeddings).
 
 A kind is a frozen value without state of its own: everything it says is said of the module it is given.
@@ -55,7 +55,7 @@ class Kind(ABC):
 
 
 class NormKind(Kind):
-    """A normalisation that is a scale and a shift of every channel once training is over."""
+    """A normalisation of every channel, or of every group of them, by moments that do not depend on any other channel."""
 
     def why_dense(self, module: nn.Module) -> str:
         """Why it was not folded."""
