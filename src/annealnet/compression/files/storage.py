@@ -29,9 +29,9 @@ from annealnet.compression.files.safetensors_layout import TensorSpec, dtype_nam
 from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
 from annealnet.compression.network.graph import traced_again
 from annealnet.compression.network.inputs import Inputs, Signature
-from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
+from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of, with_heads_that_can_go
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.precision import in_float32
+from annealnet.compression.network.precision import copied, in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.network.ties import distinct_state
@@ -261,7 +261,8 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         if not (source / name).is_file():
             raise ValueError(f"directory={str(source)!r} has no {name}: give a directory that save() wrote")
     plan = CompressionPlan.load(source / PLAN_FILE)
-    dense_model = in_float32(dense_model)
+    single = in_float32(dense_model)
+    dense_model = with_heads_that_can_go(copied(dense_model) if single is dense_model else single)
     path = source / TENSOR_FILE
     with _opened(path) as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict

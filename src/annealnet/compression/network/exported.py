@@ -20,10 +20,20 @@ from torch import Tensor, fx, nn
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
-from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
+from annealnet.compression.network.kinds import (
+    LayerKind,
+    LayerLabels,
+    Linear,
+    Matrix,
+    NormKind,
+    kind_of,
+    layer_kind,
+    why_whole,
+)
 from annealnet.compression.network.labelling import Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
+from annealnet.compression.network.structure import Pinned
 from annealnet.compression.network.ties import first_names
 
 __all__ = ["ExportLabels", "NotExported", "exported"]
@@ -56,6 +66,8 @@ VIEWS = (
     "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
     "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand",
 )  # fmt: skip
+#: Of these, what leaves out rows of a matrix.
+CUTS = ("split", "split_with_sizes", "chunk", "slice")
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Batch norms, whose parameters begin with the second operand.
@@ -117,9 +129,13 @@ class ExportLabels(Labels):
         self._parameters = {node for node, name in self._names.items() if name in held}
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
+        self._parted: dict[str, LayerLabels] = {}
         self.refused = hooked(model, set(self.modules))
-        for node in self.graph.nodes:
+        for node in _alive(self.graph):
             self._step(node)
+        for place, module in model.named_modules():
+            why = why_whole(module) if isinstance(module, nn.MultiheadAttention) else None
+            self.pinned += [] if why is None else [Pinned(place, f"its heads stay: {why}")]
 
     # ---- one step ----------------------------------------------------------------------------------------
 
@@ -127,6 +143,8 @@ class ExportLabels(Labels):
         value = node.meta.get("val")
         if isinstance(value, Tensor):
             self.shapes[node] = tuple(int(extent) for extent in value.shape)
+        if node in self._parameters:
+            self._label_parts(node)
         if node.op == "output":
             for operand in node.all_input_nodes:
                 found = self.values.get(operand)
@@ -173,6 +191,8 @@ class ExportLabels(Labels):
         place, module = self._located(name)
         if place in self.refused:
             raise NotUnderstood(f"it {self.refused[place]}")
+        if place in self._parted:
+            return self._part(call, at, place)
         if place in self.layers:  # once more: a head on an embedding's table, a module that is called again
             for found in call.labelled():
                 self.pin(_place(call.node), found.labels, "its weights are used several times")
@@ -188,6 +208,32 @@ class ExportLabels(Labels):
         if (labels.outputs < 0).all() and (labels.reads < 0).all():
             return None
         return Channels(labels.axis, labels.outputs)
+
+    def _label_parts(self, node: fx.Node) -> None:
+        """The rows of a weight that is cut carry labels of their own, through whatever cuts it."""
+        place, module = self._located(self._names[node])
+        kind = kind_of(module)
+        cut = len(node.users) == self._uses[node] and all(operation(user) in CUTS for user in node.users)
+        if cut and type(kind) is Linear and place not in self.refused:
+            outputs, inputs = self.shapes[node]
+            rows = self.classes.fresh(outputs)
+            self.values[node] = Channels(0, rows)
+            self._parted[place] = LayerLabels(1, rows, np.full(inputs, -1))
+
+    def _part(self, call: Call, at: Operands, place: str) -> Labelled | None:
+        """Some rows of a weight times an input of their own: rounded without data; each part's multiply-adds are counted."""
+        operand: Any = call.node.args[at.x]
+        value, rows = call.value(operand), call.value(call.node.args[at.weight])
+        self.layers.setdefault(place, (call.node, self._parted[place]))
+        self.by_value.add(place)
+        if value is not None:
+            self.pin(_place(call.node), value.labels, "parts of the same weights read different inputs")
+        if not isinstance(rows, Channels) or rows.axis != 0 or call.out_shape[-1] != len(rows.labels):
+            raise NotUnderstood("its weights are not cut by rows")
+        macs = int(np.prod(call.out_shape)) * (call.shape(operand) or (1,))[-1]
+        self.products.append((_place(call.node), rows.labels, macs // (self.samples * len(rows.labels))))
+        self._layer_of[call.node] = place
+        return Channels(len(call.out_shape) - 1, rows.labels)
 
     def _origin(self, node: Any) -> fx.Node | None:
         """The matrix, a parameter, that an operand is, or is seen through views; None where it is computed, or no matrix."""
@@ -252,9 +298,9 @@ class ExportLabels(Labels):
         return self._layer_of.get(before) if isinstance(before, fx.Node) and len(before.users) == 1 else None
 
     def positions(self, name: str) -> int:
-        """Outputs of a layer per sample and channel; none where its weights cost no multiply-adds."""
+        """Outputs of a layer per sample and channel; none where weights cost no multiply-adds, or parts count their own."""
         node, labels = self.layers[name]
-        if node.op == "placeholder" or not layer_kind(self.located(name)).multiplies:
+        if node.op == "placeholder" or name in self._parted or not layer_kind(self.located(name)).multiplies:
             return 0
         return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
 
@@ -283,6 +329,15 @@ def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.
     by_name = first_names(model)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
+
+
+def _alive(graph: fx.Graph) -> list[fx.Node]:
+    """What the answers depend on: weights of attention that are averaged for nobody tie no heads."""
+    alive: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "placeholder" or node.is_impure() or any(user in alive for user in node.users):
+            alive.add(node)
+    return [node for node in graph.nodes if node in alive]
 
 
 def _uses(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]:

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from annealnet.compression.network.kinds import NormKind, kind_of, layer_at, layer_kind, weight_of
+from annealnet.compression.network.kinds import (
+    NormKind,
+    kind_of,
+    layer_at,
+    layer_kind,
+    weight_of,
+    with_heads_that_can_go,
+)
 from annealnet.compression.network.structure import NetworkGraph, Norm, slots_kept
 
 __all__ = ["mask", "remove"]
@@ -41,7 +48,7 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
         )
     """
     keep = graph.checked_keep(keep)
-    small = copy.deepcopy(model)
+    small = with_heads_that_can_go(copy.deepcopy(model))
     for layer in graph.layers:
         module, (kept_out, kept_in) = layer_at(small, layer.name), graph.keep_for(layer, keep)
         if not (kept_out.all() and kept_in.all()):
@@ -70,7 +77,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
         True
     """
     keep = graph.checked_keep(keep)
-    masked = copy.deepcopy(model)
+    masked = with_heads_that_can_go(copy.deepcopy(model))
     with torch.no_grad():
         for layer in graph.layers:
             weight = weight_of(layer_at(masked, layer.name))
