@@ -74,7 +74,8 @@ def refit_errors(
             cols.append(np.tile(ids, len(ids)))
             values.append(sensitivity.kappa[name] * error.ravel())
 
-    visit(dense, answers.x, [layer.name for layer in graph.layers if (layer.in_units >= 0).any()], add, answer=False)
+    reading = [layer.name for layer in graph.layers if (layer.in_units >= 0).any() and not layer.by_value]
+    visit(dense, answers.x, reading, add, answer=False)
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(cols)))
     return sparse.coo_matrix(entries, shape=(graph.num_units, graph.num_units)).tocsr()
 
@@ -202,7 +203,7 @@ def refits_without(
     for layer in graph.layers:
         owners = owner[layer.in_units]
         own = {names[number]: owners == number for number in np.unique(owners[owners >= 0])}
-        if own and not layer.depthwise:
+        if own and not layer.depthwise and not layer.by_value:  # tables lose columns of heads that others read
             lost[layer.name] = own
 
     def refit(place: str, module: nn.Module, x: Tensor) -> None:

@@ -21,6 +21,7 @@ from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import (
+    Embedding,
     LayerKind,
     LayerLabels,
     Linear,
@@ -68,6 +69,10 @@ VIEWS = (
 )  # fmt: skip
 #: Of these, what leaves out rows of a matrix.
 CUTS = ("split", "split_with_sizes", "chunk", "slice")
+#: What exchanges the dimensions of a tensor.
+TURNS = ("permute", "transpose", "t", "numpy_T", "movedim")
+#: Tensors filled with one number, whichever of their entries go.
+FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Batch norms, whose parameters begin with the second operand.
@@ -130,9 +135,11 @@ class ExportLabels(Labels):
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
         self._parted: dict[str, LayerLabels] = {}
+        self._tables: list[np.ndarray] = []
         self.refused = hooked(model, set(self.modules))
         for node in _alive(self.graph):
             self._step(node)
+        self._pin_other_tables()
         for place, module in model.named_modules():
             why = why_whole(module) if isinstance(module, nn.MultiheadAttention) else None
             self.pinned += [] if why is None else [Pinned(place, f"its heads stay: {why}")]
@@ -176,7 +183,7 @@ class ExportLabels(Labels):
         if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
             return found if isinstance(found, Channels) else None
         if not any(True for _ in call.labelled()):
-            return None
+            return self._filled(call) if name in FILLED else None
         rule = RULES.get(name)
         if rule is None:
             raise NotUnderstood("this operation is not understood")
@@ -200,14 +207,37 @@ class ExportLabels(Labels):
         kind = layer_kind(module)
         operand: Any = call.node.args[at.x]
         passage = Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
-        alone = given is weight and self._uses[weight] == 1 and self._is_whole(place, module, call, at)
+        alone = self._is_straight(given, weight, kind, call) and self._is_whole(place, module, call, at)
         labels = kind.labels(module, passage) if alone else _fixed(kind, module, passage)
+        if alone and isinstance(kind, Embedding) and any(operation(user) in TURNS for user in call.node.users):
+            return self._table(call, place, labels)
         self.layers[place] = (call.node, labels)
         self.by_value |= set() if alone and kind.reads_rows else {place}
         self._layer_of[call.node] = place
         if (labels.outputs < 0).all() and (labels.reads < 0).all():
             return None
         return Channels(labels.axis, labels.outputs)
+
+    def _filled(self, call: Call) -> Channels | None:
+        """Of ``(samples, heads, queries, keys)`` filled with one number any head may go, if the source asks for their number."""
+        shape = call.out_shape
+        return Channels(1, self.classes.fresh(shape[1])) if len(shape) == 4 and shape[1] > 1 else None
+
+    def _table(self, call: Call, place: str, labels: LayerLabels) -> Channels:
+        """A table whose columns are put where heads are: one that has a number for each head loses columns with them."""
+        columns = self.classes.fresh(len(labels.reads))
+        self._tables.append(columns)
+        self.layers[place] = (call.node, LayerLabels(labels.axis, labels.outputs, columns))
+        self.by_value.add(place)
+        return Channels(labels.axis, columns)
+
+    def _pin_other_tables(self) -> None:
+        """Columns of tables that are not those of heads stay."""
+        heads = [self.classes.roots(labels) for _, labels, _ in self.products]
+        found = np.unique(np.concatenate([np.empty(0, np.int64), *heads]))
+        for columns in self._tables:
+            if not np.isin(self.classes.roots(columns), found).all():
+                self.classes.pin(columns)
 
     def _label_parts(self, node: fx.Node) -> None:
         """The rows of a weight that is cut carry labels of their own, through whatever cuts it."""
@@ -250,6 +280,15 @@ class ExportLabels(Labels):
         if isinstance(kind, LayerKind) and leaf == kind.weight_name:
             return owner, module
         return name, Matrix(module, leaf)
+
+    def _is_straight(self, given: Any, weight: fx.Node, kind: LayerKind, call: Call) -> bool:
+        """Whether an operand is the weight as its kind multiplies it, used once: ``x @ weight.T`` is linear, too."""
+        by_hand = operation(call.node) in ("matmul", "mm", "addmm") and type(kind) is Linear
+        if by_hand and isinstance(given, fx.Node) and operation(given) in TURNS and len(given.users) == 1:
+            given = given.args[0]
+        elif by_hand:
+            return False
+        return given is weight and self._uses[weight] == 1
 
     def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""

@@ -45,7 +45,8 @@ class Embedding(LayerKind):
         return None
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
-        """Its size does not change."""
+        """Numbers of rows and of features."""
+        module.num_embeddings, module.embedding_dim = outputs, inputs  # type: ignore[assignment]
 
     def expects(self, module: nn.Module) -> str:
         """Whole numbers."""

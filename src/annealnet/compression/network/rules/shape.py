@@ -154,7 +154,7 @@ def _unsqueezed(call: Call) -> Channels:
 
 
 def _expanded(call: Call) -> Channels:
-    """``expand``: new dimensions in front, those of extent one repeated."""
+    """``expand``, ``broadcast_to``: new dimensions in front, those of extent one repeated."""
     value, shape = call.channels(), call.shape(call.argument(0, "input")) or ()
     axis = value.axis + len(call.out_shape) - len(shape)
     if call.out_shape[axis] != len(value.labels):
@@ -264,7 +264,7 @@ SHAPE_RULES: dict[str, Rule] = {
     "permute": _permuted,
     "squeeze": _squeezed,
     "unsqueeze": _unsqueezed,
-    "expand": _expanded,
+    **dict.fromkeys(("expand", "broadcast_to"), _expanded),
     "repeat_interleave": _repeated,
     "pixel_shuffle": _shuffled,
     "pixel_unshuffle": _unshuffled,

@@ -1,0 +1,121 @@
+"""Heads of Hugging Face's attentions: with tables for each head, with queries, keys and values of a head side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import annealnet as an
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import file_bytes, put_on_grid, save_compressed
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.surgery import mask, remove
+from annealnet.compression.rounding import NearestRounding
+
+hf = pytest.importorskip("transformers")
+WIDTH, HEADS, WORDS = 16, 4, 30
+TOKENS = torch.randint(1, WORDS, (8, 6), generator=torch.Generator().manual_seed(0))
+
+
+def t5() -> nn.Module:
+    shape = {"d_model": WIDTH, "d_kv": 4, "d_ff": 24, "num_layers": 2, "num_decoder_layers": 2, "num_heads": HEADS}
+    return hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=WORDS, **shape, tie_word_embeddings=False))
+
+
+def falcon(**kind: bool | int) -> nn.Module:
+    shape = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS}
+    return hf.FalconForCausalLM(hf.FalconConfig(**shape, **kind))
+
+
+def neox() -> nn.Module:
+    shape = {"hidden_size": WIDTH, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": HEADS}
+    return hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(vocab_size=WORDS, **shape, max_position_embeddings=20))
+
+
+def bloom() -> nn.Module:
+    return hf.BloomForCausalLM(hf.BloomConfig(vocab_size=WORDS, hidden_size=WIDTH, n_layer=1, n_head=HEADS))
+
+
+PAIRS = {"input_ids": TOKENS, "decoder_input_ids": TOKENS[:, :4]}
+WORDS_ALONE = {"input_ids": TOKENS}
+#: The network, its inputs, and the heads of each dependency group.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor], list[int]]] = {
+    "T5": (t5, PAIRS, [HEADS] * 3),
+    "GPT-NeoX": (neox, WORDS_ALONE, [HEADS] * 2),
+    "Falcon, grouped": (lambda: falcon(new_decoder_architecture=True, num_kv_heads=2), WORDS_ALONE, [2] * 2),
+}
+
+
+def lively(make: Callable[[], nn.Module]) -> nn.Module:
+    """With weights under which every head matters."""
+    torch.manual_seed(0)
+    model = make().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            scale = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.1
+            parameter.copy_(scale * torch.randn_like(parameter) + (parameter.ndim < 2) * parameter)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_removed_is_masked(name: str) -> None:
+    make, named, heads = NETWORKS[name]
+    model = lively(make)
+    x = Inputs(kwargs=named, settings={"use_cache": False})
+    graph = trace(model, x)
+    groups = [group for group in graph.groups if group.what == "heads"]
+    assert [len(group.units) for group in groups] == heads
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        keep = np.ones(graph.num_units, dtype=bool)
+        for group in groups:
+            keep[rng.permutation(group.units)[: rng.integers(1, len(group.units))]] = False
+        with torch.no_grad():
+            dense, masked, small = (
+                x.answer(network) for network in (model, mask(model, graph, keep), remove(model, graph, keep))
+            )
+        assert float((dense - masked).abs().max()) > 1e-3
+        torch.testing.assert_close(small, masked, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_was_compressed_is_saved_and_read_back(name: str, tmp_path: Path) -> None:
+    make, named, _ = NETWORKS[name]
+    x = Inputs(kwargs=named, settings={"use_cache": False})
+    model = lively(make)
+    graph = trace(model, x)
+    keep = np.ones(graph.num_units, dtype=bool)
+    keep[[group.units[0] for group in graph.groups if group.what == "heads"]] = False
+    plan = CompressionPlan.of(graph, keep, {layer.name: 2 + number % 7 for number, layer in enumerate(graph.layers)})
+    small = remove(model, graph, keep)
+    grids = {place: NearestRounding()(weight_of(layer_at(small, place)), width) for place, width in plan.bits.items()}
+    small = put_on_grid(small, grids)
+    folder = save_compressed(tmp_path / "out", plan, small, grids)
+    assert sum(path.stat().st_size for path in folder.iterdir()) == file_bytes(graph, model, plan)
+    with torch.no_grad():
+        torch.testing.assert_close(x.answer(an.load(folder, lively(make))), x.answer(small), rtol=0, atol=1e-6)
+
+
+def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
+    small = an.compress(lively(t5), [PAIRS], budget=an.Budget(size_ratio=4.6), widths=(8,), prune=("heads",), seed=0)
+    own = [block.layer[0].SelfAttention for block in small.model.encoder.block]
+    others = [block.layer[1].EncDecAttention for block in small.model.decoder.block]
+    left = {attention.v.out_features // attention.key_value_proj_dim for attention in own}
+    assert left == {own[0].relative_attention_bias.embedding_dim} == {own[0].relative_attention_bias.weight.shape[1]}
+    assert len({attention.o.in_features for attention in others}) == 1
+    assert left != {HEADS}
+
+
+@pytest.mark.parametrize("make", [bloom, lambda: falcon(multi_query=False, alibi=True)], ids=["BLOOM", "Falcon with ALiBi"])
+def test_biases_computed_from_the_number_of_heads_keep_them(make: Callable[[], nn.Module]) -> None:
+    graph = trace(lively(make), Inputs(kwargs=WORDS_ALONE, settings={"use_cache": False}))
+    assert not any(group.what == "heads" for group in graph.groups)
+    assert any("each head has a bias of its own" in pinned.reason for pinned in graph.pinned)
+    assert {group.what for group in graph.groups} == {"neurons"}
