@@ -43,6 +43,13 @@ def bloom() -> nn.Module:
     return hf.BloomForCausalLM(hf.BloomConfig(vocab_size=WORDS, hidden_size=WIDTH, n_layer=1, n_head=HEADS))
 
 
+def swin() -> nn.Module:
+    """Two stages of two blocks; windows are shifted in every second one."""
+    shape = {"image_size": 16, "patch_size": 2, "window_size": 4, "embed_dim": WIDTH, "depths": [2, 2], "num_heads": [2, 4]}
+    return hf.SwinForImageClassification(hf.SwinConfig(**shape, num_labels=3, mlp_ratio=2.0))
+
+
+PICTURES = {"pixel_values": torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))}
 PAIRS = {"input_ids": TOKENS, "decoder_input_ids": TOKENS[:, :4]}
 WORDS_ALONE = {"input_ids": TOKENS}
 #: The network, its inputs, and the heads of each dependency group.
@@ -50,7 +57,12 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor], list[int]]
     "T5": (t5, PAIRS, [HEADS] * 3),
     "GPT-NeoX": (neox, WORDS_ALONE, [HEADS] * 2),
     "Falcon, grouped": (lambda: falcon(new_decoder_architecture=True, num_kv_heads=2), WORDS_ALONE, [2] * 2),
+    "Swin": (swin, PICTURES, [2, 2, 4, 4]),
 }
+
+
+def called(named: dict[str, Tensor]) -> Inputs:
+    return Inputs(kwargs=named, settings={} if "pixel_values" in named else {"use_cache": False})
 
 
 def lively(make: Callable[[], nn.Module]) -> nn.Module:
@@ -68,7 +80,7 @@ def lively(make: Callable[[], nn.Module]) -> nn.Module:
 def test_removed_is_masked(name: str) -> None:
     make, named, heads = NETWORKS[name]
     model = lively(make)
-    x = Inputs(kwargs=named, settings={"use_cache": False})
+    x = called(named)
     graph = trace(model, x)
     groups = [group for group in graph.groups if group.what == "heads"]
     assert [len(group.units) for group in groups] == heads
@@ -88,7 +100,7 @@ def test_removed_is_masked(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_was_compressed_is_saved_and_read_back(name: str, tmp_path: Path) -> None:
     make, named, _ = NETWORKS[name]
-    x = Inputs(kwargs=named, settings={"use_cache": False})
+    x = called(named)
     model = lively(make)
     graph = trace(model, x)
     keep = np.ones(graph.num_units, dtype=bool)
@@ -103,6 +115,27 @@ def test_what_was_compressed_is_saved_and_read_back(name: str, tmp_path: Path) -
         torch.testing.assert_close(x.answer(an.load(folder, lively(make))), x.answer(small), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_table_that_is_no_bias_stays_dense(depth: int) -> None:
+    """Rows picked from a parameter and turned: only where its columns are heads it is one that loses them."""
+
+    class Picks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.up, self.head = nn.Parameter(torch.randn(9, 6)), nn.Linear(5, 8), nn.Linear(8, 3)
+            self.register_buffer("places", torch.arange(6).flip(0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            picked = self.table[self.places]
+            hidden = torch.relu(self.up(x @ (picked.view(6, 6).T if depth else picked.T)[:, :5]))
+            return self.head(hidden)
+
+    graph = trace(Picks().eval(), torch.randn(4, 6))
+    assert [layer.name for layer in graph.layers] == ["up", "head"]
+    assert [pinned.name for pinned in graph.pinned if pinned.num_bytes] == ["table", "places"]
+    assert [len(group.units) for group in graph.groups] == [8]
+
+
 def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
     small = an.compress(lively(t5), [PAIRS], budget=an.Budget(size_ratio=4.6), widths=(8,), prune=("heads",), seed=0)
     own = [block.layer[0].SelfAttention for block in small.model.encoder.block]
@@ -115,7 +148,7 @@ def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
 
 @pytest.mark.parametrize("make", [bloom, lambda: falcon(multi_query=False, alibi=True)], ids=["BLOOM", "Falcon with ALiBi"])
 def test_biases_computed_from_the_number_of_heads_keep_them(make: Callable[[], nn.Module]) -> None:
-    graph = trace(lively(make), Inputs(kwargs=WORDS_ALONE, settings={"use_cache": False}))
+    graph = trace(lively(make), called(WORDS_ALONE))
     assert not any(group.what == "heads" for group in graph.groups)
     assert any("each head has a bias of its own" in pinned.reason for pinned in graph.pinned)
     assert {group.what for group in graph.groups} == {"neurons"}

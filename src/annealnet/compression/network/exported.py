@@ -135,11 +135,11 @@ class ExportLabels(Labels):
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
         self._parted: dict[str, LayerLabels] = {}
-        self._tables: list[np.ndarray] = []
+        self._tables: dict[str, np.ndarray] = {}
         self.refused = hooked(model, set(self.modules))
         for node in _alive(self.graph):
             self._step(node)
-        self._pin_other_tables()
+        self._settle_tables()
         for place, module in model.named_modules():
             why = why_whole(module) if isinstance(module, nn.MultiheadAttention) else None
             self.pinned += [] if why is None else [Pinned(place, f"its heads stay: {why}")]
@@ -180,6 +180,8 @@ class ExportLabels(Labels):
             owned: Any = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
             if owned and self._origin(owned[0]) is not None:
                 return self._layer(call, PRODUCTS[name])
+        if name == "index" and (table := self._parameter_table(call)) is not None:
+            return table
         if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
             return found if isinstance(found, Channels) else None
         if not any(True for _ in call.labelled()):
@@ -209,8 +211,8 @@ class ExportLabels(Labels):
         passage = Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
         alone = self._is_straight(given, weight, kind, call) and self._is_whole(place, module, call, at)
         labels = kind.labels(module, passage) if alone else _fixed(kind, module, passage)
-        if alone and isinstance(kind, Embedding) and any(operation(user) in TURNS for user in call.node.users):
-            return self._table(call, place, labels)
+        if alone and isinstance(kind, Embedding) and _is_turned(call.node):
+            return self._table(call, place, len(labels.outputs))
         self.layers[place] = (call.node, labels)
         self.by_value |= set() if alone and kind.reads_rows else {place}
         self._layer_of[call.node] = place
@@ -219,25 +221,39 @@ class ExportLabels(Labels):
         return Channels(labels.axis, labels.outputs)
 
     def _filled(self, call: Call) -> Channels | None:
-        """Of ``(samples, heads, queries, keys)`` filled with one number any head may go, if the source asks for their number."""
+        """Of ``(samples, heads, queries, keys)`` filled with one number any head may go, if the source asks how many."""
         shape = call.out_shape
         return Channels(1, self.classes.fresh(shape[1])) if len(shape) == 4 and shape[1] > 1 else None
 
-    def _table(self, call: Call, place: str, labels: LayerLabels) -> Channels:
-        """A table whose columns are put where heads are: one that has a number for each head loses columns with them."""
-        columns = self.classes.fresh(len(labels.reads))
-        self._tables.append(columns)
-        self.layers[place] = (call.node, LayerLabels(labels.axis, labels.outputs, columns))
-        self.by_value.add(place)
-        return Channels(labels.axis, columns)
+    def _parameter_table(self, call: Call) -> Channels | None:
+        """A parameter from which rows are picked, as Swin's biases by relative position; None where it is used otherwise."""
+        given: Any = call.node.args[0]
+        if given not in self._parameters or len(self.shapes[given]) != 2 or self._uses[given] != 1:
+            return None
+        name, indices = self._names[given], call.argument(1, "indices")
+        place, module = self._located(name)
+        picks_rows = isinstance(indices, list | tuple) and len(indices) == 1
+        if not picks_rows or not isinstance(module, Matrix) or place in self.layers or not _is_turned(call.node):
+            return None
+        return self._table(call, place, self.shapes[given][0])
 
-    def _pin_other_tables(self) -> None:
-        """Columns of tables that are not those of heads stay."""
+    def _table(self, call: Call, place: str, rows: int) -> Channels:
+        """A table whose columns are put where heads are: one that has a number for each head loses columns with them."""
+        axis = len(call.out_shape) - 1
+        columns = self._tables[place] = self.classes.fresh(call.out_shape[axis])
+        self.layers[place] = (call.node, LayerLabels(axis, np.full(rows, -1), columns))
+        self.by_value.add(place)
+        return Channels(axis, columns)
+
+    def _settle_tables(self) -> None:
+        """Columns of tables that are not those of heads stay; parameters from which they are picked stay dense."""
         heads = [self.classes.roots(labels) for _, labels, _ in self.products]
         found = np.unique(np.concatenate([np.empty(0, np.int64), *heads]))
-        for columns in self._tables:
-            if not np.isin(self.classes.roots(columns), found).all():
+        for place, columns in self._tables.items():
+            if not np.isin(self.classes.roots(columns), found[found >= 0]).all():
                 self.classes.pin(columns)
+                if isinstance(self.located(place), Matrix):
+                    del self.layers[place]
 
     def _label_parts(self, node: fx.Node) -> None:
         """The rows of a weight that is cut carry labels of their own, through whatever cuts it."""
@@ -339,7 +355,11 @@ class ExportLabels(Labels):
     def positions(self, name: str) -> int:
         """Outputs of a layer per sample and channel; none where weights cost no multiply-adds, or parts count their own."""
         node, labels = self.layers[name]
-        if node.op == "placeholder" or name in self._parted or not layer_kind(self.located(name)).multiplies:
+        if (
+            node.op == "placeholder"
+            or name in (*self._parted, *self._tables)
+            or not layer_kind(self.located(name)).multiplies
+        ):
             return 0
         return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
 
@@ -368,6 +388,12 @@ def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.
     by_name = first_names(model)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
+
+
+def _is_turned(node: fx.Node, steps: int = 2) -> bool:
+    """Whether what a table gives is turned, perhaps after a view of it: its last dimension becomes another."""
+    names = {operation(user): user for user in node.users}
+    return any(name in TURNS or (name in VIEWS and steps > 1 and _is_turned(user, 1)) for name, user in names.items())
 
 
 def _alive(graph: fx.Graph) -> list[fx.Node]:

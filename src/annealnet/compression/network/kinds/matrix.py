@@ -38,10 +38,15 @@ class Matrix(nn.Module):
         assert isinstance(found, Tensor)
         return found
 
+    def put(self, weight: Tensor) -> None:
+        """Another parameter in its place, of any size."""
+        old = self.weight
+        setattr(object.__getattribute__(self, "owner"), self.leaf, nn.Parameter(weight, requires_grad=old.requires_grad))
+
 
 @dataclass(frozen=True)
 class MatrixKind(LayerKind):
-    """Rounded row by row; nothing of it can be removed."""
+    """Rounded row by row; of tables of biases, those columns can be removed that are of heads."""
 
     word: str = "matrix"
     reads_rows: bool = False
@@ -58,12 +63,17 @@ class MatrixKind(LayerKind):
         """They are not known."""
         raise NotUnderstood("what multiplies it is not seen")
 
+    def put_weight(self, module: nn.Module, weight: Tensor) -> None:
+        """In the module that owns it."""
+        assert isinstance(module, Matrix)
+        module.put(weight)
+
     def bias(self, module: nn.Module) -> Tensor | None:
         """Stays with its module."""
         return None
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
-        """Its size does not change."""
+        """Its owner notes none."""
 
     def expects(self, module: nn.Module) -> str:
         """Whatever its module takes."""
