@@ -43,6 +43,13 @@ def bloom() -> nn.Module:
     return hf.BloomForCausalLM(hf.BloomConfig(vocab_size=WORDS, hidden_size=WIDTH, n_layer=1, n_head=HEADS))
 
 
+def deberta() -> nn.Module:
+    """Positions by the same queries and keys as words, as microsoft/deberta-v3-small has it."""
+    shape = {"hidden_size": WIDTH, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": HEADS}
+    positions = {"relative_attention": True, "position_buckets": 8, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}
+    return hf.DebertaV2Model(hf.DebertaV2Config(vocab_size=WORDS, **shape, **positions, max_position_embeddings=20))
+
+
 def swin() -> nn.Module:
     """Two stages of two blocks; windows are shifted in every second one."""
     shape = {"image_size": 16, "patch_size": 2, "window_size": 4, "embed_dim": WIDTH, "depths": [2, 2], "num_heads": [2, 4]}
@@ -57,12 +64,14 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor], list[int]]
     "T5": (t5, PAIRS, [HEADS] * 3),
     "GPT-NeoX": (neox, WORDS_ALONE, [HEADS] * 2),
     "Falcon, grouped": (lambda: falcon(new_decoder_architecture=True, num_kv_heads=2), WORDS_ALONE, [2] * 2),
+    "DeBERTa-v2": (deberta, WORDS_ALONE, [HEADS] * 2),
     "Swin": (swin, PICTURES, [2, 2, 4, 4]),
 }
 
 
-def called(named: dict[str, Tensor]) -> Inputs:
-    return Inputs(kwargs=named, settings={} if "pixel_values" in named else {"use_cache": False})
+def called(model: nn.Module, named: dict[str, Tensor]) -> Inputs:
+    settings = {"use_cache": False} if hasattr(model.config, "use_cache") else {}
+    return Inputs(kwargs=named, settings=settings)
 
 
 def lively(make: Callable[[], nn.Module]) -> nn.Module:
@@ -80,7 +89,7 @@ def lively(make: Callable[[], nn.Module]) -> nn.Module:
 def test_removed_is_masked(name: str) -> None:
     make, named, heads = NETWORKS[name]
     model = lively(make)
-    x = called(named)
+    x = called(model, named)
     graph = trace(model, x)
     groups = [group for group in graph.groups if group.what == "heads"]
     assert [len(group.units) for group in groups] == heads
@@ -100,8 +109,8 @@ def test_removed_is_masked(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_was_compressed_is_saved_and_read_back(name: str, tmp_path: Path) -> None:
     make, named, _ = NETWORKS[name]
-    x = called(named)
     model = lively(make)
+    x = called(model, named)
     graph = trace(model, x)
     keep = np.ones(graph.num_units, dtype=bool)
     keep[[group.units[0] for group in graph.groups if group.what == "heads"]] = False
@@ -136,6 +145,26 @@ def test_a_table_that_is_no_bias_stays_dense(depth: int) -> None:
     assert [len(group.units) for group in graph.groups] == [8]
 
 
+def test_a_layer_that_is_called_twice_may_lose_what_it_computes() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lift, self.up, self.head = nn.Linear(5, 6), nn.Linear(6, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(torch.relu(self.up(self.lift(x))) + torch.tanh(self.up(self.lift(x) ** 2)))
+
+    torch.manual_seed(0)
+    model, x = Twice().eval(), torch.randn(4, 7, 5)
+    graph = trace(model, x)
+    assert [layer.name for layer in graph.layers if layer.by_value] == ["lift", "up"]
+    assert [(group.name, len(group.units)) for group in graph.groups] == [("up", 8)]
+    assert graph.macs() == 7 * (2 * 5 * 6 + 2 * 6 * 8 + 8 * 3)
+    keep = np.arange(8) % 3 > 0
+    with torch.no_grad():
+        torch.testing.assert_close(remove(model, graph, keep)(x), mask(model, graph, keep)(x), rtol=1e-4, atol=1e-5)
+
+
 def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
     small = an.compress(lively(t5), [PAIRS], budget=an.Budget(size_ratio=4.6), widths=(8,), prune=("heads",), seed=0)
     own = [block.layer[0].SelfAttention for block in small.model.encoder.block]
@@ -148,7 +177,8 @@ def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
 
 @pytest.mark.parametrize("make", [bloom, lambda: falcon(multi_query=False, alibi=True)], ids=["BLOOM", "Falcon with ALiBi"])
 def test_biases_computed_from_the_number_of_heads_keep_them(make: Callable[[], nn.Module]) -> None:
-    graph = trace(lively(make), called(WORDS_ALONE))
+    model = lively(make)
+    graph = trace(model, called(model, WORDS_ALONE))
     assert not any(group.what == "heads" for group in graph.groups)
     assert any("each head has a bias of its own" in pinned.reason for pinned in graph.pinned)
     assert {group.what for group in graph.groups} == {"neurons"}

@@ -256,24 +256,26 @@ class ExportLabels(Labels):
                     del self.layers[place]
 
     def _label_parts(self, node: fx.Node) -> None:
-        """The rows of a weight that is cut carry labels of their own, through whatever cuts it."""
+        """The rows of a weight that is cut, or used in several calls, carry labels of their own."""
         place, module = self._located(self._names[node])
         kind = kind_of(module)
-        cut = len(node.users) == self._uses[node] and all(operation(user) in CUTS for user in node.users)
-        if cut and type(kind) is Linear and place not in self.refused:
+        uses = list(node.users)
+        cut = all(operation(user) in CUTS for user in uses)
+        several = len(uses) > 1 and all(operation(user) == "linear" and place in _owners_of(user)[-1:] for user in uses)
+        if (cut or several) and len(uses) == self._uses[node] and type(kind) is Linear and place not in self.refused:
             outputs, inputs = self.shapes[node]
             rows = self.classes.fresh(outputs)
             self.values[node] = Channels(0, rows)
             self._parted[place] = LayerLabels(1, rows, np.full(inputs, -1))
 
     def _part(self, call: Call, at: Operands, place: str) -> Labelled | None:
-        """Some rows of a weight times an input of their own: rounded without data; each part's multiply-adds are counted."""
+        """Rows of a weight times one of several inputs: rounded without data; each product's multiply-adds are counted."""
         operand: Any = call.node.args[at.x]
         value, rows = call.value(operand), call.value(call.node.args[at.weight])
         self.layers.setdefault(place, (call.node, self._parted[place]))
         self.by_value.add(place)
         if value is not None:
-            self.pin(_place(call.node), value.labels, "parts of the same weights read different inputs")
+            self.pin(_place(call.node), value.labels, "its weights are used several times, on several inputs")
         if not isinstance(rows, Channels) or rows.axis != 0 or call.out_shape[-1] != len(rows.labels):
             raise NotUnderstood("its weights are not cut by rows")
         macs = int(np.prod(call.out_shape)) * (call.shape(operand) or (1,))[-1]
@@ -308,10 +310,9 @@ class ExportLabels(Labels):
 
     def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""
-        stack = [str(entry[0]) for entry in (call.node.meta.get("nn_module_stack") or {}).values()]
         bias: Any = call.node.args[at.bias] if 0 <= at.bias < len(call.node.args) else None
         own = layer_kind(module).bias(module)
-        return place in stack[-1:] and (bias is None) == (own is None)
+        return place in _owners_of(call.node)[-1:] and (bias is None) == (own is None)
 
     def _recurrent(self, call: Call) -> None:
         """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
@@ -355,11 +356,8 @@ class ExportLabels(Labels):
     def positions(self, name: str) -> int:
         """Outputs of a layer per sample and channel; none where weights cost no multiply-adds, or parts count their own."""
         node, labels = self.layers[name]
-        if (
-            node.op == "placeholder"
-            or name in (*self._parted, *self._tables)
-            or not layer_kind(self.located(name)).multiplies
-        ):
+        counted = node.op != "placeholder" and name not in self._parted and name not in self._tables
+        if not counted or not layer_kind(self.located(name)).multiplies:
             return 0
         return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
 
@@ -421,8 +419,12 @@ def operation(node: fx.Node) -> str:
     return name if name.startswith("__") else name.rstrip("_")
 
 
+def _owners_of(node: fx.Node) -> list[str]:
+    """The modules in whose forward an operation is, outermost first."""
+    return [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
+
+
 def _place(node: fx.Node) -> str:
     """Where an operation is, for a reader of the network's code."""
-    stack = [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
-    inside = [name for name in stack if name and not name.startswith("_")]
+    inside = [name for name in _owners_of(node) if name and not name.startswith("_")]
     return f"{operation(node)} in {inside[-1]}" if inside else operation(node)

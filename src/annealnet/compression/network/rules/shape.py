@@ -162,6 +162,15 @@ def _expanded(call: Call) -> Channels:
     return Channels(axis, value.labels)
 
 
+def _tiled(call: Call) -> Channels:
+    """``repeat``: the whole several times, one behind the other."""
+    value, times = call.channels(), call.argument(1, "repeats")
+    if not isinstance(times, list | tuple) or not all(isinstance(count, int) for count in times):
+        raise NotUnderstood("it does not say how often")
+    axis = value.axis + len(call.out_shape) - len(call.shape(call.argument(0, "input")) or ())
+    return Channels(axis, np.tile(value.labels, times[axis]))
+
+
 def _repeated(call: Call) -> Channels:
     """``repeat_interleave``: each entry several times, one behind the other."""
     value, times, dim = call.channels(), call.argument(1, "repeats"), call.argument(2, "dim")
@@ -265,6 +274,7 @@ SHAPE_RULES: dict[str, Rule] = {
     "squeeze": _squeezed,
     "unsqueeze": _unsqueezed,
     **dict.fromkeys(("expand", "broadcast_to"), _expanded),
+    "repeat": _tiled,
     "repeat_interleave": _repeated,
     "pixel_shuffle": _shuffled,
     "pixel_unshuffle": _unshuffled,
