@@ -29,6 +29,13 @@ class Adapted(nn.Linear):
         return 1.5 * F.linear(x * 0.5, self.weight, self.bias) + 0.1
 
 
+class ByHand(nn.Linear):
+    """A linear layer as Falcon writes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T
+
+
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -58,6 +65,19 @@ def test_what_is_seen_is_the_operand_of_the_product() -> None:
     assert seen["7"].shape == (32, 6)
     assert not net[0]._forward_hooks
     assert not net[0]._forward_pre_hooks
+
+
+def test_a_weight_may_be_turned_by_hand() -> None:
+    torch.manual_seed(0)
+    net, x, seen = nn.Sequential(ByHand(5, 8, bias=False), nn.ReLU(), ByHand(8, 3, bias=False)).eval(), torch.randn(9, 5), {}
+    graph = trace(net, x)
+    assert [(layer.name, layer.by_value) for layer in graph.layers] == [("0", False), ("2", False)]
+    assert [len(group.units) for group in graph.groups] == [8]
+    visit(net, x, ["0", "2"], lambda name, layer, given: seen.update({name: given.clone()}))
+    torch.testing.assert_close(seen["0"], x)
+    keep = np.arange(8) % 3 > 0
+    with torch.no_grad():
+        torch.testing.assert_close(remove(net, graph, keep)(x), mask(net, graph, keep)(x), rtol=1e-4, atol=1e-5)
 
 
 def test_they_are_rounded_with_their_data() -> None:

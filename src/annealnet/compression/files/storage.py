@@ -30,9 +30,9 @@ from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
 from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import traced_again
 from annealnet.compression.network.inputs import Inputs, Signature
-from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
+from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of, with_heads_that_can_go
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.precision import cast_like, in_float32
+from annealnet.compression.network.precision import cast_like, copied, in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.network.ties import distinct_state
@@ -304,7 +304,8 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
             raise ValueError(f"directory={str(source)!r} has no {name}: give a directory that save() wrote")
     plan = CompressionPlan.load(source / PLAN_FILE)
     given = network_in(dense_model, "dense_model")
-    dense_model = in_float32(given)
+    single = in_float32(given)
+    dense_model = with_heads_that_can_go(copied(given) if single is given else single)
     path = source / TENSOR_FILE
     with _opened(path) as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict

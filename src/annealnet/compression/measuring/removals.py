@@ -68,7 +68,7 @@ def refit_errors(
             known = found.setdefault(ids.tobytes(), (ids, np.zeros_like(error, dtype=np.float64)))[1]
             known += sensitivity.kappa[name] * error
 
-    reading = [layer.name for layer in graph.layers if (layer.in_units >= 0).any() and not layer.by_columns]
+    reading = [layer.name for layer in graph.layers if (layer.in_units >= 0).any() and not layer.by_value]
     visit(dense, answers.x, reading, add, answer=False)
     return block_sum(list(found.values()), graph.num_units)
 
@@ -199,7 +199,7 @@ def refits_without(
     for layer in graph.layers:
         owners = owner[layer.in_units]
         own = {names[number]: owners == number for number in np.unique(owners[owners >= 0])}
-        if own and not layer.depthwise and not layer.by_columns:
+        if own and not layer.depthwise and not layer.by_value:  # tables lose columns of heads that others read
             lost[layer.name] = own
 
     def refit(place: str, module: nn.Module, x: Tensor) -> None:

@@ -21,10 +21,21 @@ from torch import Tensor, fx, nn
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
-from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
+from annealnet.compression.network.kinds import (
+    Embedding,
+    LayerKind,
+    LayerLabels,
+    Linear,
+    Matrix,
+    NormKind,
+    kind_of,
+    layer_kind,
+    why_whole,
+)
 from annealnet.compression.network.labelling import Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
+from annealnet.compression.network.structure import Pinned
 from annealnet.compression.network.ties import first_names
 
 __all__ = ["PRODUCTS", "RECURRENT", "ExportLabels", "NotExported", "Operands", "exported", "operation", "stack"]
@@ -57,6 +68,12 @@ VIEWS = (
     "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
     "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand",
 )  # fmt: skip
+#: Of these, what leaves out rows of a matrix.
+CUTS = ("split", "split_with_sizes", "chunk", "slice")
+#: What exchanges the dimensions of a tensor.
+TURNS = ("permute", "transpose", "t", "numpy_T", "movedim")
+#: Tensors filled with one number, whichever of their entries go.
+FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Norms of each channel, or of each group of channels.
@@ -118,9 +135,15 @@ class ExportLabels(Labels):
         self._parameters = {node for node, name in self._names.items() if name in held}
         self._uses = _uses(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
+        self._parted: dict[str, LayerLabels] = {}
+        self._tables: dict[str, np.ndarray] = {}
         self.refused = hooked(model, set(self.modules))
-        for node in self.graph.nodes:
+        for node in _alive(self.graph):
             self._step(node)
+        self._settle_tables()
+        for place, module in model.named_modules():
+            why = why_whole(module) if isinstance(module, nn.MultiheadAttention) else None
+            self.pinned += [] if why is None else [Pinned(place, f"its heads stay: {why}")]
 
     # ---- one step ----------------------------------------------------------------------------------------
 
@@ -128,6 +151,8 @@ class ExportLabels(Labels):
         value = node.meta.get("val")
         if isinstance(value, Tensor):
             self.shapes[node] = tuple(int(extent) for extent in value.shape)
+        if node in self._parameters:
+            self._label_parts(node)
         if node.op == "output":
             for operand in node.all_input_nodes:
                 found = self.values.get(operand)
@@ -156,10 +181,12 @@ class ExportLabels(Labels):
             owned: Any = call.node.args[PRODUCTS[name].weight : PRODUCTS[name].weight + 1]
             if owned and self._origin(owned[0]) is not None:
                 return self._layer(call, PRODUCTS[name])
+        if name == "index" and (table := self._parameter_table(call)) is not None:
+            return table
         if name in NORMS and (found := self._norm(call)) is not _NO_NORM:
             return found if isinstance(found, Channels) else None
         if not any(True for _ in call.labelled()):
-            return None
+            return self._filled(call) if name in FILLED else None
         rule = RULES.get(name)
         if rule is None:
             raise NotUnderstood("this operation is not understood")
@@ -174,6 +201,8 @@ class ExportLabels(Labels):
         place, module = self._located(name)
         if place in self.refused:
             raise NotUnderstood(f"it {self.refused[place]}")
+        if place in self._parted:
+            return self._part(call, at, place)
         if place in self.layers:  # once more: a head on an embedding's table, a module that is called again
             for found in call.labelled():
                 self.pin(_place(call.node), found.labels, "its weights are used several times")
@@ -181,14 +210,79 @@ class ExportLabels(Labels):
         kind = layer_kind(module)
         operand: Any = call.node.args[at.x]
         passage = Passage(call.value(operand), call.shape(operand), call.out_shape, self.classes, call.pin)
-        alone = given is weight and self._uses[weight] == 1 and self._is_whole(place, module, call, at)
+        alone = self._is_straight(given, weight, kind, call) and self._is_whole(place, module, call, at)
         labels = kind.labels(module, passage) if alone else _fixed(kind, module, passage)
+        if alone and isinstance(kind, Embedding) and _is_turned(call.node):
+            return self._table(call, place, len(labels.outputs))
         self.layers[place] = (call.node, labels)
         self.by_value |= set() if alone and kind.reads_rows else {place}
         self._layer_of[call.node] = place
         if (labels.outputs < 0).all() and (labels.reads < 0).all():
             return None
         return Channels(labels.axis, labels.outputs)
+
+    def _filled(self, call: Call) -> Channels | None:
+        """Of ``(samples, heads, queries, keys)`` filled with one number any head may go, if the source asks how many."""
+        shape = call.out_shape
+        return Channels(1, self.classes.fresh(shape[1])) if len(shape) == 4 and shape[1] > 1 else None
+
+    def _parameter_table(self, call: Call) -> Channels | None:
+        """A parameter from which rows are picked, as Swin's biases by relative position; None where it is used otherwise."""
+        given: Any = call.node.args[0]
+        if given not in self._parameters or len(self.shapes[given]) != 2 or self._uses[given] != 1:
+            return None
+        name, indices = self._names[given], call.argument(1, "indices")
+        place, module = self._located(name)
+        picks_rows = isinstance(indices, list | tuple) and len(indices) == 1
+        if not picks_rows or not isinstance(module, Matrix) or place in self.layers or not _is_turned(call.node):
+            return None
+        return self._table(call, place, self.shapes[given][0])
+
+    def _table(self, call: Call, place: str, rows: int) -> Channels:
+        """A table whose columns are put where heads are: one that has a number for each head loses columns with them."""
+        axis = len(call.out_shape) - 1
+        columns = self._tables[place] = self.classes.fresh(call.out_shape[axis])
+        self.layers[place] = (call.node, LayerLabels(axis, np.full(rows, -1), columns))
+        self.by_value.add(place)
+        return Channels(axis, columns)
+
+    def _settle_tables(self) -> None:
+        """Columns of tables that are not those of heads stay; parameters from which they are picked stay dense."""
+        heads = [self.classes.roots(labels) for _, labels, _ in self.products]
+        found = np.unique(np.concatenate([np.empty(0, np.int64), *heads]))
+        for place, columns in self._tables.items():
+            if not np.isin(self.classes.roots(columns), found[found >= 0]).all():
+                self.classes.pin(columns)
+                if isinstance(self.located(place), Matrix):
+                    del self.layers[place]
+
+    def _label_parts(self, node: fx.Node) -> None:
+        """The rows of a weight that is cut, or used in several calls, carry labels of their own."""
+        place, module = self._located(self._names[node])
+        kind = kind_of(module)
+        uses = list(node.users)
+        cut = all(operation(user) in CUTS for user in uses)
+        several = len(uses) > 1 and all(operation(user) == "linear" and place in stack(user)[-1:] for user in uses)
+        if (cut or several) and len(uses) == self._uses[node] and type(kind) is Linear and place not in self.refused:
+            outputs, inputs = self.shapes[node]
+            rows = self.classes.fresh(outputs)
+            self.values[node] = Channels(0, rows)
+            self._parted[place] = LayerLabels(1, rows, np.full(inputs, -1))
+
+    def _part(self, call: Call, at: Operands, place: str) -> Labelled | None:
+        """Rows of a weight times one of several inputs: rounded without data; each product's multiply-adds are counted."""
+        operand: Any = call.node.args[at.x]
+        value, rows = call.value(operand), call.value(call.node.args[at.weight])
+        self.layers.setdefault(place, (call.node, self._parted[place]))
+        self.by_value.add(place)
+        if value is not None:
+            self.pin(_place(call.node), value.labels, "its weights are used several times, on several inputs")
+        if not isinstance(rows, Channels) or rows.axis != 0 or call.out_shape[-1] != len(rows.labels):
+            raise NotUnderstood("its weights are not cut by rows")
+        macs = int(np.prod(call.out_shape)) * (call.shape(operand) or (1,))[-1]
+        self.products.append((_place(call.node), rows.labels, macs // (self.samples * len(rows.labels))))
+        self._layer_of[call.node] = place
+        return Channels(len(call.out_shape) - 1, rows.labels)
 
     def _origin(self, node: Any) -> fx.Node | None:
         """The matrix, a parameter, that an operand is, or is seen through views; None where it is computed, or no matrix."""
@@ -206,12 +300,20 @@ class ExportLabels(Labels):
             return owner, module
         return name, Matrix(module, leaf)
 
+    def _is_straight(self, given: Any, weight: fx.Node, kind: LayerKind, call: Call) -> bool:
+        """Whether an operand is the weight as its kind multiplies it, used once: ``x @ weight.T`` is linear, too."""
+        by_hand = operation(call.node) in ("matmul", "mm", "addmm") and type(kind) is Linear
+        if by_hand and isinstance(given, fx.Node) and operation(given) in TURNS and len(given.users) == 1:
+            given = given.args[0]
+        elif by_hand:
+            return False
+        return given is weight and self._uses[weight] == 1
+
     def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""
-        modules = stack(call.node)
         bias: Any = call.node.args[at.bias] if 0 <= at.bias < len(call.node.args) else None
         own = layer_kind(module).bias(module)
-        return place in modules[-1:] and (bias is None) == (own is None)
+        return place in stack(call.node)[-1:] and (bias is None) == (own is None)
 
     def _recurrent(self, call: Call) -> None:
         """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
@@ -253,9 +355,10 @@ class ExportLabels(Labels):
         return self._layer_of.get(before) if isinstance(before, fx.Node) and len(before.users) == 1 else None
 
     def positions(self, name: str) -> int:
-        """Outputs of a layer per sample and channel; none where its weights cost no multiply-adds."""
+        """Outputs of a layer per sample and channel; none where weights cost no multiply-adds, or parts count their own."""
         node, labels = self.layers[name]
-        if node.op == "placeholder" or not layer_kind(self.located(name)).multiplies:
+        counted = node.op != "placeholder" and name not in self._parted and name not in self._tables
+        if not counted or not layer_kind(self.located(name)).multiplies:
             return 0
         return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
 
@@ -284,6 +387,21 @@ def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.
     by_name = first_names(model)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
+
+
+def _is_turned(node: fx.Node, steps: int = 2) -> bool:
+    """Whether what a table gives is turned, perhaps after a view of it: its last dimension becomes another."""
+    names = {operation(user): user for user in node.users}
+    return any(name in TURNS or (name in VIEWS and steps > 1 and _is_turned(user, 1)) for name, user in names.items())
+
+
+def _alive(graph: fx.Graph) -> list[fx.Node]:
+    """What the answers depend on: weights of attention that are averaged for nobody tie no heads."""
+    alive: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node.op == "placeholder" or node.is_impure() or any(user in alive for user in node.users):
+            alive.add(node)
+    return [node for node in graph.nodes if node in alive]
 
 
 def _uses(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]:

@@ -30,7 +30,7 @@ from annealnet.compression.network.exported import ExportLabels, NotExported, ex
 from annealnet.compression.network.grouping import grouped_units
 from annealnet.compression.network.hooks import with_layers_that_run
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, with_heads_that_can_go
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.stream import StreamLabels
@@ -86,7 +86,7 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
     for opened in _WAYS.values():
-        twin = copy.deepcopy(model).eval()  # one for each way: a forward may keep what it was traced with
+        twin = _twin(model)  # one for each way: a forward may keep what it was traced with
         try:
             with torch.no_grad():
                 labels = opened(twin, two)
@@ -101,7 +101,7 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
     best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
     if best is not None and not best.opaque and not failures:
         return best
-    return _by_hooks(copy.deepcopy(model).eval(), best, two, inputs, failures)
+    return _by_hooks(_twin(model), best, two, inputs, failures)
 
 
 def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
@@ -138,7 +138,7 @@ def traced_again(
     Raises:
         ValueError: when it cannot be opened so.
     """
-    twin = copy.deepcopy(model).eval()
+    twin = _twin(model)
     two = Inputs.joined([example[:1], example[:1]])
     graph: NetworkGraph | None = None
     if way in _EVERY_WAY:
@@ -152,9 +152,12 @@ def traced_again(
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
     if graph is not None and {layer.name for layer in graph.layers} >= set(layers):
         return graph
-    return _by_hooks(
-        copy.deepcopy(model).eval(), graph, two, example, [ValueError("its plan says that no trace reached all of it")]
-    )
+    return _by_hooks(_twin(model), graph, two, example, [ValueError("its plan says that no trace reached all of it")])
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode that nobody else sees."""
+    return with_heads_that_can_go(copy.deepcopy(model).eval())
 
 
 def _checked(example: Tensor | Inputs) -> Inputs:

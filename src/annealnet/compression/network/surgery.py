@@ -18,6 +18,7 @@ from annealnet.compression.network.kinds import (
     layer_kind,
     narrow_moments,
     weight_of,
+    with_heads_that_can_go,
 )
 from annealnet.compression.network.kinds.narrowing import narrowed
 from annealnet.compression.network.structure import Beside, NetworkGraph, Norm, slots_kept
@@ -53,7 +54,7 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
         )
     """
     keep = graph.checked_keep(keep)
-    small = copy.deepcopy(model)
+    small = with_heads_that_can_go(copy.deepcopy(model))
     names = first_names(small)
     for layer in graph.layers:
         module, (kept_out, kept_in) = layer_at(small, layer.name), graph.keep_for(layer, keep)
@@ -87,7 +88,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
         True
     """
     keep = graph.checked_keep(keep)
-    masked = copy.deepcopy(model)
+    masked = with_heads_that_can_go(copy.deepcopy(model))
     with torch.no_grad():
         for layer in graph.layers:
             weight = weight_of(layer_at(masked, layer.name))

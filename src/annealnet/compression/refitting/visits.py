@@ -26,18 +26,30 @@ At = Callable[[str, nn.Module, Tensor], None]
 
 
 class _Product(TorchFunctionMode):
-    """Sees, inside a module's forward, what its weight is multiplied with; a convolution's operand as it is padded."""
+    """Sees, inside a module's forward, what its weight is multiplied with; a convolution's operand as it is padded.
+
+    The weight may be turned before: ``x @ weight.T``.
+    """
 
     def __init__(self, weight: Tensor, met: Callable[[Tensor], None]) -> None:
         super().__init__()
-        self.weight, self._met = weight, met
+        self._weights, self._met = [weight], met
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if any(one is self.weight for one in (*args[1:2], kwargs.get("weight"))):
+        if any(one is weight for one in (*args[1:2], kwargs.get("weight")) for weight in self._weights):
             x = args[0] if args else kwargs["input"]
             self._met(_padded(x, args[4] if len(args) > 4 else kwargs.get("padding", 0)) if "conv" in func.__name__ else x)
-        return func(*args, **kwargs)
+        found = func(*args, **kwargs)
+        if any(one is self._weights[0] for one in args[:1]) and _is_turned(found, self._weights[0]):
+            self._weights.append(found)
+        return found
+
+
+def _is_turned(found: Any, weight: Tensor) -> bool:
+    """Whether it is a matrix transposed, in the same memory."""
+    turned = isinstance(found, Tensor) and found.ndim == weight.ndim == 2 and found.data_ptr() == weight.data_ptr()
+    return turned and (tuple(found.shape), found.stride()) == (tuple(weight.shape)[::-1], weight.stride()[::-1])
 
 
 def _padded(x: Tensor, padding: Any) -> Tensor:

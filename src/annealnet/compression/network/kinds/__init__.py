@@ -6,6 +6,7 @@ Everything else asks :func:`kind_of`. A new kind is a file that derives from :cl
 
 from torch import nn
 
+from annealnet.compression.network.kinds.attention import HeadwiseAttention, why_whole, with_heads_that_can_go
 from annealnet.compression.network.kinds.batch_norm import BatchNorm
 from annealnet.compression.network.kinds.conv import Convolution
 from annealnet.compression.network.kinds.conv3d import Convolution3d
@@ -42,6 +43,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GroupNorm",
+    "HeadwiseAttention",
     "InstanceNorm",
     "Kind",
     "LayerKind",
@@ -67,6 +69,8 @@ __all__ = [
     "registered",
     "takes_moments_over",
     "weight_of",
+    "why_whole",
+    "with_heads_that_can_go",
 ]
 
 register(nn.Linear, kind=Linear())

@@ -38,10 +38,15 @@ class Matrix(nn.Module):
         assert isinstance(found, Tensor)
         return found
 
+    def put(self, weight: Tensor) -> None:
+        """Another parameter in its place, of any size."""
+        old = self.weight
+        setattr(object.__getattribute__(self, "owner"), self.leaf, nn.Parameter(weight, requires_grad=old.requires_grad))
+
 
 @dataclass(frozen=True)
 class MatrixKind(LayerKind):
-    """Rounded row by row; nothing of it can be removed, but columns of a table (:mod:`..stream`)."""
+    """Rounded row by row; of tables, those columns can be removed that are of heads, or of the stream (:mod:`..stream`)."""
 
     word: str = "matrix"
     reads_rows: bool = False
@@ -59,17 +64,16 @@ class MatrixKind(LayerKind):
         raise NotUnderstood("what multiplies it is not seen")
 
     def put_weight(self, module: nn.Module, weight: Tensor) -> None:
-        """In its module, where the parameter was."""
+        """In the module that owns it."""
         assert isinstance(module, Matrix)
-        owner = object.__getattribute__(module, "owner")
-        setattr(owner, module.leaf, nn.Parameter(weight, requires_grad=module.weight.requires_grad))
+        module.put(weight)
 
     def bias(self, module: nn.Module) -> Tensor | None:
         """Stays with its module."""
         return None
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
-        """Its size does not change."""
+        """Its owner notes none."""
 
     def expects(self, module: nn.Module) -> str:
         """Whatever its module takes."""

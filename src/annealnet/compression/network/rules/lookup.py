@@ -109,6 +109,22 @@ def _indexed_by_tensors(call: Call) -> Channels:
     return Channels(value.axis + grown, value.labels)
 
 
+def _picked(call: Call) -> Channels:
+    """``gather`` along another dimension, by the same places for every channel."""
+    value, dim, index = call.value(call.argument(0, "input")), call.argument(1, "dim"), call.argument(2, "index")
+    shape = call.out_shape
+    if not isinstance(value, Channels) or not isinstance(dim, int):
+        raise NotUnderstood("it is indexed by computed values")
+    if call.literal or call.value(index) is not None or dim % len(shape) == value.axis:
+        raise NotUnderstood("it is indexed by computed values")
+    same = index.name.startswith("expand")
+    source = call.shape(index.args[0]) or () if same else ()
+    ahead = len(shape) - len(source)
+    if not same or (value.axis >= ahead and source[value.axis - ahead] != 1):
+        raise NotUnderstood("it picks other places for each channel")
+    return value
+
+
 # ---- splits ----------------------------------------------------------------------------------------------
 
 
@@ -209,6 +225,7 @@ LOOKUP_RULES: dict[str, Rule] = {
     "chunk": _chunked,
     "unbind": _unbound,
     "glu": _gated,
+    "gather": _picked,
     "getitem": _indexed,
     "index": _indexed_by_tensors,
     "select": _selected,

@@ -31,6 +31,15 @@ def _product(call: Call) -> Channels | None:
     return out
 
 
+def _product_and_sum(call: Call) -> Channels | None:
+    """``baddbmm``: a product with something added that has numbers for each head of each sample."""
+    for operand in call.node.args[1:3]:
+        value = call.value(operand)
+        if value is not None:
+            call.pin(value.labels, "each head has a bias of its own, computed from their number")
+    return None
+
+
 def _matched(call: Call, passed: Channels, other: object, behind: int) -> None:
     """A leading dimension: what the other operand has there goes with it."""
     value, shape = call.value(other), call.shape(other)
@@ -43,4 +52,4 @@ def _matched(call: Call, passed: Channels, other: object, behind: int) -> None:
 
 
 #: Matrix products.
-PRODUCT_RULES: dict[str, Rule] = dict.fromkeys(("matmul", "bmm", "mm"), _product)
+PRODUCT_RULES: dict[str, Rule] = {**dict.fromkeys(("matmul", "bmm", "mm"), _product), "baddbmm": _product_and_sum}

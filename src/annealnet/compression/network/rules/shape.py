@@ -154,12 +154,21 @@ def _unsqueezed(call: Call) -> Channels:
 
 
 def _expanded(call: Call) -> Channels:
-    """``expand``: new dimensions in front, those of extent one repeated."""
+    """``expand``, ``broadcast_to``: new dimensions in front, those of extent one repeated."""
     value, shape = call.channels(), call.shape(call.argument(0, "input")) or ()
     axis = value.axis + len(call.out_shape) - len(shape)
     if call.out_shape[axis] != len(value.labels):
         raise NotUnderstood("one channel is spread over several")
     return Channels(axis, value.labels)
+
+
+def _tiled(call: Call) -> Channels:
+    """``repeat``: the whole several times, one behind the other."""
+    value, times = call.channels(), call.argument(1, "repeats")
+    if not isinstance(times, list | tuple) or not all(isinstance(count, int) for count in times):
+        raise NotUnderstood("it does not say how often")
+    axis = value.axis + len(call.out_shape) - len(call.shape(call.argument(0, "input")) or ())
+    return Channels(axis, np.tile(value.labels, times[axis]))
 
 
 def _repeated(call: Call) -> Channels:
@@ -264,7 +273,8 @@ SHAPE_RULES: dict[str, Rule] = {
     "permute": _permuted,
     "squeeze": _squeezed,
     "unsqueeze": _unsqueezed,
-    "expand": _expanded,
+    **dict.fromkeys(("expand", "broadcast_to"), _expanded),
+    "repeat": _tiled,
     "repeat_interleave": _repeated,
     "pixel_shuffle": _shuffled,
     "pixel_unshuffle": _unshuffled,
