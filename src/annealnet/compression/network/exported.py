@@ -21,7 +21,7 @@ from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
-from annealnet.compression.network.labelling import Labels, hooked
+from annealnet.compression.network.labelling import VIEWS, Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.ties import first_names
@@ -51,11 +51,6 @@ PRODUCTS = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Operands(0, 1, 2)),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Operands(0, 1, 2)),
 }
-#: What may lie between a parameter and its product: the same numbers, or some of them.
-VIEWS = (
-    "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
-    "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand",
-)  # fmt: skip
 #: Recurrent layers, whose matrices are listed.
 RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 #: Batch norms, whose parameters begin with the second operand.
@@ -76,9 +71,14 @@ def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
     kwargs = {**inputs.kwargs, **inputs.settings}
     try:
         with _quiet(), torch.no_grad(), plain_attention():
-            return torch.export.export(model, inputs.args, kwargs, strict=False)
+            program = torch.export.export(model, inputs.args, kwargs, strict=False)
     except Exception as error:
         raise NotExported((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and not all(isinstance(extent, int) for extent in value.shape):
+            raise NotExported(f"how many rows {_place(node)} has depends on the values before it")
+    return program
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ class ExportLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
         try:
             self.values[node] = self._label(call)
-            if node not in self._layer_of:
+            if not any(self._origin(operand) for operand in node.all_input_nodes):
                 self.count(call, operation(node), _place(node))
         except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
             said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"

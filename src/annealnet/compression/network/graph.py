@@ -32,6 +32,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
+from annealnet.compression.network.multiplied import with_matrices, with_matrices_named
 from annealnet.compression.network.structure import AffineCount, DependencyGroup, Layer, NetworkGraph, Norm, Pinned, Product
 from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
@@ -66,6 +67,11 @@ def trace(model: nn.Module, example: Tensor | Inputs) -> NetworkGraph:
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
+    return with_matrices(copy.deepcopy(model).eval(), _opened(model, inputs), inputs[:2])
+
+
+def _opened(model: nn.Module, inputs: Inputs) -> NetworkGraph:
+    """By the first way that leaves nothing over, or the one that reaches most."""
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     found: list[NetworkGraph] = []
@@ -122,11 +128,11 @@ def traced_again(
         labels.pin_unread()
         graph = _structure(labels, example)
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
-    if graph is not None and {layer.name for layer in graph.layers} >= set(layers):
-        return graph
-    return _by_hooks(
-        copy.deepcopy(model).eval(), graph, two, example, [ValueError("its plan says that no trace reached all of it")]
-    )
+    graph = None if graph is None else with_matrices_named(model, graph, layers)
+    if graph is None or not {layer.name for layer in graph.layers} >= set(layers):
+        unreached: list[Exception] = [ValueError("its plan says that no trace reached all of it")]
+        graph = _by_hooks(copy.deepcopy(model).eval(), graph, two, example, unreached)
+    return with_matrices_named(model, graph, layers)
 
 
 def _checked(example: Tensor | Inputs) -> Inputs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
+
+from annealnet.compression.network.computed import deep_copy, with_plain_weights
 
 __all__ = ["copied", "in_float32", "precision_in_words"]
 
@@ -13,7 +13,7 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def in_float32(model: nn.Module) -> nn.Module:
-    """The network with float32 weights on the CPU: itself where they are that already, else a copy.
+    """The network with float32 weights on the CPU, none of them computed from others: itself where that is so, else a copy.
 
     float16 and bfloat16 lose nothing by it; float64 loses what the dense network's float32 file loses as well.
 
@@ -34,6 +34,7 @@ def in_float32(model: nn.Module) -> nn.Module:
                 f"model: {name!r} is on the meta device, where tensors have no values: load the weights onto a real device "
                 "first (model.to_empty(device='cpu'), then load_state_dict)"
             )
+    model = with_plain_weights(model)
     state = model.state_dict()
     if all(value.device.type == "cpu" and value.dtype in (torch.float32, *_WHOLE) for value in state.values()):
         return model
@@ -47,7 +48,7 @@ def copied(model: nn.Module) -> nn.Module:
     """A copy of a user's network.
 
     Raises:
-        ValueError: when there can be none, as with the old weight norm, whose weight is the result of an operation.
+        ValueError: when there can be none, as where an attribute is the result of an operation that is differentiated.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -55,12 +56,11 @@ def copied(model: nn.Module) -> nn.Module:
         False
     """
     try:
-        return copy.deepcopy(model)
+        return deep_copy(model)
     except RuntimeError as error:
         raise ValueError(
-            f"model cannot be copied ({(str(error).splitlines() or ['RuntimeError'])[0]}): where "
-            "torch.nn.utils.weight_norm is in it, call remove_weight_norm first, or take "
-            "torch.nn.utils.parametrizations.weight_norm"
+            f"model cannot be copied ({(str(error).splitlines() or ['RuntimeError'])[0]}): keep no tensor as an attribute "
+            "that was computed from its parameters, or detach it"
         ) from error
 
 

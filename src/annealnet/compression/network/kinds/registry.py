@@ -142,7 +142,8 @@ def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
         ('head.weight', 'head.bias')
     """
     if isinstance(module, Matrix):
-        return (name,)
+        owner, bias = name.rpartition(".")[0], module.bias_leaf
+        return (name,) if bias is None else (name, f"{owner}.{bias}" if owner else bias)
     kind, ahead = layer_kind(module), f"{name}." if name else ""
     return f"{ahead}{kind.weight_name}", f"{ahead}{kind.bias_name}"
 
