@@ -209,7 +209,7 @@ def test_a_tensor_that_was_computed_and_kept_is_named():
     net = nn.Linear(2, 3)
     net.kept = net.weight * 2
     for copying in (lambda model: check_network(model, X), lambda model: quantize(model, X)):
-        with pytest.raises(ValueError, match="cannot be copied .* or detach it"):
+        with pytest.raises(ValueError, match=r"cannot be copied .* or detach it"):
             copying(net)
     with pytest.raises(ValueError, match="cannot be copied"):
         in_float32(net.double())

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import all_answers_of, answers_of, labels_that_count, that_count
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import LayerKind, bias_of, layer_at, layer_kind, own_tensors, weight_of
+from annealnet.compression.network.kinds import LayerKind, Matrix, bias_of, layer_at, layer_kind, own_tensors, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 from annealnet.whole_numbers import whole_attributes
@@ -153,7 +153,7 @@ def fine_tune(
 
 def _is_trained(module: nn.Module) -> bool:
     """Tables and matrices that are no modules of their own keep their grid values: others may share their memory."""
-    return layer_kind(module).reads_rows
+    return layer_kind(module).reads_rows and not isinstance(module, Matrix)
 
 
 def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:

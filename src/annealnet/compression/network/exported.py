@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
-from annealnet.compression.network.kinds import LayerKind, LayerLabels, Matrix, NormKind, kind_of, layer_kind
+from annealnet.compression.network.kinds import Gates, LayerKind, LayerLabels, NormKind, kind_of, layer_kind, matrix_of
 from annealnet.compression.network.labelling import VIEWS, Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
@@ -203,7 +203,7 @@ class ExportLabels(Labels):
         kind = kind_of(module)
         if isinstance(kind, LayerKind) and leaf == kind.weight_name:
             return owner, module
-        return name, Matrix(module, leaf)
+        return name, matrix_of(module, leaf)
 
     def _is_whole(self, place: str, module: nn.Module, call: Call, at: Operands) -> bool:
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""
@@ -213,7 +213,7 @@ class ExportLabels(Labels):
         return place in stack[-1:] and (bias is None) == (own is None)
 
     def _recurrent(self, call: Call) -> None:
-        """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
+        """Every matrix of a recurrent layer is a layer, on what it reads where its module is called; units stay."""
         for found in call.labelled():
             self.pin(_place(call.node), found.labels, "units of a recurrent layer stay")
         for node in call.node.all_input_nodes:
@@ -225,7 +225,13 @@ class ExportLabels(Labels):
                 continue
             passage = Passage(None, None, (self.samples, *self.shapes[node]), self.classes, call.pin)
             self.layers[place] = (node, layer_kind(module).labels(module, passage))
-            self.by_value.add(place)
+            if not (isinstance(module, Gates) and self._uses[node] == 1 and self._is_called(name.rpartition(".")[0], call)):
+                self.by_value.add(place)
+
+    def _is_called(self, name: str, call: Call) -> bool:
+        """Whether the operation is the call of a module, which no hook changes."""
+        stack = [str(entry[0]) for entry in (call.node.meta.get("nn_module_stack") or {}).values()]
+        return name in stack[-1:] and name not in self.refused
 
     def _norm(self, call: Call) -> Any:
         """A batch norm whose moments a module owns."""

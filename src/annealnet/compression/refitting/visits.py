@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, weight_of
+from annealnet.compression.network.kinds import Gates, LayerKind, kind_of, layer_at, weight_of
 
 __all__ = ["At", "listen", "visit"]
 
@@ -107,22 +107,30 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
     waiting = dict.fromkeys(layers)
     within: list[tuple[nn.Module, ExitStack]] = []
 
-    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        def reached(module: nn.Module, given: Tensor) -> None:
-            if name not in waiting:
-                return
-            del waiting[name]
-            at(name, module, given)
-            if not waiting and not answer:
-                raise _Enough
+    def reached(name: str, module: nn.Module, given: Tensor) -> None:
+        if name not in waiting:
+            return
+        del waiting[name]
+        at(name, module, given)
+        if not waiting and not answer:
+            raise _Enough
 
+    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not _is_inside(module):
-                reached(module, args[0] if args else next(iter(kwargs.values())))
+                reached(name, module, args[0] if args else next(iter(kwargs.values())))
             elif name in waiting:
                 stack = ExitStack()
-                stack.enter_context(_Product(weight_of(module), lambda given: reached(module, given)))
+                stack.enter_context(_Product(weight_of(module), lambda given: reached(name, module, given)))
                 within.append((module, stack))
+
+        return met
+
+    def stepped(name: str, layer: Gates) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if name in waiting:
+                given = [*args, *([kwargs["input"]] if not args else []), *([kwargs["hx"]] if "hx" in kwargs else [])]
+                reached(name, layer, layer.reads(*given))
 
         return met
 
@@ -134,6 +142,9 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
         with ExitStack() as hooks:
             for name in layers:
                 layer = layer_at(network, name)
+                if isinstance(layer, Gates):
+                    hooks.enter_context(layer.owner.register_forward_pre_hook(stepped(name, layer), with_kwargs=True))
+                    continue
                 hooks.enter_context(layer.register_forward_pre_hook(before(name), with_kwargs=True))
                 if _is_inside(layer):
                     hooks.enter_context(layer.register_forward_hook(left, always_call=True))

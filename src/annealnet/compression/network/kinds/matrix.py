@@ -34,10 +34,12 @@ class Matrix(nn.Module):
         object.__setattr__(self, "owner", owner)  # past nn.Module: it is not this one's child
         self.leaf = leaf
 
+    owner: nn.Module
+
     @property
     def weight(self) -> Tensor:
         """The parameter itself."""
-        found = getattr(object.__getattribute__(self, "owner"), self.leaf)
+        found = getattr(self.owner, self.leaf)
         assert isinstance(found, Tensor)
         return found
 
@@ -45,14 +47,14 @@ class Matrix(nn.Module):
     def bias_leaf(self) -> str | None:
         """The name of the parameter that is added to what it answers; None where its module has none by its name."""
         leaf = self.leaf.replace("weight", "bias")
-        found = object.__getattribute__(self, "owner")._parameters.get(leaf) if leaf != self.leaf else None
+        found = self.owner._parameters.get(leaf) if leaf != self.leaf else None
         return leaf if isinstance(found, Tensor) and found.shape == (len(self.weight),) else None
 
     @property
     def bias(self) -> Tensor | None:
         """That parameter."""
         leaf = self.bias_leaf
-        return None if leaf is None else getattr(object.__getattribute__(self, "owner"), leaf)
+        return None if leaf is None else getattr(self.owner, leaf)
 
 
 @dataclass(frozen=True)
