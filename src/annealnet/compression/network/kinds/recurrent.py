@@ -1,7 +1,7 @@
 """Matrices of LSTM, GRU and RNN: what each multiplies at every step is computed beside the layer, so that it has its data.
 
-Of layer k, ``weight_ih`` reads what comes in (or the answers of layer k − 1), ``weight_hh`` what the layer itself answered
-one step before. Both are rows of sequences that the layer gives when it is run as deep as k; nothing else of it is looked into.
+Of layer k, ``weight_ih`` reads what comes in, or the answers of layer k − 1; ``weight_hh`` what the layer itself answered
+one step before. Both are rows of sequences that the layer gives when it is run as deep as k; it is not looked into.
 """
 
 from __future__ import annotations
