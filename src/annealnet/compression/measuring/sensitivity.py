@@ -120,7 +120,8 @@ def measure_sensitivity(
             progress(name)
 
     unseen = [layer.name for layer in graph.layers if layer.name in layers and _is_unseen(layer, dense)]
-    visit(dense, answers.x, [name for name in layers if name not in unseen], measure, answer=False)
+    watched = [name for name in layers if name not in unseen]
+    visit(dense, answers.x, watched, measure, answer=False, idle=unseen.append)
     seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
     first = first_order(dense, answers.x, task, seen, answers.seed)
     fewer = answers.for_probes(dense, graph)

@@ -29,6 +29,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import gram_of, layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
+from annealnet.compression.refitting.routing import routed_layers
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
 from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
@@ -70,6 +71,7 @@ class DenseAnswers:
         logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
         seed: draws the sampled positions.
         blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
+        routed: layers that do not read their rows sample by sample, see :func:`.routed_layers`.
     """
 
     x: Inputs
@@ -77,6 +79,7 @@ class DenseAnswers:
     logits: Tensor
     seed: int
     blocks: Blocks | None = None
+    routed: frozenset[str] = frozenset()
 
     @classmethod
     @torch.no_grad()
@@ -103,9 +106,9 @@ class DenseAnswers:
         outputs: dict[str, Tensor] = {}
         at = _keeps_answers(outputs, graph, x, seed)
         if names:
-            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
+            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at, idle=_unheard))
         else:
-            blocks, answers = None, visit(dense, x, kept, at)
+            blocks, answers = None, visit(dense, x, kept, at, idle=_unheard)
         counted = x.counted(answers)
         finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
         broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
@@ -113,7 +116,8 @@ class DenseAnswers:
             raise ValueError(
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
-        return cls(x, outputs, that_count(x, answers), seed, blocks)
+        routed = routed_layers(dense, [layer.name for layer in seen], x)
+        return cls(x, outputs, that_count(x, answers), seed, blocks, routed)
 
     def for_probes(self, dense: nn.Module, graph: NetworkGraph) -> DenseAnswers:
         """The same on the first samples only, as many as probes need: 256, and four rows per weight of a refitted output.
@@ -264,19 +268,27 @@ def compensate(
 
             def rounded_now() -> tuple[Quantized, Rounded]:
                 rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
-                if len(rows) != len(outputs[name]):  # compressed layers sent it other samples than the dense ones did
+                if not len(rows):
                     return _settle_by_value(module, bits[name], rounding)
-                return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
+                if name in answers.routed or len(rows) != len(outputs.get(name, ())):
+                    # compressed layers may have sent it other samples than the dense ones did: it keeps to its own answers
+                    target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+                else:
+                    target = outputs[name][:, torch.from_numpy(kept_out)]
+                return _settle(module, rows, target, bits[name], rounding, ridge)
 
             settle(name, module, rounded_now)
 
         return at
 
+    def unseen(name: str) -> None:
+        module = layer_at(pruned, name)
+        settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
+
     for name, layer in treated.items():
         if layer.by_value:  # nobody sees its inputs, and all that see its answers come after
-            module = layer_at(pruned, name)
-            settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
-    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against)
+            unseen(name)
+    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against, unseen)
     return {name: quantized[name] for name in treated}
 
 
@@ -286,25 +298,30 @@ def _visit_in_order(
     answers: DenseAnswers,
     layers: Sequence[str],
     against: Callable[[Mapping[str, Tensor]], At],
+    idle: Callable[[str], None],
 ) -> None:
     """Meets the layers of the pruned network in order, beside the dense network's answers; block by block if need be."""
     blocks = answers.blocks
     owner = {name: None if blocks is None else blocks.owner(name) for name in layers}
     if blocks is None or all(number is None for number in owner.values()):
-        visit(pruned, answers.x, layers, against(answers.outputs), answer=False)
+        visit(pruned, answers.x, layers, against(answers.outputs), answer=False, idle=idle)
         return
     begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
-    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False)
+    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False, idle=idle)
     # what blocks are given beside may be computed by compressed layers in front of them, and be as narrow as these
     own, _ = Blocks.met(pruned, blocks.names, lambda: answers.x.clone().answer(pruned))
     dense, small = blocks.first, own.first
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed))
-        small = own.run(number, small, inside, against(outputs))
+        dense = blocks.run(number, dense, inside, _keeps_answers(outputs, graph, answers.x, answers.seed), _unheard)
+        small = own.run(number, small, inside, against(outputs), idle)
     behind = [name for name in layers[begins:] if owner[name] is None]
-    visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
+    visit(pruned, answers.x, behind, against(answers.outputs), answer=False, idle=idle)
+
+
+def _unheard(name: str) -> None:
+    """A layer that no sample comes to answers nothing."""
 
 
 def _settle_by_value(module: nn.Module, bits: int, rounding: Rounding) -> tuple[Quantized, Rounded]:

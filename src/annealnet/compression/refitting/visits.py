@@ -58,7 +58,14 @@ class _Enough(Exception):
 
 
 @torch.no_grad()
-def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: At, answer: bool = True) -> Tensor | None:
+def visit(
+    network: nn.Module,
+    x: Tensor | Inputs,
+    layers: Collection[str],
+    at: At,
+    answer: bool = True,
+    idle: Callable[[str], None] | None = None,
+) -> Tensor | None:
     """One forward pass that stops in front of each layer asked for, the first time that it is called.
 
     Args:
@@ -67,6 +74,7 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
         layers: names of layers that are modules of the network.
         at: called in front of each of them, in the order in which they run.
         answer: whether to go on to the end once all layers have been met.
+        idle: told of each layer that no sample came to, as happens to experts of a mixture; None refuses these.
 
     Returns:
         The network's answer, after all that ``at`` did; None where it was not asked for.
@@ -87,11 +95,18 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
     inputs = Inputs.of(x)
     if not layers and not answer:
         return None
-    found: Tensor | None = listen(network, layers, at, lambda: inputs.clone().answer(network), answer)
+    found: Tensor | None = listen(network, layers, at, lambda: inputs.clone().answer(network), answer, idle)
     return found
 
 
-def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[], Any], answer: bool = True) -> Any:
+def listen(
+    network: nn.Module,
+    layers: Collection[str],
+    at: At,
+    run: Callable[[], Any],
+    answer: bool = True,
+    idle: Callable[[str], None] | None = None,
+) -> Any:
     """Runs something of a network and stops in front of each layer asked for; as :func:`visit`, whatever is run.
 
     Args:
@@ -100,9 +115,10 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
         at: called in front of each of them.
         run: runs the network, or a part of it.
         answer: whether to go on to the end once all layers have been met.
+        idle: told of each layer that does not run; None refuses these.
 
     Raises:
-        ValueError: when a layer does not run.
+        ValueError: when a layer does not run, and ``idle`` is None.
     """
     waiting = dict.fromkeys(layers)
     within: list[tuple[nn.Module, ExitStack]] = []
@@ -151,6 +167,9 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
             found = run()
     except _Enough:
         return None
-    if waiting:
+    if waiting and idle is not None:
+        for name in list(waiting):
+            idle(name)
+    elif waiting:
         raise ValueError(f"layer={next(iter(waiting))!r} never runs in this network: name a layer of the traced graph")
     return found
