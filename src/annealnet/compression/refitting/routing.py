@@ -50,14 +50,20 @@ def routed_layers(network: nn.Module, layers: Sequence[str], x: Inputs) -> froze
     count = len(some)
     if count < 2:
         return frozenset()
-    met: tuple[dict[str, Tensor], dict[str, Tensor]] = {}, {}
-    for reads, inputs in zip(met, (some, some[torch.arange(count - 1, -1, -1)]), strict=True):
-        visit(
-            network, inputs, layers, lambda name, _, given, to=reads: to.update({name: given.clone()}), idle=lambda _: None
-        )
-    straight, turned = met
+    straight, turned = _reads(network, layers, some), _reads(network, layers, some[torch.arange(count - 1, -1, -1)])
     aligned = {name for name, given in straight.items() if name in turned and _turns(given, turned[name], count)}
     return frozenset(layers) - aligned
+
+
+def _reads(network: nn.Module, layers: Sequence[str], x: Inputs) -> dict[str, Tensor]:
+    """What each layer reads, of those that run."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, given: Tensor) -> None:
+        found[name] = given.clone()
+
+    visit(network, x, layers, keep, answer=False, idle=lambda name: None)
+    return found
 
 
 def _turns(given: Tensor, turned: Tensor, count: int) -> bool:
