@@ -115,13 +115,44 @@ class Mixed(nn.Module):
         return x + self.down(F.relu(self.mix(self.lift(x).transpose(1, 2))).transpose(1, 2))
 
 
+class Experts(nn.Module):
+    """A stack of matrices, all of them used and weighed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.stack = nn.Linear(WIDTH, 3), nn.Parameter(torch.randn(3, WIDTH, WIDTH) / WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.einsum("nte,nteo->nto", self.router(x).softmax(-1), torch.einsum("nti,eoi->nteo", x, self.stack))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.steps, self.down = nn.Linear(WIDTH, 6), nn.GRU(6, 5, batch_first=True), nn.Linear(5, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.steps(F.relu(self.up(x)))[0])
+
+
+class Overwriting(FeedForward):
+    """Its sums are taken in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x).relu_()
+        y *= 0.5
+        return self.down(y).add_(x)
+
+
 TOKEN_PIECES: dict[str, Callable[[], nn.Module]] = {
     "feed forward": FeedForward, "gated": Gated, "packed": Packed, "attention": Attention,
     "grouped queries": lambda: Attention(4, 2), "counted": Counted, "branches": Branches, "rms norm": RmsNorm,
-    "layer norm": lambda: nn.LayerNorm(WIDTH), "mixed": Mixed,
+    "layer norm": lambda: nn.LayerNorm(WIDTH), "mixed": Mixed, "experts": Experts, "recurrent": Recurrent,
+    "overwriting": Overwriting,
 }  # fmt: skip
 HEADS_AND_NEURONS = {"feed forward": 12, "gated": 6, "packed": 6, "attention": 3, "grouped queries": 2, "counted": 3,
-                     "branches": 9, "rms norm": 0, "layer norm": 0, "mixed": 6}  # fmt: skip
+                     "branches": 9, "rms norm": 0, "layer norm": 0, "mixed": 6,
+                     "experts": 0, "recurrent": 0, "overwriting": 12}  # fmt: skip
 
 
 class Language(nn.Module):
@@ -193,6 +224,7 @@ IMAGE_PIECES: dict[str, Callable[[], nn.Module]] = {
     "grouped": lambda: Between(nn.Conv2d(6, 6, 3, padding=1, groups=2)),
     "turned": lambda: Between(nn.Sequential(nn.ConvTranspose2d(6, 6, 2, 2), nn.AvgPool2d(2))),
     "group norm": lambda: Between(nn.GroupNorm(2, 6)),
+    "turned in groups": lambda: Between(nn.Sequential(nn.ConvTranspose2d(6, 6, 2, 2, groups=2), nn.AvgPool2d(2))),
 }  # fmt: skip
 
 
