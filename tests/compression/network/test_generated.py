@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
-from annealnet.compression.network.graph import trace
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
+from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import NearestRounding
 
@@ -257,10 +262,26 @@ def check(network: nn.Module, x: Tensor, seed: int) -> None:
     with torch.no_grad():
         wanted, found = mask(network, graph, keep)(x), remove(network, graph, keep)(x)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    check_bytes_of_the_removed(network, x, graph, keep)
     small = an.quantize(network, [x], bits=3, rounding=NearestRounding())
     with tempfile.TemporaryDirectory() as folder:
         written = sum(path.stat().st_size for path in small.save(folder).iterdir())
     assert written == small.report.small.bytes
+
+
+def check_bytes_of_the_removed(network: nn.Module, x: Tensor, graph: NetworkGraph, keep: np.ndarray) -> None:
+    """The files of a network without half of its units are as long as is said beforehand, and give it back."""
+    bits = {layer.name: 2 + place % 4 for place, layer in enumerate(graph.layers)}
+    plan = CompressionPlan.of(graph, keep, bits)
+    small = remove(fold_batch_norms(network, graph), graph, keep).requires_grad_(False)
+    grids = {name: NearestRounding()(weight_of(layer_at(small, name)).detach(), width) for name, width in bits.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        save_compressed(folder, plan, put_on_grid(small, grids), grids)
+        written = sum(path.stat().st_size for path in Path(folder).iterdir())
+        again = load_compressed(folder, network)
+    assert written == file_bytes(graph, network, plan)
+    with torch.no_grad():
+        assert torch.equal(again(x), small.eval()(x))
 
 
 @settings(max_examples=25, deadline=None)
