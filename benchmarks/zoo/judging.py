@@ -27,6 +27,7 @@ import annealnet as an
 from annealnet.compression import CompressedNetwork
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.exporting import onnx_session
 from annealnet.samplers.seeds import Purpose, derived_seed
@@ -50,7 +51,8 @@ class Trial:
 
     @cached_property
     def model(self) -> nn.Module:
-        return self.architecture.build(self.seed)
+        """As the library takes it: weights that are computed from others are plain ones."""
+        return in_float32(self.architecture.build(self.seed))
 
     @cached_property
     def batches(self) -> list[Batch]:

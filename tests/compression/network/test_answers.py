@@ -66,3 +66,13 @@ def test_one_token_a_sample_wants_an_axis():
     net = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(8, 2))
     with pytest.raises(ValueError, match=r"x.unsqueeze\(1\)"):
         check_network(net, torch.randint(0, 20, (6,)))
+
+
+def test_a_tensor_that_was_computed_and_kept_is_named():
+    net = nn.Linear(2, 3)
+    net.kept = net.weight * 2
+    for copying in (lambda model: check_network(model, X), lambda model: quantize(model, X)):
+        with pytest.raises(ValueError, match=r"cannot be copied .* or detach it"):
+            copying(net)
+    with pytest.raises(ValueError, match="cannot be copied"):
+        in_float32(net.double())

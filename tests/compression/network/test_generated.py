@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,7 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
-from annealnet.compression.network.graph import trace
+from annealnet.compression.files.plan import CompressionPlan
+from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
+from annealnet.compression.network.graph import NetworkGraph, trace
+from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import NearestRounding
 
@@ -115,13 +120,44 @@ class Mixed(nn.Module):
         return x + self.down(F.relu(self.mix(self.lift(x).transpose(1, 2))).transpose(1, 2))
 
 
+class Experts(nn.Module):
+    """A stack of matrices, all of them used and weighed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.stack = nn.Linear(WIDTH, 3), nn.Parameter(torch.randn(3, WIDTH, WIDTH) / WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.einsum("nte,nteo->nto", self.router(x).softmax(-1), torch.einsum("nti,eoi->nteo", x, self.stack))
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.steps, self.down = nn.Linear(WIDTH, 6), nn.GRU(6, 5, batch_first=True), nn.Linear(5, WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(self.steps(F.relu(self.up(x)))[0])
+
+
+class Overwriting(FeedForward):
+    """Its sums are taken in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.up(x).relu_()
+        y *= 0.5
+        return self.down(y).add_(x)
+
+
 TOKEN_PIECES: dict[str, Callable[[], nn.Module]] = {
     "feed forward": FeedForward, "gated": Gated, "packed": Packed, "attention": Attention,
     "grouped queries": lambda: Attention(4, 2), "counted": Counted, "branches": Branches, "rms norm": RmsNorm,
-    "layer norm": lambda: nn.LayerNorm(WIDTH), "mixed": Mixed,
+    "layer norm": lambda: nn.LayerNorm(WIDTH), "mixed": Mixed, "experts": Experts, "recurrent": Recurrent,
+    "overwriting": Overwriting,
 }  # fmt: skip
 HEADS_AND_NEURONS = {"feed forward": 12, "gated": 6, "packed": 6, "attention": 3, "grouped queries": 2, "counted": 3,
-                     "branches": 9, "rms norm": 0, "layer norm": 0, "mixed": 6}  # fmt: skip
+                     "branches": 9, "rms norm": 0, "layer norm": 0, "mixed": 6,
+                     "experts": 0, "recurrent": 0, "overwriting": 12}  # fmt: skip
 
 
 class Language(nn.Module):
@@ -193,6 +229,7 @@ IMAGE_PIECES: dict[str, Callable[[], nn.Module]] = {
     "grouped": lambda: Between(nn.Conv2d(6, 6, 3, padding=1, groups=2)),
     "turned": lambda: Between(nn.Sequential(nn.ConvTranspose2d(6, 6, 2, 2), nn.AvgPool2d(2))),
     "group norm": lambda: Between(nn.GroupNorm(2, 6)),
+    "turned in groups": lambda: Between(nn.Sequential(nn.ConvTranspose2d(6, 6, 2, 2, groups=2), nn.AvgPool2d(2))),
 }  # fmt: skip
 
 
@@ -225,10 +262,26 @@ def check(network: nn.Module, x: Tensor, seed: int) -> None:
     with torch.no_grad():
         wanted, found = mask(network, graph, keep)(x), remove(network, graph, keep)(x)
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    check_bytes_of_the_removed(network, x, graph, keep)
     small = an.quantize(network, [x], bits=3, rounding=NearestRounding())
     with tempfile.TemporaryDirectory() as folder:
         written = sum(path.stat().st_size for path in small.save(folder).iterdir())
     assert written == small.report.small.bytes
+
+
+def check_bytes_of_the_removed(network: nn.Module, x: Tensor, graph: NetworkGraph, keep: np.ndarray) -> None:
+    """The files of a network without half of its units are as long as is said beforehand, and give it back."""
+    bits = {layer.name: 2 + place % 4 for place, layer in enumerate(graph.layers)}
+    plan = CompressionPlan.of(graph, keep, bits)
+    small = remove(fold_batch_norms(network, graph), graph, keep).requires_grad_(False)
+    grids = {name: NearestRounding()(weight_of(layer_at(small, name)).detach(), width) for name, width in bits.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        save_compressed(folder, plan, put_on_grid(small, grids), grids)
+        written = sum(path.stat().st_size for path in Path(folder).iterdir())
+        again = load_compressed(folder, network)
+    assert written == file_bytes(graph, network, plan)
+    with torch.no_grad():
+        assert torch.equal(again(x), small.eval()(x))
 
 
 @settings(max_examples=25, deadline=None)

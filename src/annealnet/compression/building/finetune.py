@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.answers import all_answers_of, answers_of, labels_that_count, that_count
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import LayerKind, bias_of, layer_at, layer_kind, weight_of
+from annealnet.compression.network.kinds import LayerKind, Matrix, bias_of, layer_at, layer_kind, own_tensors, weight_of
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
 from annealnet.whole_numbers import whole_attributes
@@ -136,18 +136,24 @@ def fine_tune(
     for name, module in modules.items():
         kind = layer_kind(module)
         parametrize.register_parametrization(module, kind.weight_name, _OnGrid(grids[name], kind), unsafe=True)
-    fixed = {id(weight_of(layer_at(small, name))) for name in grids if name not in modules}
+    whole = dict(small.named_parameters(remove_duplicate=False))
+    held = [own_tensors(name, layer_at(small, name))[0] for name in grids if name not in modules]
+    fixed = {id(whole[name]) for name in held}
     _train(small, teacher, task, x, y, settings, seed, progress, fixed)
     trained = {}
     with torch.no_grad():
         for name, grid in grids.items():
-            trained[name] = _leave_grid(modules[name]) if name in modules else grid
+            module = layer_at(small, name)
+            trained[name] = _leave_grid(module) if name in modules else grid
+            bias = bias_of(module)
+            if bias is not None:
+                bias.copy_(stored_bias(bias))
     return trained
 
 
 def _is_trained(module: nn.Module) -> bool:
     """Tables and matrices that are no modules of their own keep their grid values: others may share their memory."""
-    return layer_kind(module).reads_rows
+    return layer_kind(module).reads_rows and not isinstance(module, Matrix)
 
 
 def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
@@ -178,9 +184,6 @@ def _leave_grid(module: nn.Module) -> Quantized:
     trained: Quantized = parametrization[0].settled(parametrization[0].kind.laid(parametrization.original.detach()))
     parametrize.remove_parametrizations(module, name, leave_parametrized=False)
     weight_of(module).copy_(dequantize(trained))
-    bias = bias_of(module)
-    if bias is not None:
-        bias.copy_(stored_bias(bias))
     return trained
 
 

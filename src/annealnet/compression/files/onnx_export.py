@@ -8,6 +8,7 @@ rounded anew: the ONNX model multiplies the very weights that the torch model mu
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,9 +79,9 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
                 f"quantized[{name!r}] is not what the model's layer {name!r} holds: fold batch norms and call put_on_grid "
                 "first"
             )
-        found, transposed = place
+        found, order = place
         if found not in dequantised:
-            _put_codes(graph, initialisers[found], grid, transposed)
+            _put_codes(graph, initialisers[found], grid, order)
             dequantised[found] = grid
     optional("onnx.checker").check_model(exported)
     return write_model(exported, path)
@@ -109,30 +110,38 @@ def _unwrapped(exported: Any) -> Any:
 
 def _find_weight(
     name: str, kind: LayerKind, grid: Quantized, initialisers: Mapping[str, Any], taken: Mapping[str, Quantized]
-) -> tuple[str, bool] | None:
-    """The initialiser that holds a layer's weight, and whether with its first dimensions exchanged (``MatMul``,
-    ``ConvTranspose``); None where there is none.
+) -> tuple[str, tuple[int, ...]] | None:
+    """The initialiser that holds a layer's weight, and the order in which it has the weight's dimensions; None where there
+    is none. A stack of matrices, of which the layer holds the rows of all, has more of them.
     """
     onnx, weight = optional("onnx"), dequantize(grid).numpy()
-    turned = weight.swapaxes(0, 1)
     own = f"{name}.{kind.weight_name}"
     for candidate in (own, *(other for other in initialisers if other != own)):
         if candidate in taken:  # two layers with equal weights share one initialiser
             if torch.equal(dequantize(taken[candidate]), dequantize(grid)):
-                return candidate, False
+                return candidate, tuple(range(weight.ndim))
             continue
         tensor = initialisers.get(candidate)
-        if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT:
-            continue
-        dims = tuple(tensor.dims)
-        if dims not in (weight.shape, turned.shape):
+        if tensor is None or tensor.data_type != onnx.TensorProto.FLOAT or math.prod(tensor.dims) != weight.size:
             continue
         value = onnx.numpy_helper.to_array(tensor)
-        if dims == weight.shape and np.array_equal(value, weight):
-            return candidate, False
-        if kind.transposed_in_onnx and np.array_equal(value, turned):
-            return candidate, True
+        for order in _orders(kind, value.ndim):
+            laid = value.transpose(np.argsort(order))
+            same = laid.shape == weight.shape or (weight.ndim == 2 < laid.ndim and laid.shape[-1] == weight.shape[1])
+            if same and np.array_equal(laid.reshape(weight.shape), weight):
+                return candidate, order
     return None
+
+
+def _orders(kind: LayerKind, count: int) -> list[tuple[int, ...]]:
+    """In which orders an initialiser may have a weight's dimensions: with the first two exchanged (``MatMul``,
+    ``ConvTranspose``), or the last two (a product with each matrix of a stack).
+    """
+    straight = tuple(range(count))
+    if count < 2:
+        return []
+    first, last = (1, 0, *straight[2:]), (*straight[:-2], count - 1, count - 2)
+    return [straight, *([first] if kind.transposed_in_onnx else []), *([last] if not kind.reads_rows and count > 2 else [])]
 
 
 def _is_read(model: nn.Module, name: str, inputs: Inputs) -> bool:
@@ -143,48 +152,49 @@ def _is_read(model: nn.Module, name: str, inputs: Inputs) -> bool:
     return torch.autograd.grad(answer.sum(), weight, allow_unused=True)[0] is not None
 
 
-def _put_codes(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
+def _put_codes(graph: Any, initialiser: Any, grid: Quantized, order: tuple[int, ...]) -> None:
     """The initialiser becomes codes and scales, and a ``DequantizeLinear`` gives the name it had.
 
     ONNX knows scales along one axis: the codes of a grid with groups are laid out with a row per group, and reshaped after.
     """
-    onnx, name = optional("onnx"), initialiser.name
-    codes = grid.codes.numpy()
-    if grid.group is not None:
-        _put_grouped(graph, initialiser, grid, transposed)
+    name, codes = initialiser.name, grid.codes.numpy()
+    if grid.group is None and codes.ndim == len(order):  # nothing but scales along an axis
+        initialiser.CopyFrom(_code_tensor(f"{name}.codes", np.ascontiguousarray(codes.transpose(order)), grid.bits))
+        _put_steps(graph, name, [("DequantizeLinear", _coded(graph, name, grid), {"axis": order.index(0)})])
         return
-    codes = codes.swapaxes(0, 1) if transposed else codes
-    initialiser.CopyFrom(_code_tensor(f"{name}.codes", np.ascontiguousarray(codes), grid.bits))
-    inputs = [f"{name}.codes", *_scales(graph, name, grid)]
-    axis = 1 if transposed else 0
-    graph.node.insert(0, onnx.helper.make_node("DequantizeLinear", inputs, [name], name=f"{name}.dequantize", axis=axis))
+    laid = [initialiser.dims[order.index(dim)] for dim in range(len(order))]  # before dimensions are exchanged
+    steps = _rows_by_group(graph, initialiser, grid)
+    if len(laid) > 2:
+        steps.append(("Reshape", [_constant(graph, f"{name}.shape", laid)], {}))
+    if list(order) != sorted(order):
+        steps.append(("Transpose", [], {"perm": list(order)}))
+    _put_steps(graph, name, steps)
 
 
-def _put_grouped(graph: Any, initialiser: Any, grid: Quantized, transposed: bool) -> None:
-    """Codes with a row per group, dequantised, cut to the weights' number, and given their shape."""
-    onnx, name = optional("onnx"), initialiser.name
-    rows = len(grid.codes)
+#: An operation, its inputs but for what the one before gives, its attributes.
+_Step = tuple[str, list[str], dict[str, Any]]
+
+
+def _rows_by_group(graph: Any, initialiser: Any, grid: Quantized) -> list[_Step]:
+    """Codes with a row per group, dequantised, and cut to the weights' number: a row per output."""
+    name, rows = initialiser.name, len(grid.codes)
     flat = grid.codes.numpy().reshape(rows, -1)
-    groups = grid.scale.shape[1]
-    assert grid.group is not None
-    padded = np.zeros((rows, groups * grid.group), dtype=np.int8)
+    groups, length = grid.grid.groups(flat.shape[1]), grid.group or flat.shape[1]
+    padded = np.zeros((rows, groups * length), dtype=np.int8)
     padded[:, : flat.shape[1]] = flat
-    initialiser.CopyFrom(_code_tensor(f"{name}.codes", padded.reshape(rows * groups, grid.group), grid.bits))
-
-    def constant(tag: str, value: list[int]) -> str:
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, dtype=np.int64), f"{name}.{tag}"))
-        return f"{name}.{tag}"
-
-    steps: list[tuple[str, list[str], dict[str, Any]]] = []
-    steps.append(("DequantizeLinear", [f"{name}.codes", *_scales(graph, name, grid)], {"axis": 0}))
-    steps.append(("Reshape", [constant("rows", [rows, groups * grid.group])], {}))
+    initialiser.CopyFrom(_code_tensor(f"{name}.codes", padded.reshape(rows * groups, length), grid.bits))
+    steps: list[_Step] = [("DequantizeLinear", _coded(graph, name, grid), {"axis": 0})]
+    if grid.group is not None:
+        steps.append(("Reshape", [_constant(graph, f"{name}.rows", [rows, groups * length])], {}))
     if padded.shape[1] > flat.shape[1]:
-        steps.append(("Slice", [constant("from", [0]), constant("to", [flat.shape[1]]), constant("axes", [1])], {}))
-    shape = list(grid.codes.shape)
-    if len(shape) > 2 or not transposed:
-        steps.append(("Reshape", [constant("shape", shape)], {}))
-    if transposed:
-        steps.append(("Transpose", [], {"perm": [1, 0, *range(2, len(shape))]}))
+        ends = {"from": [0], "to": [flat.shape[1]], "axes": [1]}
+        steps.append(("Slice", [_constant(graph, f"{name}.{tag}", value) for tag, value in ends.items()], {}))
+    return steps
+
+
+def _put_steps(graph: Any, name: str, steps: list[_Step]) -> None:
+    """Operations one behind the other, in front of all others; the last gives ``name``."""
+    onnx = optional("onnx")
     value, nodes = "", []
     for number, (kind, inputs, attributes) in enumerate(steps):
         output = name if number == len(steps) - 1 else f"{name}.step{number}"
@@ -193,6 +203,15 @@ def _put_grouped(graph: Any, initialiser: Any, grid: Quantized, transposed: bool
         value = output
     for node in reversed(nodes):
         graph.node.insert(0, node)
+
+
+def _constant(graph: Any, name: str, value: list[int]) -> str:
+    graph.initializer.append(optional("onnx").numpy_helper.from_array(np.array(value, dtype=np.int64), name))
+    return name
+
+
+def _coded(graph: Any, name: str, grid: Quantized) -> list[str]:
+    return [f"{name}.codes", *_scales(graph, name, grid)]
 
 
 def _scales(graph: Any, name: str, grid: Quantized) -> list[str]:

@@ -319,6 +319,7 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
         _fill(model, layers, tensors)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}; copy or save it again") from error
+    model.requires_grad_(False)  # as it was saved: torch chooses its kernels by that, too
     return cast_like(model, given).eval()
 
 

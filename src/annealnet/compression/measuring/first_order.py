@@ -174,5 +174,12 @@ def _along(gradients: Mapping[str, Tensor], moved: Mapping[str, Tensor], samples
     total = torch.zeros(samples, dtype=torch.float64)
     for name, movement in moved.items():
         if name in gradients:
-            total += (gradients[name] * movement).reshape(samples, -1).sum(1).double()
+            products = gradients[name] * movement
+            if (
+                products.numel() % samples
+            ):  # an expert's rows, whose samples are not known: shared out, their signs are chance
+                products = (
+                    nn.functional.pad(products.flatten(1).sum(1), (0, -len(products) % samples)).reshape(-1, samples).t()
+                )
+            total += products.reshape(samples, -1).sum(1).double()
     return total

@@ -30,8 +30,8 @@ from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.answers import answers_of
-from annealnet.compression.network.graph import NetworkGraph
-from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.kinds import Matrix, layer_at, weight_of
 from annealnet.compression.network.rows import layer_rows, sampled_rows
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
@@ -118,8 +118,9 @@ def measure_sensitivity(
         if progress is not None:
             progress(name)
 
-    unseen = [layer.name for layer in graph.layers if layer.by_value and layer.name in layers]
-    visit(dense, answers.x, [name for name in layers if name not in unseen], measure, answer=False)
+    unseen = [layer.name for layer in graph.layers if layer.name in layers and _is_unseen(layer, dense)]
+    watched = [name for name in layers if name not in unseen]
+    visit(dense, answers.x, watched, measure, answer=False, idle=unseen.append)
     seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
     first = first_order(dense, answers.x, task, seen, answers.seed)
     fewer = answers_for_probes(answers, dense, graph)
@@ -136,6 +137,11 @@ def measure_sensitivity(
     }
     widths = {(name, b): kappa[name] * error for name, own in alone.items() for b, error in own.errors.items()}
     return Sensitivity(widths, kappa, {name: own.shares for name, own in alone.items()})
+
+
+def _is_unseen(layer: Layer, dense: nn.Module) -> bool:
+    """Whether no call of a module is this layer, so that its answers cannot be watched."""
+    return layer.by_value or isinstance(layer_at(dense, layer.name), Matrix)
 
 
 @dataclass(frozen=True, eq=False)

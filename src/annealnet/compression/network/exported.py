@@ -23,6 +23,7 @@ from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import (
     Embedding,
+    Gates,
     LayerKind,
     LayerLabels,
     Linear,
@@ -30,9 +31,10 @@ from annealnet.compression.network.kinds import (
     NormKind,
     kind_of,
     layer_kind,
+    matrix_of,
     why_whole,
 )
-from annealnet.compression.network.labelling import Labels, hooked
+from annealnet.compression.network.labelling import VIEWS, Labels, hooked
 from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.structure import Pinned
@@ -63,11 +65,6 @@ PRODUCTS = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Operands(0, 1, 2)),
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Operands(0, 1, 2)),
 }
-#: What may lie between a parameter and its product: the same numbers, or some of them.
-VIEWS = (
-    "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
-    "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand",
-)  # fmt: skip
 #: Of these, what leaves out rows of a matrix.
 CUTS = ("split", "split_with_sizes", "chunk", "slice")
 #: What exchanges the dimensions of a tensor.
@@ -94,9 +91,14 @@ def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
     kwargs = {**inputs.kwargs, **inputs.settings}
     try:
         with _quiet(), torch.no_grad(), plain_attention():
-            return torch.export.export(model, inputs.args, kwargs, strict=False)
+            program = torch.export.export(model, inputs.args, kwargs, strict=False)
     except Exception as error:
         raise NotExported((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and not all(isinstance(extent, int) for extent in value.shape):
+            raise NotExported(f"how many rows {_place(node)} has depends on the values before it")
+    return program
 
 
 @contextlib.contextmanager
@@ -164,7 +166,7 @@ class ExportLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
         try:
             self.values[node] = self._label(call)
-            if node not in self._layer_of:
+            if not any(self._origin(operand) for operand in node.all_input_nodes):
                 self.count(call, operation(node), _place(node))
         except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
             said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"
@@ -298,7 +300,7 @@ class ExportLabels(Labels):
         kind = kind_of(module)
         if isinstance(kind, LayerKind) and leaf == kind.weight_name:
             return owner, module
-        return name, Matrix(module, leaf)
+        return name, matrix_of(module, leaf)
 
     def _is_straight(self, given: Any, weight: fx.Node, kind: LayerKind, call: Call) -> bool:
         """Whether an operand is the weight as its kind multiplies it, used once: ``x @ weight.T`` is linear, too."""
@@ -316,7 +318,7 @@ class ExportLabels(Labels):
         return place in stack(call.node)[-1:] and (bias is None) == (own is None)
 
     def _recurrent(self, call: Call) -> None:
-        """Every matrix of a recurrent layer is a layer, rounded by value; units stay."""
+        """Every matrix of a recurrent layer is a layer, on what it reads where its module is called; units stay."""
         for found in call.labelled():
             self.pin(_place(call.node), found.labels, "units of a recurrent layer stay")
         for node in call.node.all_input_nodes:
@@ -328,7 +330,13 @@ class ExportLabels(Labels):
                 continue
             passage = Passage(None, None, (self.samples, *self.shapes[node]), self.classes, call.pin)
             self.layers[place] = (node, layer_kind(module).labels(module, passage))
-            self.by_value.add(place)
+            if not (isinstance(module, Gates) and self._uses[node] == 1 and self._is_called(name.rpartition(".")[0], call)):
+                self.by_value.add(place)
+
+    def _is_called(self, name: str, call: Call) -> bool:
+        """Whether the operation is the call of a module, which no hook changes."""
+        stack = [str(entry[0]) for entry in (call.node.meta.get("nn_module_stack") or {}).values()]
+        return name in stack[-1:] and name not in self.refused
 
     def _norm(self, call: Call) -> Any:
         """A norm that a module owns: the one that holds its parameters, or, without any, the one whose forward it is."""

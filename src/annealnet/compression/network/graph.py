@@ -33,6 +33,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, with_heads_that_can_go
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
+from annealnet.compression.network.multiplied import with_matrices, with_matrices_named
 from annealnet.compression.network.stream import StreamLabels
 from annealnet.compression.network.structure import (
     AffineCount,
@@ -78,6 +79,11 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
+    return with_matrices(copy.deepcopy(model).eval(), _opened(model, inputs, stream), inputs[:2])
+
+
+def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
+    """By the first way that leaves nothing over, or the one that reaches most."""
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     streaming = _with_stream(model, two, inputs) if stream else None
@@ -150,9 +156,11 @@ def traced_again(
         labels.pin_unread()
         graph = _structure(labels, example)
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
-    if graph is not None and {layer.name for layer in graph.layers} >= set(layers):
-        return graph
-    return _by_hooks(_twin(model), graph, two, example, [ValueError("its plan says that no trace reached all of it")])
+    graph = None if graph is None else with_matrices_named(model, graph, layers)
+    if graph is None or not {layer.name for layer in graph.layers} >= set(layers):
+        unreached: list[Exception] = [ValueError("its plan says that no trace reached all of it")]
+        graph = _by_hooks(_twin(model), graph, two, example, unreached)
+    return with_matrices_named(model, graph, layers)
 
 
 def _twin(model: nn.Module) -> nn.Module:

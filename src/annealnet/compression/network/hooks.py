@@ -11,13 +11,13 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import untouchable
+from annealnet.compression.network.multiplied import fixed_layer
 from annealnet.compression.network.structure import Layer, NetworkGraph
 
 __all__ = ["with_layers_that_run"]
@@ -61,27 +61,30 @@ def with_layers_that_run(model: nn.Module, graph: NetworkGraph, inputs: Inputs) 
         last = order.get(layer.name, last)
         places.append((last, layer))
     places += [(order[layer.name], layer) for layer in found]
-    layers = tuple(layer for _, layer in sorted(places, key=lambda place: place[0]))
-    return replace(graph, layers=layers, output_shapes=shapes)
+    layers = [layer for _, layer in sorted(places, key=lambda place: place[0])]
+    idle = _idle(model, {layer.name for layer in found}, hidden - set(runs))
+    shapes |= dict.fromkeys(idle, 0)
+    return replace(
+        graph, layers=(*layers, *(fixed_layer(name, model, by_value=True) for name in idle)), output_shapes=shapes
+    )
+
+
+def _idle(model: nn.Module, ran: set[str], others: set[str]) -> list[str]:
+    """Layers that none of these samples came to, while a sister did: experts of a mixture."""
+    sisters = {_numberless(name) for name in ran}
+    found = [name for name, _ in model.named_modules() if name in others and _numberless(name) in sisters]
+    refused = untouchable(model, dict.fromkeys(found, 1), set())
+    return [name for name in found if name not in refused]
 
 
 def _layer(name: str, model: nn.Module) -> Layer:
-    module = model.get_submodule(name)
-    kind = layer_kind(module)
-    shape = tuple(kind.weight(module).shape)
-    stay_out, stay_in = np.full(shape[0], -1), np.full(shape[1] * kind.groups(module), -1)
-    has_bias = kind.bias(module) is not None
-    return Layer(
-        name,
-        kind.word,
-        shape,
-        kind.groups(module),
-        stay_out,
-        stay_in,
-        None,
-        has_bias,
-        by_value=kind.inside or not kind.reads_rows,
-    )
+    kind = layer_kind(model.get_submodule(name))
+    return fixed_layer(name, model, by_value=kind.inside or not kind.reads_rows)
+
+
+def _numberless(name: str) -> str:
+    """What the parts of one list have in common: ``experts.3.up`` is ``experts.*.up``."""
+    return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
 def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:

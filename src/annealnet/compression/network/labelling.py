@@ -14,7 +14,13 @@ from annealnet.compression.network.channel_labels import Channels, LabelClasses,
 from annealnet.compression.network.kinds import LayerLabels, layer_at
 from annealnet.compression.network.structure import Pinned
 
-__all__ = ["Labels", "untouchable"]
+__all__ = ["VIEWS", "Labels", "untouchable"]
+
+#: What may lie between a parameter and its product: the same numbers, or some of them.
+VIEWS = (
+    "t", "transpose", "permute", "view", "reshape", "split", "split_with_sizes", "chunk", "getitem", "slice", "select",
+    "unsqueeze", "squeeze", "to", "alias", "contiguous", "numpy_T", "unbind", "expand", "clone", "index", "index_select",
+)  # fmt: skip
 
 
 class Labels(ABC):

@@ -5,12 +5,13 @@ What comes back has the dtypes and the devices of the network that was given, te
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+
+from annealnet.compression.network.computed import deep_copy, with_plain_weights
 
 __all__ = ["cast_like", "copied", "in_float32", "precision_in_words"]
 
@@ -18,7 +19,7 @@ _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.i
 
 
 def in_float32(model: nn.Module) -> nn.Module:
-    """The network with float32 weights on the CPU: itself where they are that already, else a copy.
+    """The network with float32 weights on the CPU, none of them computed from others: itself where that is so, else a copy.
 
     float16 and bfloat16 lose nothing by it; float64 loses what the dense network's float32 file loses as well.
 
@@ -30,6 +31,7 @@ def in_float32(model: nn.Module) -> nn.Module:
         >>> in_float32(net) is net, in_float32(nn.Linear(2, 1).double()).weight.dtype
         (True, torch.float32)
     """
+    model = with_plain_weights(model)
     held = dict(_held(model))
     if all(value.device.type == "cpu" and value.dtype in (torch.float32, *_WHOLE) for value in held.values()):
         return model
@@ -104,7 +106,7 @@ def copied(model: nn.Module) -> nn.Module:
     """A copy of a user's network.
 
     Raises:
-        ValueError: when there can be none, as with the old weight norm, whose weight is the result of an operation.
+        ValueError: when there can be none, as where an attribute is the result of an operation that is differentiated.
 
     Example:
         >>> net = nn.Linear(2, 1)
@@ -112,12 +114,11 @@ def copied(model: nn.Module) -> nn.Module:
         False
     """
     try:
-        return copy.deepcopy(model)
+        return deep_copy(model)
     except RuntimeError as error:
         raise ValueError(
-            f"model cannot be copied ({(str(error).splitlines() or ['RuntimeError'])[0]}): where "
-            "torch.nn.utils.weight_norm is in it, call remove_weight_norm first, or take "
-            "torch.nn.utils.parametrizations.weight_norm"
+            f"model cannot be copied ({(str(error).splitlines() or ['RuntimeError'])[0]}): keep no tensor as an attribute "
+            "that was computed from its parameters, or detach it"
         ) from error
 
 

@@ -13,7 +13,7 @@ from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, NormKind, kind_of, layer_kind
-from annealnet.compression.network.labelling import Labels, untouchable
+from annealnet.compression.network.labelling import VIEWS, Labels, untouchable
 from annealnet.compression.network.passage import NotUnderstood
 from annealnet.compression.network.rules import RULES
 
@@ -46,7 +46,8 @@ class SymbolicLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin)
         try:
             self.values[node] = self._label(node, call)
-            self.count(call, _operation(node), _place(node))
+            if not any(map(_is_held, node.all_input_nodes)):
+                self.count(call, _operation(node), _place(node))
         except NotUnderstood as reason:
             for value in call.labelled():
                 self.pin(_place(node), value.labels, str(reason))
@@ -103,7 +104,7 @@ class SymbolicLabels(Labels):
         node, labels = self.layers[name]
         if not layer_kind(self.located(name)).multiplies:
             return 0
-        return math.prod(self.shapes[node]) // (self.shapes[node][0] * len(labels.outputs))
+        return math.prod(self.shapes[node]) // (self.samples * len(labels.outputs))
 
     @property
     def called(self) -> set[str]:
@@ -148,6 +149,13 @@ def _calls(traced: fx.GraphModule) -> tuple[dict[str, int], set[str]]:
         elif node.op == "get_attr":
             direct.add(str(node.target).rpartition(".")[0])
     return calls, direct
+
+
+def _is_held(node: Any) -> bool:
+    """Whether it is a parameter or a buffer, perhaps seen through views: a matrix counts its own multiply-adds."""
+    while isinstance(node, fx.Node) and _operation(node) in VIEWS and node.args:
+        node = node.args[0]
+    return isinstance(node, fx.Node) and node.op == "get_attr"
 
 
 def _operation(node: fx.Node) -> str:

@@ -189,10 +189,13 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
         for size in graph.sizes
         if (slots := tuple(number[list(size.slots)].tolist())) and max(slots) >= 0
     )
+    # what is left keeps its names: a plan says by them which of several groups of one layer could go
+    names = {unit: group.name for group in graph.groups for unit in group.units}
+    groups = grouped_units(layers, norms, len(left), products)
     reason = "without half of its channels the network does not run, or does not answer the same"
     pinned = tuple(Pinned(group.name, reason) for group in groups)
     return replace(
         graph, layers=layers, norms=norms, products=products, sizes=sizes, num_units=len(left), beside=beside,
         pinned=(*pinned, *graph.pinned),
-        groups=grouped_units(layers, norms, len(left), products),
+        groups=tuple(replace(group, name=names[left[group.units[0]]]) for group in groups),
     )  # fmt: skip

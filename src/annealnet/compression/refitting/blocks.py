@@ -110,10 +110,16 @@ class Blocks:
     def met(cls, network: nn.Module, names: tuple[str, ...], run: Callable[[], Any]) -> tuple[Blocks, Any]:
         """Runs the network once and keeps what the first block is given, and all blocks beside; and its answer."""
         kept: dict[str, tuple[Tensor | None, Beside]] = {}
+        copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+        def copied(tensor: Tensor) -> Tensor:
+            """What blocks share is kept once for all, unless it was written over between them."""
+            return copies.setdefault((id(tensor), tensor._version), (tensor, tensor.clone()))[1]
 
         def before(name: str) -> Callable[..., None]:
             def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                kept[name] = (args[0].clone() if name == names[0] else None), (args[1:], dict(kwargs))
+                beside = pytree.tree_map_only(Tensor, copied, (args[1:], dict(kwargs)))
+                kept[name] = (args[0].clone() if name == names[0] else None), beside
 
             return given
 
@@ -131,7 +137,9 @@ class Blocks:
         return block_of(layer, self.names)
 
     @torch.no_grad()
-    def run(self, number: int, x: Tensor, layers: Collection[str], at: At) -> Tensor:
+    def run(
+        self, number: int, x: Tensor, layers: Collection[str], at: At, idle: Callable[[str], None] | None = None
+    ) -> Tensor:
         """One block, on all samples.
 
         Args:
@@ -139,6 +147,7 @@ class Blocks:
             x: what goes into it.
             layers: names of layers in it.
             at: called in front of each, as in :func:`~.visits.visit`.
+            idle: told of each that does not run; None refuses these.
 
         Returns:
             What goes into the next.
@@ -152,6 +161,6 @@ class Blocks:
             assert isinstance(answer, Tensor)
             return answer
 
-        found = listen(self.network, layers, at, run)
+        found = listen(self.network, layers, at, run, idle=idle)
         assert isinstance(found, Tensor)
         return found

@@ -24,7 +24,7 @@ from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.blocks import Blocks
-from annealnet.compression.refitting.dense_answers import DenseAnswers, keeps_answers
+from annealnet.compression.refitting.dense_answers import DenseAnswers, keeps_answers, unheard
 from annealnet.compression.refitting.least_squares import refit, scales_to
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
@@ -86,19 +86,27 @@ def compensate(
 
             def rounded_now() -> tuple[Quantized, Rounded]:
                 rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
-                if len(rows) != len(outputs[name]):  # compressed layers sent it other samples than the dense ones did
+                if not len(rows):
                     return _settle_by_value(module, bits[name], rounding)
-                return _settle(module, rows, outputs[name][:, torch.from_numpy(kept_out)], bits[name], rounding, ridge)
+                if name in answers.routed or len(rows) != len(outputs.get(name, ())):
+                    # compressed layers may have sent it other samples than the dense ones did: it keeps to its own answers
+                    target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+                else:
+                    target = outputs[name][:, torch.from_numpy(kept_out)]
+                return _settle(module, rows, target, bits[name], rounding, ridge)
 
             settle(name, module, rounded_now)
 
         return at
 
+    def unseen(name: str) -> None:
+        module = layer_at(pruned, name)
+        settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
+
     for name, layer in treated.items():
         if layer.by_value:  # nobody sees its inputs, and all that see its answers come after
-            module = layer_at(pruned, name)
-            settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
-    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against)
+            unseen(name)
+    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against, unseen)
     return {name: quantized[name] for name in treated}
 
 
@@ -108,25 +116,26 @@ def _visit_in_order(
     answers: DenseAnswers,
     layers: Sequence[str],
     against: Callable[[Mapping[str, Tensor]], At],
+    idle: Callable[[str], None],
 ) -> None:
     """Meets the layers of the pruned network in order, beside the dense network's answers; block by block if need be."""
     blocks = answers.blocks
     owner = {name: None if blocks is None else blocks.owner(name) for name in layers}
     if blocks is None or all(number is None for number in owner.values()):
-        visit(pruned, answers.x, layers, against(answers.outputs), answer=False)
+        visit(pruned, answers.x, layers, against(answers.outputs), answer=False, idle=idle)
         return
     begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
-    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False)
+    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False, idle=idle)
     # what blocks are given beside may be computed by compressed layers in front of them, and be as narrow as these
     own, _ = Blocks.met(pruned, blocks.names, lambda: answers.x.clone().answer(pruned))
     dense, small = blocks.first, own.first
     for number in range(len(blocks.names)):
         inside = [name for name in layers if owner[name] == number]
         outputs: dict[str, Tensor] = {}
-        dense = blocks.run(number, dense, inside, keeps_answers(outputs, graph, answers.x, answers.seed))
-        small = own.run(number, small, inside, against(outputs))
+        dense = blocks.run(number, dense, inside, keeps_answers(outputs, graph, answers.x, answers.seed), unheard)
+        small = own.run(number, small, inside, against(outputs), idle)
     behind = [name for name in layers[begins:] if owner[name] is None]
-    visit(pruned, answers.x, behind, against(answers.outputs), answer=False)
+    visit(pruned, answers.x, behind, against(answers.outputs), answer=False, idle=idle)
 
 
 def _settle_by_value(module: nn.Module, bits: int, rounding: Rounding) -> tuple[Quantized, Rounded]:

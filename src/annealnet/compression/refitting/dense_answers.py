@@ -15,9 +15,10 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
+from annealnet.compression.refitting.routing import routed_layers
 from annealnet.compression.refitting.visits import At, visit
 
-__all__ = ["DenseAnswers", "keeps_answers"]
+__all__ = ["DenseAnswers", "keeps_answers", "unheard"]
 
 #: Dense answers that are kept at once; where all would be more, they are computed again block by block.
 MOST_ANSWER_BYTES = 2**30
@@ -35,6 +36,7 @@ class DenseAnswers:
         logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
         seed: draws the sampled positions.
         blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
+        routed: layers that do not read their rows sample by sample, see :func:`.routed_layers`.
     """
 
     x: Inputs
@@ -42,6 +44,7 @@ class DenseAnswers:
     logits: Tensor
     seed: int
     blocks: Blocks | None = None
+    routed: frozenset[str] = frozenset()
 
     @classmethod
     @torch.no_grad()
@@ -68,9 +71,9 @@ class DenseAnswers:
         outputs: dict[str, Tensor] = {}
         at = keeps_answers(outputs, graph, x, seed)
         if names:
-            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at))
+            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at, idle=unheard))
         else:
-            blocks, answers = None, visit(dense, x, kept, at)
+            blocks, answers = None, visit(dense, x, kept, at, idle=unheard)
         counted = x.counted(answers)
         finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
         broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
@@ -78,7 +81,8 @@ class DenseAnswers:
             raise ValueError(
                 f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
             )
-        return cls(x, outputs, that_count(x, answers), seed, blocks)
+        routed = routed_layers(dense, [layer.name for layer in seen], x)
+        return cls(x, outputs, that_count(x, answers), seed, blocks, routed)
 
 
 def keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:
@@ -104,3 +108,7 @@ def _check_squares(layer: str, *values: Tensor) -> None:
             f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
             f"beyond float32: scale the inputs as in training (over {len(values[0])} rows none may pass {limit:.1e})"
         )
+
+
+def unheard(name: str) -> None:
+    """A layer that no sample comes to answers nothing."""

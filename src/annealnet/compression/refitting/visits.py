@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, weight_of
+from annealnet.compression.network.kinds import Gates, LayerKind, kind_of, layer_at, weight_of
 
 __all__ = ["At", "listen", "visit"]
 
@@ -70,7 +70,14 @@ class _Enough(Exception):
 
 
 @torch.no_grad()
-def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: At, answer: bool = True) -> Tensor | None:
+def visit(
+    network: nn.Module,
+    x: Tensor | Inputs,
+    layers: Collection[str],
+    at: At,
+    answer: bool = True,
+    idle: Callable[[str], None] | None = None,
+) -> Tensor | None:
     """One forward pass that stops in front of each layer asked for, the first time that it is called.
 
     Args:
@@ -79,6 +86,7 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
         layers: names of layers that are modules of the network.
         at: called in front of each of them, in the order in which they run.
         answer: whether to go on to the end once all layers have been met.
+        idle: told of each layer that no sample came to, as happens to experts of a mixture; None refuses these.
 
     Returns:
         The network's answer, after all that ``at`` did; None where it was not asked for.
@@ -99,11 +107,18 @@ def visit(network: nn.Module, x: Tensor | Inputs, layers: Collection[str], at: A
     inputs = Inputs.of(x)
     if not layers and not answer:
         return None
-    found: Tensor | None = listen(network, layers, at, lambda: inputs.clone().answer(network), answer)
+    found: Tensor | None = listen(network, layers, at, lambda: inputs.clone().answer(network), answer, idle)
     return found
 
 
-def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[], Any], answer: bool = True) -> Any:
+def listen(
+    network: nn.Module,
+    layers: Collection[str],
+    at: At,
+    run: Callable[[], Any],
+    answer: bool = True,
+    idle: Callable[[str], None] | None = None,
+) -> Any:
     """Runs something of a network and stops in front of each layer asked for; as :func:`visit`, whatever is run.
 
     Args:
@@ -112,29 +127,38 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
         at: called in front of each of them.
         run: runs the network, or a part of it.
         answer: whether to go on to the end once all layers have been met.
+        idle: told of each layer that does not run; None refuses these.
 
     Raises:
-        ValueError: when a layer does not run.
+        ValueError: when a layer does not run, and ``idle`` is None.
     """
     waiting = dict.fromkeys(layers)
     within: list[tuple[nn.Module, ExitStack]] = []
 
-    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        def reached(module: nn.Module, given: Tensor) -> None:
-            if name not in waiting:
-                return
-            del waiting[name]
-            at(name, module, given)
-            if not waiting and not answer:
-                raise _Enough
+    def reached(name: str, module: nn.Module, given: Tensor) -> None:
+        if name not in waiting:
+            return
+        del waiting[name]
+        at(name, module, given)
+        if not waiting and not answer:
+            raise _Enough
 
+    def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not _is_inside(module):
-                reached(module, args[0] if args else next(iter(kwargs.values())))
+                reached(name, module, args[0] if args else next(iter(kwargs.values())))
             elif name in waiting:
                 stack = ExitStack()
-                stack.enter_context(_Product(weight_of(module), lambda given: reached(module, given)))
+                stack.enter_context(_Product(weight_of(module), lambda given: reached(name, module, given)))
                 within.append((module, stack))
+
+        return met
+
+    def stepped(name: str, layer: Gates) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if name in waiting:
+                given = [*args, *([kwargs["input"]] if not args else []), *([kwargs["hx"]] if "hx" in kwargs else [])]
+                reached(name, layer, layer.reads(*given))
 
         return met
 
@@ -146,12 +170,18 @@ def listen(network: nn.Module, layers: Collection[str], at: At, run: Callable[[]
         with ExitStack() as hooks:
             for name in layers:
                 layer = layer_at(network, name)
+                if isinstance(layer, Gates):
+                    hooks.enter_context(layer.owner.register_forward_pre_hook(stepped(name, layer), with_kwargs=True))
+                    continue
                 hooks.enter_context(layer.register_forward_pre_hook(before(name), with_kwargs=True))
                 if _is_inside(layer):
                     hooks.enter_context(layer.register_forward_hook(left, always_call=True))
             found = run()
     except _Enough:
         return None
-    if waiting:
+    if waiting and idle is not None:
+        for name in list(waiting):
+            idle(name)
+    elif waiting:
         raise ValueError(f"layer={next(iter(waiting))!r} never runs in this network: name a layer of the traced graph")
     return found

@@ -1,4 +1,4 @@
-"""Layers that are rounded without data: tables, recurrent layers' matrices, packed projections, weights used twice."""
+"""Layers that are rounded without data: tables, packed projections, weights used twice, products written by hand."""
 
 from __future__ import annotations
 
@@ -25,15 +25,6 @@ class Words(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(F.relu(self.inner(self.table(x))))
-
-
-class Tagger(nn.Module):
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer, self.head = layer, nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.layer(x)[0])
 
 
 class Looks(nn.Module):
@@ -74,12 +65,6 @@ SEQUENCES = torch.randn(16, 5, 8, generator=torch.Generator().manual_seed(0))
 NETWORKS = {
     "nn.Embedding": (lambda: Words(False), TOKENS, {"table"}),
     "tied": (Words, TOKENS, {"table"}),
-    "LSTM": (lambda: Tagger(nn.LSTM(8, 8, batch_first=True)), SEQUENCES, {"layer.weight_ih_l0", "layer.weight_hh_l0"}),
-    "both ways": (
-        lambda: Tagger(nn.GRU(8, 4, bidirectional=True, batch_first=True)),
-        SEQUENCES,
-        {f"layer.weight_{part}_l0{way}" for part in ("ih", "hh") for way in ("", "_reverse")},
-    ),
     "own": (Own, SEQUENCES, {"kernel"}),
     "own, by hand": (Turned, SEQUENCES, {"kernel"}),
     "looking elsewhere": (Looks, SEQUENCES, {"layer.in_proj"}),

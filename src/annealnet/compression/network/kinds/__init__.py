@@ -18,12 +18,14 @@ from annealnet.compression.network.kinds.linear import Linear
 from annealnet.compression.network.kinds.matrix import Matrix
 from annealnet.compression.network.kinds.pooling import SPATIAL, Spatial
 from annealnet.compression.network.kinds.protocol import Kind, LayerKind, LayerLabels, NormKind
+from annealnet.compression.network.kinds.recurrent import Gates
 from annealnet.compression.network.kinds.registry import (
     bias_of,
     kind_of,
     layer_at,
     layer_kind,
     layer_words,
+    matrix_of,
     own_tensors,
     register,
     register_inside,
@@ -42,6 +44,7 @@ __all__ = [
     "Elementwise",
     "Embedding",
     "Flatten",
+    "Gates",
     "GroupNorm",
     "HeadwiseAttention",
     "InstanceNorm",
@@ -61,6 +64,7 @@ __all__ = [
     "layer_at",
     "layer_kind",
     "layer_words",
+    "matrix_of",
     "narrow_moments",
     "own_tensors",
     "register",

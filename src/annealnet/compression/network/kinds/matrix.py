@@ -1,7 +1,7 @@
 """A parameter that is a layer of its own: a recurrent layer's matrix, an attention's packed projections, a user's own.
 
 What multiplies it is not seen by anyone who listens to modules, so that it is rounded by value, without data; its channels
-stay.
+stay. Matrices in a stack, such as a mixture's experts, are one layer, their rows one under the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from annealnet.compression.network.kinds.protocol import LayerKind, LayerLabels
 from annealnet.compression.network.passage import NotUnderstood, Passage
 
-__all__ = ["Matrix", "MatrixKind"]
+__all__ = ["Matrix", "MatrixKind", "in_rows"]
+
+#: Shorter last dimensions are the places of a kernel: all weights of an output are then one row.
+_LEAST_ROW = 16
 
 
 class Matrix(nn.Module):
@@ -31,10 +34,12 @@ class Matrix(nn.Module):
         object.__setattr__(self, "owner", owner)  # past nn.Module: it is not this one's child
         self.leaf = leaf
 
+    owner: nn.Module
+
     @property
     def weight(self) -> Tensor:
         """The parameter itself."""
-        found = getattr(object.__getattribute__(self, "owner"), self.leaf)
+        found = getattr(self.owner, self.leaf)
         assert isinstance(found, Tensor)
         return found
 
@@ -43,6 +48,19 @@ class Matrix(nn.Module):
         old = self.weight
         setattr(object.__getattribute__(self, "owner"), self.leaf, nn.Parameter(weight, requires_grad=old.requires_grad))
 
+    @property
+    def bias_leaf(self) -> str | None:
+        """The name of the parameter that is added to what it answers; None where its module has none by its name."""
+        leaf = self.leaf.replace("weight", "bias")
+        found = self.owner._parameters.get(leaf) if leaf != self.leaf else None
+        return leaf if isinstance(found, Tensor) and found.shape == (len(self.weight),) else None
+
+    @property
+    def bias(self) -> Tensor | None:
+        """That parameter."""
+        leaf = self.bias_leaf
+        return None if leaf is None else getattr(self.owner, leaf)
+
 
 @dataclass(frozen=True)
 class MatrixKind(LayerKind):
@@ -50,6 +68,10 @@ class MatrixKind(LayerKind):
 
     word: str = "matrix"
     reads_rows: bool = False
+
+    def weight(self, module: nn.Module) -> Tensor:
+        """The parameter, a stack of matrices as one."""
+        return in_rows(super().weight(module))
 
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
         """All of it stays."""
@@ -69,8 +91,9 @@ class MatrixKind(LayerKind):
         module.put(weight)
 
     def bias(self, module: nn.Module) -> Tensor | None:
-        """Stays with its module."""
-        return None
+        """The parameter that has ``bias`` in its name where this has ``weight``, such as ``bias_ih_l0``."""
+        assert isinstance(module, Matrix)
+        return module.bias
 
     def resize(self, module: nn.Module, outputs: int, inputs: int) -> None:
         """Its owner notes none."""
@@ -78,3 +101,13 @@ class MatrixKind(LayerKind):
     def expects(self, module: nn.Module) -> str:
         """Whatever its module takes."""
         return "what its module takes"
+
+
+def in_rows(parameter: Tensor) -> Tensor:
+    """Two dimensions or a kernel's as they are; of more, ``(..., length)`` as ``(rows, length)``, in the same memory.
+
+    Example:
+        >>> in_rows(torch.zeros(4, 8, 20)).shape, in_rows(torch.zeros(4, 8, 3)).shape
+        (torch.Size([32, 20]), torch.Size([4, 8, 3]))
+    """
+    return parameter if parameter.ndim == 2 or parameter.shape[-1] < _LEAST_ROW else parameter.view(-1, parameter.shape[-1])

@@ -133,6 +133,10 @@ class LayerKind(ABC):
         """Into how many groups inputs and outputs are split; as many as inputs: depthwise."""
         return 1
 
+    def understands(self, module: nn.Module) -> bool:
+        """Whether all that is said here holds of this very module; if not, its weight is no more than a matrix."""
+        return True
+
     def weight(self, module: nn.Module) -> Tensor:
         """The weights ``(outputs, inputs / groups, *kernel)``: the parameter itself, or a view of it."""
         found = getattr(module, self.weight_name)

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from annealnet.compression.network.kinds.matrix import Matrix, MatrixKind
 from annealnet.compression.network.kinds.protocol import Kind, LayerKind
+from annealnet.compression.network.kinds.recurrent import Gates, GatesKind, is_recurrent
 
 __all__ = [
     "bias_of",
@@ -21,6 +22,7 @@ __all__ = [
     "layer_at",
     "layer_kind",
     "layer_words",
+    "matrix_of",
     "own_tensors",
     "register",
     "register_inside",
@@ -29,7 +31,7 @@ __all__ = [
     "weight_of",
 ]
 
-_KINDS: dict[type[nn.Module], Kind | LayerKind] = {Matrix: MatrixKind()}
+_KINDS: dict[type[nn.Module], Kind | LayerKind] = {Matrix: MatrixKind(), Gates: GatesKind()}
 _NAMED: dict[str, Kind | LayerKind] = {}
 _INSIDE: dict[type[nn.Module], LayerKind] = {}
 
@@ -118,18 +120,23 @@ def layer_at(model: nn.Module, name: str) -> nn.Module:
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.LSTM(3, 4))
         >>> layer_at(net, "0") is net[0], type(layer_at(net, "1.weight_hh_l0")).__name__
-        (True, 'Matrix')
+        (True, 'Gates')
     """
     owner, _, leaf = name.rpartition(".")
     holder = model.get_submodule(owner)
     if isinstance(holder._parameters.get(leaf), nn.Parameter):
-        return Matrix(holder, leaf)
+        return matrix_of(holder, leaf)
     return model.get_submodule(name)
+
+
+def matrix_of(owner: nn.Module, leaf: str) -> Matrix:
+    """A parameter of a module as a layer of its own."""
+    return Gates(owner, leaf) if is_recurrent(owner, leaf) else Matrix(owner, leaf)
 
 
 def layer_words() -> str:
     """The types of layer whose weights go on a grid, in words: «Linear, Conv1d or Conv2d»."""
-    found = [cls.__name__ for cls, kind in _KINDS.items() if isinstance(kind, LayerKind) and cls is not Matrix]
+    found = [cls.__name__ for cls, kind in _KINDS.items() if isinstance(kind, LayerKind) and not issubclass(cls, Matrix)]
     *most, last = found
     return f"{', '.join(most)} or {last}" if most else last
 
@@ -142,7 +149,8 @@ def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
         ('head.weight', 'head.bias')
     """
     if isinstance(module, Matrix):
-        return (name,)
+        owner, bias = name.rpartition(".")[0], module.bias_leaf
+        return (name,) if bias is None else (name, f"{owner}.{bias}" if owner else bias)
     kind, ahead = layer_kind(module), f"{name}." if name else ""
     return f"{ahead}{kind.weight_name}", f"{ahead}{kind.bias_name}"
 

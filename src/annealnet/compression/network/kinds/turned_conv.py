@@ -34,9 +34,13 @@ class TurnedConvolution(Convolution):
 
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
         """As a convolution's, where there are no groups."""
-        if self.groups(module) > 1:
+        if not self.understands(module):
             raise NotUnderstood("a transposed convolution in groups is not understood")
         return super().labels(module, passage)
+
+    def understands(self, module: nn.Module) -> bool:
+        """Without groups: with them, no view of the weight has the outputs in front."""
+        return self.groups(module) == 1
 
     def weight(self, module: nn.Module) -> Tensor:
         """``(outputs, inputs, *kernel)``: the parameter with its first dimensions exchanged, in the same memory."""

@@ -1,0 +1,290 @@
+"""Matrices that no module's call shows: found where they are multiplied, rounded by value, stored, read back, exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import annealnet as an
+from annealnet.compression.network.graph import trace
+from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.network.precision import in_float32
+from annealnet.compression.rounding import NearestRounding
+from annealnet.compression.rounding.grids import dequantize
+
+EXPERTS, WIDTH, INNER = 4, 8, 20
+
+
+class Mixture(nn.Module):
+    """A router and two stacks of matrices; what is done with them is the subclass's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.head = nn.Linear(WIDTH, EXPERTS), nn.Linear(WIDTH, 3)
+        self.up = nn.Parameter(torch.randn(EXPERTS, INNER, WIDTH) / 3)
+        self.down = nn.Parameter(torch.randn(EXPERTS, WIDTH, INNER) / 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, WIDTH)
+        return self.head(x + self.mixed(flat, self.router(flat).softmax(-1)).view_as(x))
+
+    def mixed(self, x: Tensor, shares: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class AllAtOnce(Mixture):
+    def mixed(self, x: Tensor, shares: Tensor) -> Tensor:
+        inner = F.silu(torch.bmm(x.expand(EXPERTS, -1, -1), self.up.transpose(1, 2)))
+        return (shares.t()[..., None] * torch.bmm(inner, self.down.transpose(1, 2))).sum(0)
+
+
+class Summed(Mixture):
+    def mixed(self, x: Tensor, shares: Tensor) -> Tensor:
+        inner = shares[..., None] * F.silu(torch.einsum("ni,eoi->neo", x, self.up))
+        return torch.einsum("nei,eoi->no", inner, self.down)
+
+
+class OneByOne(Mixture):
+    """Each token to its best expert: how many come to each, no trace can know."""
+
+    def mixed(self, x: Tensor, shares: Tensor) -> Tensor:
+        best, answer = shares.argmax(-1), torch.zeros_like(x)
+        for number in range(EXPERTS):
+            mine = torch.where(best == number)[0]
+            answer[mine] = F.linear(F.silu(F.linear(x[mine], self.up[number])), self.down[number])
+        return answer
+
+
+class PickedOut(Mixture):
+    """The matrices of each token's expert are copied for it."""
+
+    def mixed(self, x: Tensor, shares: Tensor) -> Tensor:
+        best = shares.argmax(-1)
+        inner = F.silu(torch.bmm(self.up[best], x.unsqueeze(-1)))
+        return torch.bmm(self.down[best], inner).squeeze(-1)
+
+
+class Sisters(nn.Module):
+    """Experts that are modules, of which two samples reach few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router, self.head = nn.Linear(WIDTH, 6), nn.Linear(WIDTH, 3)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(WIDTH, INNER), nn.SiLU(), nn.Linear(INNER, WIDTH)) for _ in range(6)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.reshape(-1, WIDTH)
+        best, answer = self.router(flat).argmax(-1), torch.zeros_like(flat)
+        for number, expert in enumerate(self.experts):
+            mine = torch.where(best == number)[0]
+            if len(mine):
+                answer[mine] = expert(flat[mine])
+        return self.head(x + answer.view_as(x))
+
+
+class Steps(nn.Module):
+    """A cell that is called at every step."""
+
+    def __init__(self, cell: nn.Module) -> None:
+        super().__init__()
+        self.cell, self.head = cell, nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, answers = None, []
+        for step in x.unbind(1):
+            state = self.cell(step, state)
+            answers.append(state[0] if isinstance(state, tuple) else state)
+        return self.head(torch.stack(answers, 1))
+
+
+class Pairs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.pair, self.head = nn.Linear(WIDTH, 6), nn.Bilinear(6, 6, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.pair(self.lift(x), self.lift(x)))
+
+
+class Turned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.turn, self.head = nn.Conv1d(5, 8, 1), nn.ConvTranspose1d(8, 6, 3, groups=2), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.turn(self.lift(x)).mean(2))
+
+
+class Projected(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.LSTM(WIDTH, 16, proj_size=6, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layer(x)[0])
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bag, self.head = nn.EmbeddingBag(30, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.bag(x))
+
+
+X = torch.randn(16, 5, WIDTH, generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randint(0, 30, (16, 5), generator=torch.Generator().manual_seed(0))
+STACKS = {"up", "down"}
+#: Network, its input, the layers that are rounded by value, and the multiply-adds of one sample where they are known.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor, set[str], int | None]] = {
+    "bmm": (AllAtOnce, X, STACKS, 5 * (32 + 24 + EXPERTS * 2 * WIDTH * INNER)),
+    "einsum": (Summed, X, STACKS, None),
+    "one by one": (OneByOne, X, STACKS, 5 * (32 + 24 + 2 * WIDTH * INNER)),
+    "picked out": (PickedOut, X, STACKS, 5 * (32 + 24 + 2 * WIDTH * INNER)),
+    "GRUCell": (lambda: Steps(nn.GRUCell(WIDTH, 16)), X, {"cell.weight_ih", "cell.weight_hh"}, 5 * (48 * 24 + 48)),
+    "LSTMCell": (lambda: Steps(nn.LSTMCell(WIDTH, 16)), X, {"cell.weight_ih", "cell.weight_hh"}, 5 * (64 * 24 + 48)),
+    "RNNCell": (lambda: Steps(nn.RNNCell(WIDTH, 16)), X, {"cell.weight_ih", "cell.weight_hh"}, 5 * (16 * 24 + 48)),
+    "bilinear": (Pairs, X, {"pair.weight"}, None),
+    "transposed, in groups": (Turned, X, {"turn.weight"}, 5 * 8 * 8 + 8 * 8 * 9 + 18),
+    "projected": (Projected, X, {f"layer.weight_{part}_l0" for part in ("hh", "ih", "hr")}, None),
+    "bag": (Bag, TOKENS, {"bag.weight"}, 18),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_all_matrices_are_on_grids(name: str) -> None:
+    torch.manual_seed(0)
+    made, x, names, macs = NETWORKS[name]
+    graph = trace(made().eval(), x)
+    assert {layer.name for layer in graph.layers if layer.by_value} >= names
+    assert graph.stays_dense.share < 0.05, [str(pinned) for pinned in graph.pinned]
+    assert macs is None or graph.macs() == macs
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("group", [None, 4])
+def test_they_are_rounded_row_by_row_stored_and_read_back(name: str, group: int | None, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, x, names, _ = NETWORKS[name]
+    network = made().eval()
+    small = an.quantize(network, [x], bits=4, group=group, rounding=NearestRounding(group=group))
+    for place in names:
+        weight = weight_of(layer_at(small.model, place))
+        assert weight.ndim == 2 or weight.shape[-1] < 16
+        if "_l0" not in place:
+            wanted = dequantize(NearestRounding(group=group)(weight_of(layer_at(network, place)), 4))
+            torch.testing.assert_close(weight, wanted, rtol=0, atol=0)
+    folder = small.save(tmp_path / "out")
+    assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes
+    again = an.load(folder, made().eval())
+    for (key, value), (other, read) in zip(small.model.state_dict().items(), again.state_dict().items(), strict=True):
+        assert key == other
+        assert torch.equal(value, read), key
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), small.model(x), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bmm", "einsum", "GRUCell", "transposed, in groups"])
+@pytest.mark.parametrize("group", [None, 4])
+def test_the_onnx_file_holds_codes_and_answers_the_same(name: str, group: int | None, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    made, x, _, _ = NETWORKS[name]
+    small = an.quantize(made().eval(), [x], bits=4, group=group, rounding=NearestRounding(group=group))
+    path = small.export_onnx(tmp_path / "small.onnx")
+    (answer,) = an.exporting.onnx_session(path).run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(answer), small.model(x), rtol=0, atol=1e-3)
+
+
+def test_experts_that_no_sample_reaches_go_on_grids_with_their_sisters(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Sisters().eval()
+    graph = trace(network, X[:1])
+    assert (graph.way, graph.stays_dense.num_bytes) == ("hooks", 0)
+    small = an.quantize(network, [X], bits=4, rounding=NearestRounding())
+    again = an.load(small.save(tmp_path / "out"), Sisters().eval())
+    with torch.no_grad():
+        torch.testing.assert_close(again(X), small.model(X), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bmm", "GRUCell"])
+def test_fine_tuning_leaves_them_on_their_grids(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made, x, names, _ = NETWORKS[name]
+    budget, settings = an.Budget(size_ratio=3), an.compression.FineTuning(epochs=2, learning_rate=1e-2)
+    small = an.compress(made().eval(), [x], budget, fine_tuning=settings, rounding=NearestRounding())
+    for place in names:
+        assert torch.equal(weight_of(layer_at(small.model, place)), dequantize(small.grids[place]))
+    again = an.load(small.save(tmp_path / "out"), made().eval())
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), small.model(x), rtol=0, atol=1e-5)
+
+
+# ---- weights that are computed from others -------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    def __init__(self, by: Callable[..., nn.Module], dim: int | None = None) -> None:
+        super().__init__()
+        more = {} if dim is None else {"dim": dim}
+        self.first = by(nn.Linear(WIDTH, 16))
+        self.second, self.head = by(nn.Conv1d(16, 16, 3, padding=1, groups=4), **more), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(F.relu(self.second(F.relu(self.first(x)).transpose(1, 2))).transpose(1, 2))
+
+
+COMPUTED: dict[str, Callable[[], nn.Module]] = {
+    "weight norm": lambda: Normed(nn.utils.parametrizations.weight_norm),
+    "weight norm over places": lambda: Normed(nn.utils.parametrizations.weight_norm, 2),
+    "weight norm by hooks": lambda: Normed(nn.utils.weight_norm, 2),
+    "spectral norm": lambda: Normed(nn.utils.parametrizations.spectral_norm),
+    "spectral norm by hooks": lambda: Normed(nn.utils.spectral_norm),
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("training", [False, True])
+def test_computed_weights_are_taken_as_they_are(name: str, training: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = COMPUTED[name]().train()
+    for _ in range(20):  # spectral norm learns its vectors
+        network(X[:2])
+    network.train(training)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    small = an.quantize(network, [X], bits=8, rounding=NearestRounding())
+    assert network.training is training
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert small.report.stays_dense.num_bytes == 0
+    assert sorted(small.model.state_dict()) == sorted(
+        f"{m}.{p}" for m in ("first", "second", "head") for p in ("bias", "weight")
+    )
+    again = an.load(small.save(tmp_path / "out"), COMPUTED[name]())
+    network.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(small.model(X), network(X), rtol=0, atol=0.1)
+        torch.testing.assert_close(again(X), small.model(X), rtol=0, atol=1e-5)
+    network(X)  # the original still computes its weights
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(sorted(COMPUTED)), st.integers(0, 99))
+def test_plain_weights_answer_the_same(name: str, seed: int) -> None:
+    torch.manual_seed(seed)
+    network = COMPUTED[name]().eval()
+    plain = in_float32(network)
+    assert plain is not network
+    assert in_float32(plain) is plain
+    with torch.no_grad():
+        torch.testing.assert_close(plain(X), network(X), rtol=0, atol=1e-6)
