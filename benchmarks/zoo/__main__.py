@@ -4,9 +4,10 @@
 
 Each architecture has a process of its own and a time limit. *Opened* says how its graph was read; *on grids* is the share
 of its bytes whose layer can be rounded, *removable* the share that are weights from or to a channel, neuron or head that
-can go; *removed = masked*, *reload* and *ONNX* are the largest differences of answers (limits 1e-4, 1e-5, 1e-3; the last
-two of the network at a sixth, or where that failed at 4 bits). *MB* is the peak of the process, and in front of it how
-much of that came after the imports and the network. What is not as it must be is marked ✗; the reasons stand below.
+can go. Weights are rounded by GPTQ, plans are annealed. *Removed = masked*, *reload* and *ONNX* are the largest differences
+of answers (limits 1e-4, 1e-5, 1e-3; the last two of the network at a sixth, or where that failed at 4 bits). *MB* is the
+peak of the process, and in front of it how much of that came after the imports and the network. What is not as it must be
+is marked ✗; the reasons stand below.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def test_scores_have_one_accuracy_per_seed(splits):
     assert len(score.accuracies) == 2
     assert 0.2 < np.mean(score.accuracies) < 1
     assert 0 < score.kept < 1
-    assert score.shown.endswith(f"{100 * np.std(score.accuracies):.2f}")
+    assert score.shown.endswith(f"{100 * np.std(score.accuracies, ddof=1):.2f}")
 
 
 def test_selection_lies_between_random_masks_and_real_weights(splits):

@@ -51,17 +51,6 @@ def test_inputs_that_overflow_are_blamed_on_the_inputs():
         check_network(nn.Sequential(nn.Flatten(), net), torch.full((4, 2), 3e38))
 
 
-def test_an_old_weight_norm_is_named():
-    net = nn.utils.weight_norm(nn.Linear(2, 3))
-    net(X)
-    with pytest.raises(ValueError, match="remove_weight_norm"):
-        check_network(net, X)
-    for copying in (in_float32, lambda model: check_network(model, X), lambda model: quantize(model, X)):
-        with pytest.raises(ValueError, match="remove_weight_norm"):
-            copying(net.double())
-    assert in_float32(nn.utils.remove_weight_norm(net).double()).weight.dtype == torch.float32
-
-
 def test_one_token_a_sample_wants_an_axis():
     net = nn.Sequential(nn.Embedding(20, 4), nn.Flatten(), nn.Linear(8, 2))
     with pytest.raises(ValueError, match=r"x.unsqueeze\(1\)"):

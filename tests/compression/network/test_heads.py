@@ -125,8 +125,8 @@ def test_what_was_compressed_is_saved_and_read_back(name: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("depth", [0, 1])
-def test_a_table_that_is_no_bias_stays_dense(depth: int) -> None:
-    """Rows picked from a parameter and turned: only where its columns are heads it is one that loses them."""
+def test_a_table_that_is_no_bias_loses_nothing(depth: int) -> None:
+    """Rows picked from a parameter and turned: only where its columns are heads it loses them; a product reads it here."""
 
     class Picks(nn.Module):
         def __init__(self) -> None:
@@ -140,8 +140,8 @@ def test_a_table_that_is_no_bias_stays_dense(depth: int) -> None:
             return self.head(hidden)
 
     graph = trace(Picks().eval(), torch.randn(4, 6))
-    assert [layer.name for layer in graph.layers] == ["up", "head"]
-    assert [pinned.name for pinned in graph.pinned if pinned.num_bytes] == ["table", "places"]
+    assert [layer.name for layer in graph.layers] == ["table", "up", "head"]
+    assert [pinned.name for pinned in graph.pinned if pinned.num_bytes] == ["places"]
     assert [len(group.units) for group in graph.groups] == [8]
 
 

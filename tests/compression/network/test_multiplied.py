@@ -156,7 +156,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Tensor, set[str], int | None]
     "RNNCell": (lambda: Steps(nn.RNNCell(WIDTH, 16)), X, {"cell.weight_ih", "cell.weight_hh"}, 5 * (16 * 24 + 48)),
     "bilinear": (Pairs, X, {"pair.weight"}, None),
     "transposed, in groups": (Turned, X, {"turn.weight"}, 5 * 8 * 8 + 8 * 8 * 9 + 18),
-    "projected": (Projected, X, {f"layer.weight_{part}_l0" for part in ("hh", "ih", "hr")}, None),
+    "projected": (Projected, X, {"layer.weight_hr_l0"}, None),
     "bag": (Bag, TOKENS, {"bag.weight"}, 18),
 }
 

@@ -30,7 +30,7 @@ from annealnet.compression.files.stored_layer import StoredLayer, stored_specs
 from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import traced_again
 from annealnet.compression.network.inputs import Inputs, Signature
-from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of, with_heads_that_can_go
+from annealnet.compression.network.kinds import bias_of, layer_at, own_tensors, weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import cast_like, copied, in_float32
 from annealnet.compression.network.structure import NetworkGraph, slots_kept
@@ -305,7 +305,7 @@ def load_compressed(directory: str | Path, dense_model: nn.Module) -> nn.Module:
     plan = CompressionPlan.load(source / PLAN_FILE)
     given = network_in(dense_model, "dense_model")
     single = in_float32(given)
-    dense_model = with_heads_that_can_go(copied(given) if single is given else single)
+    dense_model = copied(given) if single is given else single
     path = source / TENSOR_FILE
     with _opened(path) as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  # not a dict

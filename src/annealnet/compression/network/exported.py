@@ -166,7 +166,7 @@ class ExportLabels(Labels):
         call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
         try:
             self.values[node] = self._label(call)
-            if not any(self._origin(operand) for operand in node.all_input_nodes):
+            if not any(self._origin(factor) for factor in node.args[:3]):  # behind them an attention's biases
                 self.count(call, operation(node), _place(node))
         except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
             said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"
@@ -282,7 +282,7 @@ class ExportLabels(Labels):
         if not isinstance(rows, Channels) or rows.axis != 0 or call.out_shape[-1] != len(rows.labels):
             raise NotUnderstood("its weights are not cut by rows")
         macs = int(np.prod(call.out_shape)) * (call.shape(operand) or (1,))[-1]
-        self.products.append((_place(call.node), rows.labels, macs // (self.samples * len(rows.labels))))
+        self.products.append((place, rows.labels, macs // (self.samples * len(rows.labels))))
         self._layer_of[call.node] = place
         return Channels(len(call.out_shape) - 1, rows.labels)
 

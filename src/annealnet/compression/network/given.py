@@ -9,6 +9,10 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
+from annealnet.compression.network.computed import with_plain_weights
+from annealnet.compression.network.kinds import with_heads_that_can_go
+from annealnet.compression.network.precision import copied
+
 __all__ = ["network_in"]
 
 #: In names of transformers' attention implementations that are compiled.
@@ -17,6 +21,9 @@ _KERNELS = ("flex", "flash")
 
 def network_in(model: Any, argument: str = "model") -> nn.Module:
     """The module whose layers are worked on: what ``torch.compile``, ``DataParallel`` or its distributed kin wrap.
+
+    Where weights are computed from others, or heads packed in PyTorch's attention, a copy in which they are plain
+    (:mod:`.computed`, :class:`.kinds.HeadwiseAttention`).
 
     Args:
         model: what the user gave; it is not changed.
@@ -61,7 +68,9 @@ def network_in(model: Any, argument: str = "model") -> nn.Module:
                 f"{argument}: {name!r} is on the meta device, where tensors have no values: load the weights onto a real "
                 "device first (model.to_empty(device='cpu'), then load_state_dict)"
             )
-    return model
+    model = with_plain_weights(model)
+    packed = any(type(module) is nn.MultiheadAttention for module in model.modules())
+    return with_heads_that_can_go(copied(model)) if packed else model
 
 
 def _wrapped(model: nn.Module) -> nn.Module | None:

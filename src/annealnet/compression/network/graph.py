@@ -79,7 +79,7 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
-    return with_matrices(copy.deepcopy(model).eval(), _opened(model, inputs, stream), inputs[:2])
+    return with_matrices(_twin(model), _opened(model, inputs, stream), inputs[:2])
 
 
 def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
@@ -112,7 +112,7 @@ def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
 
 def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
     """The structure with channels of the residual stream among what may go; None where there are none."""
-    twin = copy.deepcopy(model).eval()
+    twin = _twin(model)
     try:
         with torch.no_grad():
             labels = _streaming(twin, two)
@@ -156,11 +156,11 @@ def traced_again(
         labels.pin_unread()
         graph = _structure(labels, example)
         graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
-    graph = None if graph is None else with_matrices_named(model, graph, layers)
+    graph = None if graph is None else with_matrices_named(twin, graph, layers)
     if graph is None or not {layer.name for layer in graph.layers} >= set(layers):
         unreached: list[Exception] = [ValueError("its plan says that no trace reached all of it")]
         graph = _by_hooks(_twin(model), graph, two, example, unreached)
-    return with_matrices_named(model, graph, layers)
+    return with_matrices_named(twin, graph, layers)
 
 
 def _twin(model: nn.Module) -> nn.Module:

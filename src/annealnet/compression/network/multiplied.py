@@ -134,7 +134,8 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     named = {_place(model, name): name for name in fresh}
     found = _beside(model, graph, named, [owned.get(name, _place(model, name)) for name in order])
     counted = [(owned.get(name, _place(model, name)), seen.multiply_adds[name]) for name in order if name in silent]
-    ours = {layer.name for layer in found.layers}
+    # of a weight that is used in parts the trace has counted every product under its layer's name
+    ours = {layer.name for layer in found.layers} - {product.name for product in graph.products}
     products = [Product(place, np.full(1, -1), macs // len(inputs)) for place, macs in counted if place in ours and macs]
     return replace(found, products=(*graph.products, *products))
 

@@ -75,6 +75,6 @@ def solved(matrices: Tensor, right: Tensor) -> Tensor:
         >>> solved(2 * torch.eye(2).expand(3, 2, 2), torch.ones(3, 2, 1)).flatten().tolist()
         [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     """
-    if len(matrices) == 1 or matrices.shape[-1] <= _STACKED:
+    if len(matrices) <= 1 or matrices.shape[-1] <= _STACKED:
         return torch.as_tensor(torch.linalg.solve(matrices, right))
     return torch.stack([torch.linalg.solve(one, other) for one, other in zip(matrices, right, strict=True)])
