@@ -18,6 +18,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import NearestRounding
+from annealnet.exporting import onnx_session
 
 hf = pytest.importorskip("transformers")
 WIDTH, HEADS, WORDS = 16, 4, 30
@@ -182,3 +183,14 @@ def test_biases_computed_from_the_number_of_heads_keep_them(make: Callable[[], n
     assert not any(group.what == "heads" for group in graph.groups)
     assert any("each head has a bias of its own" in pinned.reason for pinned in graph.pinned)
     assert {group.what for group in graph.groups} == {"neurons"}
+
+
+def test_a_table_that_the_exporter_makes_a_constant_of_is_exported(tmp_path: Path) -> None:
+    make, named, _ = NETWORKS["Swin"]
+    model = lively(make)
+    x = called(model, named)
+    small = an.quantize(model, [dict(x.kwargs)], bits=4, rounding=NearestRounding())
+    session = onnx_session(small.export_onnx(tmp_path / "small.onnx"))
+    answers = session.run(None, {name: tensor.numpy() for name, tensor in x.kwargs.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(answers[0]), x.answer(small.model), rtol=1e-3, atol=1e-4)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import annealnet as an
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.surgery import mask, remove
+from annealnet.compression.network.trial import without
 
 
 class Halves(nn.Module):
@@ -61,6 +62,14 @@ def test_a_blank_sample_proves_nothing(blank: bool) -> None:
     torch.manual_seed(0)
     x = torch.zeros(3, 5, 16) if blank else torch.randn(3, 5, 16)
     assert not any(group.what == "heads" for group in trace(Heads().eval(), x).groups)
+
+
+def test_what_is_refused_is_named_and_what_is_left_is_not() -> None:
+    layers = [nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)]
+    graph = trace(nn.Sequential(*layers).eval(), torch.randn(3, 4))
+    fewer = without(graph, graph.groups[:1])
+    assert [group.name for group in fewer.groups] == ["2"]
+    assert [pinned.name for pinned in fewer.pinned if "does not run" in pinned.reason] == ["0"]
 
 
 def test_a_users_network_is_as_it_was() -> None:

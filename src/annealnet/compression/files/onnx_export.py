@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.inputs import Answering, Inputs
-from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
+from annealnet.compression.network.kinds import LayerKind, Matrix, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.masks import is_mask
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
@@ -70,9 +70,9 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
     initialisers = {tensor.name: tensor for tensor in graph.initializer}
     dequantised: dict[str, Quantized] = {}
     for name, grid in quantized.items():
-        kind = layer_kind(layer_at(model, name))
-        place = _find_weight(name, kind, grid, initialisers, dequantised)
-        if place is None and not _is_read(model, name, inputs):
+        module = layer_at(model, name)
+        place = _find_weight(name, layer_kind(module), grid, initialisers, dequantised)
+        if place is None and (_is_folded(module, grid) or not _is_read(model, name, inputs)):
             continue
         if place is None:
             raise ValueError(
@@ -131,6 +131,14 @@ def _find_weight(
             if same and np.array_equal(laid.reshape(weight.shape), weight):
                 return candidate, order
     return None
+
+
+def _is_folded(module: nn.Module, grid: Quantized) -> bool:
+    """Whether a parameter that holds its grid values may have become part of a constant, as a table whose rows are picked
+    in an order known beforehand: the answers are the same, it is stored in float32.
+    """
+    held = layer_kind(module).weight(module).detach().cpu().float()
+    return isinstance(module, Matrix) and torch.equal(held, dequantize(grid))
 
 
 def _orders(kind: LayerKind, count: int) -> list[tuple[int, ...]]:

@@ -20,7 +20,7 @@ from annealnet.compression.network.masks import is_mask
 from annealnet.compression.network.structure import DependencyGroup, Layer, NetworkGraph, Pinned, Size
 from annealnet.compression.network.surgery import mask, remove
 
-__all__ = ["as_tried", "tried"]
+__all__ = ["as_tried", "tried", "without"]
 
 #: What modules call the number of their heads, and of all features of all heads.
 COUNTS = (
@@ -65,14 +65,14 @@ def tried(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> NetworkGraph
     if left and not _works(model, found, left, inputs):
         singly = [group for group in left if not _works(model, found, [group], inputs)]
         refused += singly or left
-    return _without(found, refused)
+    return without(found, refused)
 
 
 def as_tried(model: nn.Module, graph: NetworkGraph, groups: Collection[str], sizes: Collection[str]) -> NetworkGraph:
     """A graph as :func:`tried` left it once: those groups may go, and those numbers, ``"module.attribute"``, with them."""
     every = _sizes(model, graph, graph.groups, (*COUNTS, *TOTALS))
     found = replace(graph, sizes=tuple(size for size in every if f"{size.module}.{size.attribute}" in sizes))
-    return _without(found, [group for group in graph.groups if group.name not in groups])
+    return without(found, [group for group in graph.groups if group.name not in groups])
 
 
 def _variants() -> list[tuple[str, ...]]:
@@ -170,11 +170,11 @@ def _equal(whole: Tensor, wanted: Tensor, found: Tensor) -> bool:
     return error <= _TOLERANCE * change + _ROUNDING * max(scale, 1e-6)
 
 
-def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkGraph:
-    """The same with some groups pinned."""
-    if not groups:
+def without(graph: NetworkGraph, refused: Sequence[DependencyGroup]) -> NetworkGraph:
+    """The same with some of its groups pinned and named; those that are left keep their names."""
+    if not refused:
         return graph
-    gone = {unit for group in groups for unit in group.units}
+    gone = {unit for group in refused for unit in group.units}
     left = [unit for unit in range(graph.num_units) if unit not in gone]
     number = np.full(graph.num_units + 1, -1, dtype=np.int64)  # the last stands for -1
     number[left] = np.arange(len(left))
@@ -193,7 +193,7 @@ def _without(graph: NetworkGraph, groups: Sequence[DependencyGroup]) -> NetworkG
     names = {unit: group.name for group in graph.groups for unit in group.units}
     groups = grouped_units(layers, norms, len(left), products)
     reason = "without half of its channels the network does not run, or does not answer the same"
-    pinned = tuple(Pinned(group.name, reason) for group in groups)
+    pinned = tuple(Pinned(group.name, reason) for group in refused)
     return replace(
         graph, layers=layers, norms=norms, products=products, sizes=sizes, num_units=len(left), beside=beside,
         pinned=(*pinned, *graph.pinned),
