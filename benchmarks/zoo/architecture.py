@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.utils._pytree import tree_leaves
+
+from annealnet.compression.network.inputs import answer_in
 
 __all__ = [
     "Architecture",
@@ -21,7 +22,6 @@ __all__ = [
     "pictures",
     "seeded",
     "settle_batch_norms",
-    "tensor_of",
     "text",
     "tokens",
 ]
@@ -80,16 +80,7 @@ def answer(model: nn.Module, batch: Batch) -> Tensor:
     """What a network says to a batch, as one tensor."""
     arguments, named = Architecture.call(batch, model)
     with torch.no_grad():
-        return tensor_of(model(*arguments, **named))
-
-
-def tensor_of(given: Any) -> Tensor:
-    """The logits of an answer, its embeddings, its last hidden state, or else the first floating-point tensor in it."""
-    for name in ("logits", "text_embeds", "image_embeds", "last_hidden_state"):
-        if isinstance(getattr(given, name, None), Tensor):
-            found: Tensor = getattr(given, name)
-            return found
-    return next(leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and leaf.is_floating_point())
+        return answer_in(model(*arguments, **named))
 
 
 def seeded(model: nn.Module, seed: int) -> nn.Module:

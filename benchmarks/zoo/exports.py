@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram, export
 
+from annealnet.compression.network.inputs import answer_in
+
 from . import ARCHITECTURES, Architecture
-from .architecture import answer, tensor_of
+from .architecture import answer
 
 __all__ = ["exported", "main", "operations"]
 
@@ -38,7 +40,7 @@ def exported(architecture: Architecture) -> ExportedProgram:
     with torch.no_grad():
         program = export(model, arguments, named, dynamic_shapes=sizes, strict=False)
         arguments, named = architecture.call(other, model)
-        ours, theirs = tensor_of(program.module()(*arguments, **named)), answer(model, other)
+        ours, theirs = answer_in(program.module()(*arguments, **named)), answer(model, other)
     if not torch.allclose(ours, theirs, atol=1e-5):
         raise RuntimeError(f"answers differ by {float((ours - theirs).abs().max()):.1e} on a batch of another size")
     return program

@@ -86,15 +86,23 @@ def captured(model: nn.Module, example: Tensor | Mapping[str, Tensor]) -> Any:
     only_batch = {name: {0: axes[0]} for name, axes in free.items()}
     if free != only_batch:
         with contextlib.suppress(Exception):  # its forward fixes the length
-            return _exported(model, batch, free)
+            return _free(_exported(model, batch, free))
     try:
-        return _exported(model, batch, only_batch)
+        return _free(_exported(model, batch, only_batch))
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ValueError(
             f"model={type(model).__name__} cannot be exported to ONNX with a dynamic batch ({reason}): its forward "
             "must not depend on values or fix the number of samples"
         ) from error
+
+
+def _free(proto: Any) -> Any:
+    """The model, if its batch is free as asked."""
+    fixed = [given.name for given in proto.graph.input if not given.type.tensor_type.shape.dim[0].dim_param]
+    if fixed:
+        raise ValueError(f"the batch of {fixed[0]!r} is fixed: a tensor of another size is combined with it")
+    return proto
 
 
 def _free_axes(tensor: Tensor) -> dict[int, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import annealnet as an
 from annealnet.architectures import digits_cnn
 from annealnet.compression.files.onnx_activations import quantize_activations
 from annealnet.compression.files.onnx_export import export_onnx, onnx_latency
@@ -189,3 +190,35 @@ def test_the_numbers_in_the_model_are_those_of_the_file_bit_for_bit(
         assert np.array_equal(found[f"{name}.weight.scale"], grid.scale.numpy().reshape(-1))
         assert np.array_equal(found[f"{name}.bias"], again.get_submodule(name).bias.detach().numpy())
         assert np.isfinite(found[f"{name}.bias"]).all()
+
+
+@pytest.mark.parametrize("made", [nn.LSTM, nn.GRU])
+def test_recurrent_layers(made: type[nn.Module], tmp_path: Path) -> None:
+    class Tagger(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = made(8, 6, batch_first=True, bidirectional=True), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(x)[0])
+
+    torch.manual_seed(0)
+    x = torch.randn(12, 5, 8)
+    small = an.quantize(Tagger().eval(), [x], 4)
+    (answer,) = onnx_session(small.export_onnx(tmp_path / "net.onnx")).run(None, {"input": x.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(answer, small.model(x).numpy(), atol=1e-4)
+
+
+def test_a_batch_that_the_forward_fixes_without_a_word_is_refused(tmp_path: Path) -> None:
+    class Biased(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(8, 3)
+            self.register_buffer("bias", torch.zeros(1, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + self.bias.repeat(int(x.shape[0]), 1)
+
+    with pytest.raises(ValueError, match="dynamic batch"):
+        export_module_onnx(Biased().eval(), torch.zeros(2, 8), tmp_path / "net.onnx")

@@ -326,3 +326,15 @@ def test_an_unknown_layer_is_refused() -> None:
     graph = trace(digits_cnn(4), torch.zeros(1, 1, 8, 8))
     with pytest.raises(ValueError, match="layer='nothing' is not part of this network"):
         graph.keep_for("nothing", np.ones(graph.num_units, dtype=bool))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_transposed_convolutions_multiply_what_they_are_given(wrapped: bool) -> None:
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2)]
+
+    class Asks(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) if len(x.shape) == 4 and x.shape[1] == 3 else x
+
+    net = (Asks if wrapped else nn.Sequential)(*layers).eval()
+    assert trace(net, torch.randn(2, 3, 8, 8)).macs() == 8 * 8 * (3 * 8 * 9 + 8 * 4 * 4)

@@ -288,3 +288,24 @@ def test_plain_weights_answer_the_same(name: str, seed: int) -> None:
     assert in_float32(plain) is plain
     with torch.no_grad():
         torch.testing.assert_close(plain(X), network(X), rtol=0, atol=1e-6)
+
+
+def test_a_computed_weight_is_stored_where_the_plain_one_lies(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return weight * 1.5
+
+    def fresh(computed: bool) -> nn.Module:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(8, 24), nn.LayerNorm(24), nn.ReLU(), nn.Linear(24, 4)).eval()
+        nn.init.uniform_(net[1].bias)
+        if computed:
+            nn.utils.parametrize.register_parametrization(net[1], "weight", Scaled())
+        return net
+
+    x = torch.randn(16, 8)
+    small = an.quantize(fresh(True), [x], 8)
+    folder = small.save(tmp_path / "out")
+    with torch.no_grad():
+        for computed in (True, False):
+            torch.testing.assert_close(an.load(folder, fresh(computed))(x), small.model(x), rtol=0, atol=0)

@@ -15,14 +15,16 @@ from torch.nn import functional as F
 
 import annealnet as an
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes
+from annealnet.compression.files.storage import file_bytes, put_on_grid, save_compressed
 from annealnet.compression.formulations.data_aware import DataAware
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.surgery import mask, remove
+from annealnet.compression.rounding import NearestRounding
 
 WIDTH, WORDS = 8, 11
 
@@ -258,3 +260,29 @@ def test_of_the_transformers_library(name: str) -> None:
     assert graph.num_units == trace(dense, x[:2]).num_units + sum(widths)  # heads and neurons are there as before
     for seed in range(3):
         agree(dense, graph, some(graph, seed), x)
+
+
+def test_numbers_that_two_layers_could_be_counted_by_are_read_back(tmp_path: Path) -> None:
+    """GPT-2's ``split_size`` is that of its heads, and as large as its stream."""
+
+    transformers = pytest.importorskip("transformers", reason="needs the extra hf")
+
+    def fresh() -> nn.Module:
+        torch.manual_seed(0)
+        config = transformers.GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=4, n_positions=16)
+        return transformers.GPT2LMHeadModel(config).eval()
+
+    batch = {"input_ids": torch.randint(0, 30, (8, 10))}
+    x = read_batches([batch], model=fresh()).x
+    dense = check_network(fresh(), x)
+    graph = trace(dense, x[:2], stream=True)
+    keep = np.ones(graph.num_units, dtype=bool)
+    for group in graph.groups:
+        keep[list(group.units)[: len(group.units) // (4 if group.what == "heads" else 2)]] = False
+    plan = CompressionPlan.of(graph, keep, {layer.name: 8 for layer in graph.layers})
+    small = remove(dense, graph, keep)
+    grids = {place: NearestRounding()(weight_of(layer_at(small, place)), 8) for place in plan.bits}
+    small = put_on_grid(small, grids)
+    again = an.load(save_compressed(tmp_path / "out", plan, small, grids), fresh())
+    with torch.no_grad():
+        torch.testing.assert_close(x.answer(again), x.answer(small), rtol=0, atol=1e-6)

@@ -184,3 +184,20 @@ def test_what_is_written_over_was_seen_before(most_bytes: int) -> None:
     for name, grid in found[0].items():
         assert torch.equal(grid.codes, found[1][name].codes), name
         assert torch.equal(grid.scale, found[1][name].scale), name
+
+
+def test_an_expert_that_is_called_with_no_sample() -> None:
+    class Rare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rare, y = x[:, 0] > 1e6, torch.relu(self.a(x))
+            y[rare] = self.b(y[rare])
+            return self.c(y)
+
+    torch.manual_seed(0)
+    x = torch.randn(32, 6)
+    assert set(an.quantize(Rare().eval(), [x], 4).plan.bits) == {"a", "b", "c"}
+    assert an.compress(Rare().eval(), [x], an.Budget(size_ratio=2)).report.size_ratio >= 2

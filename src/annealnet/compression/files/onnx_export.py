@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.inputs import Answering, Inputs
-from annealnet.compression.network.kinds import LayerKind, Matrix, layer_at, layer_kind, own_tensors
+from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.masks import is_mask
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.exporting import captured, onnx_session, optional, write_model
@@ -134,11 +134,11 @@ def _find_weight(
 
 
 def _is_folded(module: nn.Module, grid: Quantized) -> bool:
-    """Whether a parameter that holds its grid values may have become part of a constant, as a table whose rows are picked
-    in an order known beforehand: the answers are the same, it is stored in float32.
+    """Whether a layer holds its grid values, so that the exporter has made another constant of them, as it does of a table
+    whose rows are picked in an order known beforehand, or of a recurrent layer's gates: the same answers, in float32.
     """
     held = layer_kind(module).weight(module).detach().cpu().float()
-    return isinstance(module, Matrix) and torch.equal(held, dequantize(grid))
+    return torch.equal(held, dequantize(grid))
 
 
 def _orders(kind: LayerKind, count: int) -> list[tuple[int, ...]]:

@@ -46,7 +46,7 @@ class CompressionPlan:
         group: weights of an output channel that share a scale, or None for all of them.
         symmetric: whether zero points are 0.
         way: how the network was opened, so that it is opened so again.
-        sizes: numbers that modules keep and that fall when channels go, as ``"module.attribute"``.
+        sizes: numbers that modules keep and that fall when channels go, as ``"module.attribute of layer"``.
 
     Raises:
         ValueError: when a group is left without channels, or a field does not hold what it should.
@@ -109,7 +109,7 @@ class CompressionPlan:
             group=None if grid is None or grid.group is None else int(grid.group),
             symmetric=grid is None or grid.symmetric,
             way=graph.way,
-            sizes=tuple(f"{size.module}.{size.attribute}" for size in graph.sizes),
+            sizes=tuple(map(str, graph.sizes)),
         )
         plan.check(graph)
         return plan

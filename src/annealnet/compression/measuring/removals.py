@@ -34,7 +34,7 @@ from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
-from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.dense_answers import DenseAnswers, unheard
 from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
 from annealnet.compression.refitting.ridge import regularised
 from annealnet.compression.refitting.visits import visit
@@ -69,7 +69,7 @@ def refit_errors(
             known += sensitivity.kappa[name] * error
 
     reading = [layer.name for layer in graph.layers if (layer.in_units >= 0).any() and not layer.by_value]
-    visit(dense, answers.x, reading, add, answer=False)
+    visit(dense, answers.x, reading, add, answer=False, idle=unheard)
     return block_sum(list(found.values()), graph.num_units)
 
 
@@ -210,7 +210,7 @@ def refits_without(
         for name, slots in lost[place].items():
             found[name][place] = _refit_without(module, layer, slots, gram, mean)
 
-    visit(dense, answers.x, lost, refit, answer=False)
+    visit(dense, answers.x, lost, refit, answer=False, idle=unheard)
     return {name: changes for name, changes in found.items() if changes}
 
 

@@ -61,6 +61,8 @@ def _settle(module: nn.Module) -> None:
             module.register_parameter(name, nn.Parameter(value, requires_grad=any(trained[name])))
         else:
             module.register_buffer(name, value)
+    # tensors without names of their own are stored in order: as they stand in a network that never computed any
+    module._parameters = dict(sorted(module._parameters.items(), key=lambda item: item[0].startswith("bias")))
 
 
 def deep_copy(model: nn.Module) -> nn.Module:

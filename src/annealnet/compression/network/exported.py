@@ -363,12 +363,11 @@ class ExportLabels(Labels):
         return self._layer_of.get(before) if isinstance(before, fx.Node) and len(before.users) == 1 else None
 
     def positions(self, name: str) -> int:
-        """Outputs of a layer per sample and channel; none where weights cost no multiply-adds, or parts count their own."""
+        """See :class:`.Labels`; parts of a weight count their own."""
         node, labels = self.layers[name]
         counted = node.op != "placeholder" and name not in self._parted and name not in self._tables
-        if not counted or not layer_kind(self.located(name)).multiplies:
-            return 0
-        return int(np.prod(self.shapes[node])) // (self.samples * len(labels.outputs))
+        kind = layer_kind(self.located(name))
+        return self.times(kind, node, node.args[0], labels) if counted and kind.multiplies else 0
 
     @property
     def called(self) -> set[str]:

@@ -139,7 +139,7 @@ def traced_again(
         way: how it was opened.
         layers: names of its layers.
         groups: names of the groups that could go.
-        sizes: numbers that go with them, as ``"module.attribute"``.
+        sizes: numbers that go with them, as ``"module.attribute of layer"``.
 
     Raises:
         ValueError: when it cannot be opened so.

@@ -35,7 +35,7 @@ __all__ = [
 #: What a call may be given beside tensors: it is written into ``plan.json``.
 Setting = bool | int | float | str | None
 #: Names under which networks answer what they were trained for, the likeliest first.
-ANSWERS = ("logits", "prediction_logits", "last_hidden_state", "image_embeds", "text_embeds", "pooler_output")
+ANSWERS = ("logits", "prediction_logits", "image_embeds", "text_embeds", "last_hidden_state", "pooler_output")
 
 
 class Sample(NamedTuple):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from torch import fx, nn
 
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
-from annealnet.compression.network.kinds import LayerLabels, layer_at
+from annealnet.compression.network.kinds import LayerKind, LayerLabels, layer_at
 from annealnet.compression.network.structure import Pinned
 
 __all__ = ["VIEWS", "Labels", "untouchable"]
@@ -70,7 +71,13 @@ class Labels(ABC):
 
     @abstractmethod
     def positions(self, name: str) -> int:
-        """Outputs of a layer per sample and channel; 0 where its weights cost no multiply-adds."""
+        """How often a sample meets each weight of a layer; 0 where its weights cost no multiply-adds."""
+
+    def times(self, kind: LayerKind, node: fx.Node, given: Any, labels: LayerLabels) -> int:
+        """Outputs per sample and channel; of a transposed convolution, which spreads what it is given, inputs."""
+        if kind.spreads and given in self.shapes:
+            return math.prod(self.shapes[given]) // (self.samples * len(labels.reads))
+        return math.prod(self.shapes[node]) // (self.samples * len(labels.outputs))
 
     @property
     @abstractmethod

@@ -147,11 +147,16 @@ class Size:
         module: path of the module.
         attribute: its name there.
         slots: the unit behind each of the things counted, -1 where it stays.
+        layer: the one whose outputs these are; two layers of a module may compute as many of different things.
     """
 
     module: str
     attribute: str
     slots: tuple[int, ...]
+    layer: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.attribute} of {self.layer}"
 
 
 @dataclass(frozen=True)

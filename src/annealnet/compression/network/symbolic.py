@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,11 +99,10 @@ class SymbolicLabels(Labels):
         return str(before.target) if alone and str(before.target) in self.layers else None
 
     def positions(self, name: str) -> int:
-        """Outputs of a layer per sample and channel; 0 where its weights cost no multiply-adds."""
+        """See :class:`.Labels`."""
         node, labels = self.layers[name]
-        if not layer_kind(self.located(name)).multiplies:
-            return 0
-        return math.prod(self.shapes[node]) // (self.samples * len(labels.outputs))
+        kind = layer_kind(self.located(name))
+        return self.times(kind, node, node.args[0] if node.args else None, labels) if kind.multiplies else 0
 
     @property
     def called(self) -> set[str]:

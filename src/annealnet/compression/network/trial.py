@@ -7,7 +7,7 @@ not help either, the group is pinned. Blocks that are built alike are tried once
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -69,9 +69,9 @@ def tried(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> NetworkGraph
 
 
 def as_tried(model: nn.Module, graph: NetworkGraph, groups: Collection[str], sizes: Collection[str]) -> NetworkGraph:
-    """A graph as :func:`tried` left it once: those groups may go, and those numbers, ``"module.attribute"``, with them."""
-    every = _sizes(model, graph, graph.groups, (*COUNTS, *TOTALS))
-    found = replace(graph, sizes=tuple(size for size in every if f"{size.module}.{size.attribute}" in sizes))
+    """A graph as :func:`tried` left it once: those groups may go, and those numbers with them, as ``str(size)``."""
+    every = _every_size(model, graph, graph.groups, (*COUNTS, *TOTALS))
+    found = replace(graph, sizes=tuple(dict.fromkeys(size for size in every if str(size) in sizes)))
     return without(found, [group for group in graph.groups if group.name not in groups])
 
 
@@ -94,8 +94,17 @@ def _likeness(model: nn.Module, group: DependencyGroup) -> tuple[str, ...]:
 
 
 def _sizes(model: nn.Module, graph: NetworkGraph, groups: Iterable[DependencyGroup], names: Sequence[str]) -> list[Size]:
-    """Numbers kept by the modules around the groups' layers that are those of their channels."""
+    """Numbers kept by the modules around the groups' layers that are those of their channels: each follows one layer."""
     found: dict[tuple[str, str], Size] = {}
+    for size in _every_size(model, graph, groups, names):
+        found.setdefault((size.module, size.attribute), size)
+    return list(found.values())
+
+
+def _every_size(
+    model: nn.Module, graph: NetworkGraph, groups: Iterable[DependencyGroup], names: Sequence[str]
+) -> Iterator[Size]:
+    """The same with all the layers that a number could be of."""
     for group in groups:
         for producer in group.producers:
             layer = graph.layer(producer)
@@ -103,8 +112,7 @@ def _sizes(model: nn.Module, graph: NetworkGraph, groups: Iterable[DependencyGro
             for name, value in vars(model.get_submodule(owner)).items():
                 slots = _slots(layer, value) if name in names and type(value) is int else None
                 if slots is not None:
-                    found.setdefault((owner, name), Size(owner, name, slots))
-    return list(found.values())
+                    yield Size(owner, name, slots, producer)
 
 
 def _slots(layer: Layer, value: int) -> tuple[int, ...] | None:
@@ -185,7 +193,7 @@ def without(graph: NetworkGraph, refused: Sequence[DependencyGroup]) -> NetworkG
     beside = tuple(replace(one, units=number[one.units]) for one in graph.beside)
     products = tuple(replace(product, units=number[product.units]) for product in graph.products)
     sizes = tuple(
-        Size(size.module, size.attribute, slots)
+        replace(size, slots=slots)
         for size in graph.sizes
         if (slots := tuple(number[list(size.slots)].tolist())) and max(slots) >= 0
     )

@@ -136,7 +136,7 @@ def listen(
     within: list[tuple[nn.Module, ExitStack]] = []
 
     def reached(name: str, module: nn.Module, given: Tensor) -> None:
-        if name not in waiting:
+        if name not in waiting or not given.numel():  # an expert may be called with no sample at all
             return
         del waiting[name]
         at(name, module, given)

@@ -89,6 +89,7 @@ class LayerKind(ABC):
         transposed_in_onnx: whether an ONNX file may hold the weight transposed.
         reads_rows: whether it is a product of rows that data show; else it is rounded by value.
         multiplies: whether its weights cost multiply-adds.
+        spreads: whether each weight is met once for every position of the input, not of the output.
         by_position: whether every position of ``(samples, positions, features)`` is a row, so that padded ones are left out.
         inside: whether the module has a forward of its own, somewhere in which the product is: a convolution that pads
             first. What is said of its input is then said of the product's.
@@ -100,6 +101,7 @@ class LayerKind(ABC):
     transposed_in_onnx: bool = False
     reads_rows: bool = True
     multiplies: bool = True
+    spreads: bool = False
     by_position: bool = False
     inside: bool = False
 

@@ -31,6 +31,7 @@ class TurnedConvolution(Convolution):
 
     word: str = "transposed conv"
     transposed_in_onnx: bool = True
+    spreads: bool = True
 
     def labels(self, module: nn.Module, passage: Passage) -> LayerLabels:
         """As a convolution's, where there are no groups."""
