@@ -4,7 +4,8 @@ python -m benchmarks.measuring [--data ../shared/data/cifar10] [--depths 20,32,5
 
 ResNet-20 has trained weights; the deeper ones are random, their batch norms estimated on the images, and show seconds. «Each
 alone» is how every layer and group was measured before: a probe of its own, everything behind it refitted. It is run for the
-depths in ``--alone``. Seconds are of this process's CPU time on one thread.
+depths in ``--alone``. Seconds are this process's CPU time, that of all its threads added up: PyTorch has one, compiled
+rounding those of all cores.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def groups_alone(problem: Problem) -> dict[str, float]:
 
 
 def agreement(found: Sequence[float], alone: Sequence[float]) -> str:
-    """Rank correlation, and the factor that two thirds are within."""
+    """Rank correlation, and the typical factor between the two: exp of the root mean square of the logarithms' gaps."""
     gaps = np.log(np.array(found) / np.array(alone))
     return f"{spearmanr(found, alone).statistic:.2f}, ×÷ {np.exp(np.sqrt(np.mean(gaps**2))):.2f}"
 

@@ -229,8 +229,9 @@ def test_networks_as_they_are_are_opened_rounded_and_read_back(name: str, tmp_pa
     small = an.quantize(build(), [batch], bits=8)
     assert small.report.stays_dense.share < 0.1
     assert small.report.size_ratio > 2
-    if small.report.small.agreement is not None:
-        assert small.report.small.agreement > 0.9
+    agreement = small.report.small.agreement
+    assert (agreement is None) == (name == "vit")  # hidden states are numbers, and agree on no class
+    assert agreement is None or agreement > 0.9
     again = an.load(small.save(tmp_path / name), build())
     example = small.example
     with torch.no_grad():

@@ -61,8 +61,9 @@ def compress(
     """Chooses channels and bit-widths together as one energy, anneals it, and builds the smaller network.
 
     The energy is a model; the k best plans are built and re-ranked on the true divergence from the dense network. Everything
-    is computed in float32 on the CPU, on a copy where the network is in another precision or on another device; the smaller
-    network has the dtypes and devices of the one given, and the report is of that one, beside the dense one in float32.
+    is computed in float32 on the CPU (annealed rounding on CUDA where there is one), on a copy where the network is in
+    another precision or on another device; the smaller network has the dtypes and devices of the one given, and the report
+    is of that one, beside the dense one in float32.
 
     Args:
         model: a trained network; it is not changed. Of one in ``torch.compile`` or ``DataParallel`` the network inside.
@@ -87,7 +88,8 @@ def compress(
             value with its queries); channels of the residual stream: the width of embeddings, norms and all that reads them.
         candidates: plans that are built and re-ranked.
         rounding: how weights go to their grid, its groups and zero points included; None anneals them.
-        ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal; 0 is the refit of least change.
+        ridge: λ ≥ 0 of the refits, in units of each Gram matrix's mean diagonal times max(1, 16 · fan_in / rows); 0 is the
+            refit of least change.
         fine_tuning: None, or how to fine-tune on ``training_data`` (``data`` if that is None).
         training_data: batches to fine-tune on.
         checkpoint: a folder in which finished steps are kept; the same call goes on from it after an interruption.

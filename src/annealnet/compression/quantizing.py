@@ -18,7 +18,7 @@ from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import NetworkGraph, trace
-from annealnet.compression.network.kinds import layer_words
+from annealnet.compression.network.kinds import no_layers
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.compensation import compensate
@@ -54,9 +54,9 @@ def quantize(
     For a layer with inputs X̂ (of the quantised network so far) and answers Y (of the dense one), codes c and scales s
     minimise ‖Y − X̂ z‖² + λ ‖z − w‖², z = s (c − o): a least-squares refit and then the annealed rounding of what it gives.
     The mean of every output is brought back to the dense network's (bias correction). Labels only serve the report.
-    Everything is computed in float32 on the CPU, on a copy where the network is in another precision or on another device;
-    the rounded network has the dtypes and devices of the one given, and the report is of that one, beside the dense one in
-    float32.
+    Everything is computed in float32 on the CPU (annealed rounding on CUDA where there is one), on a copy where the network
+    is in another precision or on another device; the rounded network has the dtypes and devices of the one given, and the
+    report is of that one, beside the dense one in float32.
 
     Args:
         model: a trained network; it is not changed. Of one in ``torch.compile`` or ``DataParallel`` the network inside.
@@ -68,7 +68,8 @@ def quantize(
         rounding: how weights go to their grid; None anneals. Its own ``group`` and ``symmetric`` must be those given here.
         group: weights of an output channel that share a scale, such as 32, 64 or 128; None for all of them.
         symmetric: whether zero points are 0.
-        ridge: λ ≥ 0 in units of the mean diagonal of each Gram matrix; 0 is the refit of least change.
+        ridge: λ ≥ 0 in units of each Gram matrix's mean diagonal times max(1, 16 · fan_in / rows); 0 is the refit of least
+            change.
         checkpoint: a folder in which finished layers are kept; the same call goes on from it after an interruption.
         seed: of everything stochastic; the same seed gives the same network.
         progress: told each layer's name.
@@ -98,7 +99,7 @@ def quantize(
     taken = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2])
     if not graph.layers:
-        raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to quantise")
+        raise ValueError(no_layers("quantise"))
     widths = _widths(graph, bits)
     chosen = rounding if rounding is not None else AnnealedRounding(group=group, symmetric=symmetric, seed=seed)
     if (chosen.group, chosen.symmetric) != (group, symmetric):

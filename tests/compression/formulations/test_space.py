@@ -215,3 +215,24 @@ def test_multiply_adds_of_an_attention_are_counted_and_go_with_its_heads() -> No
     keep[heads.units[0]] = False
     assert [product.macs for product in graph.products] == [6 * 6 * (4 + 4)]
     assert graph.macs() - graph.macs(keep) == 6 * 4 * 8 * 4 + 6 * 6 * 8
+
+
+def test_bits_that_give_a_layer_no_width_or_several_are_refused() -> None:
+    space = prepare(network("linear", True, 0, False), Calibration.of(samples("linear")), Budget(size_ratio=2)).space
+    whole = space.encode(np.ones(space.graph.num_units, dtype=bool), {name: own[-1] for name, own in space.widths.items()})
+    layer = next(name for name, own in space.widths.items() if len(own) > 1)
+    own = [space.width_index[layer, b] for b in space.widths[layer]]
+    for value, said in ((0, "no width"), (1, "several widths")):
+        x = whole.copy()
+        x[own] = value
+        with pytest.raises(ValueError, match=rf"x gives layer '{layer}' {said}: set one, as encode does"):
+            space.decode(x)
+
+
+def test_a_network_without_a_layer_to_round_is_refused_with_what_helps() -> None:
+    hooked = nn.Sequential(nn.Linear(6, 3))
+    hooked[0].register_forward_hook(lambda *_: None)
+    for net in (hooked, nn.Sequential(nn.LayerNorm(6))):
+        for work in (an.quantize, lambda net, data: an.compress(net, data, an.Budget(size_ratio=2))):
+            with pytest.raises(ValueError, match=r"there is nothing to .*; take hooks off its layers, or register a kind"):
+                work(net.eval(), [samples("linear")])

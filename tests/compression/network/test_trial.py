@@ -15,25 +15,28 @@ from annealnet.compression.network.trial import without
 
 
 class Halves(nn.Module):
-    """Each half of the channels is treated in its own way: no channel can go without the cut moving."""
+    """Treated alike, any channel of either half can go; each in its own way, none can without the cut moving."""
 
-    def __init__(self, turned: bool) -> None:
+    def __init__(self, treated: str) -> None:
         super().__init__()
-        self.a, self.b, self.turned = nn.Linear(6, 16), nn.Linear(16, 3), turned
+        self.a, self.b, self.treated = nn.Linear(6, 16), nn.Linear(16, 3), treated
         self.table = nn.Embedding(5, 6)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.a(self.table(x))
         n = h.shape[-1] // 2
         left, right = h[..., :n], h[..., n:]
-        return self.b(torch.cat([-right, left] if self.turned else [left.relu(), right.tanh()], -1)).mean(1)
+        ways = {"alike": (left.relu(), right.relu()), "apart": (left.relu(), right.tanh()), "turned": (-right, left)}
+        return self.b(torch.cat(ways[self.treated], -1)).mean(1)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_halves_that_are_treated_differently_stay(turned: bool) -> None:
+@pytest.mark.parametrize(("treated", "units"), [("alike", [16]), ("apart", []), ("turned", [])])
+def test_halves_that_are_treated_differently_stay(treated: str, units: list[int]) -> None:
     torch.manual_seed(0)
-    network, x = Halves(turned).eval(), torch.randint(0, 5, (4, 3))
+    network, x = Halves(treated).eval(), torch.randint(0, 5, (4, 3))
     graph = trace(network, x)
+    assert [len(group.units) for group in graph.groups] == units
+    assert graph.num_units == sum(units)
     rng = np.random.default_rng(0)
     for _ in range(4):
         keep = rng.random(graph.num_units) < 0.6

@@ -118,7 +118,7 @@ def test_values_off_their_grid_are_refused():
         (lambda: Grid(9), "bits=9"),
         (lambda: Grid(0), "bits=0"),
         (lambda: NearestRounding(candidates=0), "candidates=0"),
-        (lambda: NearestRounding(narrowest=0.0), "narrowest=0.0"),
+        (lambda: NearestRounding(narrowest=0.0), "narrowest=0.0 must .* 0.2 is a good start"),
         (lambda: NearestRounding(narrowest=1.5), "narrowest=1.5"),
     ):
         with pytest.raises(ValueError, match=word):

@@ -4,8 +4,8 @@
 
 Tensors: ``codes`` uint8, all exponents and then all layers' codes, bit after bit; ``scales`` and ``biases`` float16, layer
 after layer, to be multiplied by 2^exponent; ``zeros`` int8 on asymmetric grids; ``rest.<dtype>``, what is not quantised
-(batch norms that could not be folded, embeddings, …), flat, in the order of the state dict. Names are not repeated in the
-file: the order of layers is that of ``bits`` in the plan.
+(norms over features, batch norms that could not be folded, class tokens, …), flat, in the order of the state dict. Names are
+not repeated in the file: the order of layers is that of ``bits`` in the plan.
 """
 
 from __future__ import annotations

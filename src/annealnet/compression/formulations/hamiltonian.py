@@ -111,11 +111,15 @@ class Hamiltonian:
 
     def __post_init__(self) -> None:
         if not self.blocks:
-            raise ValueError("blocks is empty: the Hamiltonian needs at least one layer")
+            raise ValueError("blocks is empty: give at least one, FilterBlock.of_weight(name, weight)")
         if not (self.gamma >= 0 and self.beta >= 0):
-            raise ValueError(f"gamma={self.gamma!r} and beta={self.beta!r} must not be negative")
+            raise ValueError(
+                f"gamma={self.gamma!r} and beta={self.beta!r} must not be negative: balanced_beta(blocks) is a good β"
+            )
         if not 1 <= self.max_reduction < B_MAX:
-            raise ValueError(f"max_reduction={self.max_reduction!r} must lie between 1 and {B_MAX - 1}")
+            raise ValueError(
+                f"max_reduction={self.max_reduction!r} must lie between 1 and {B_MAX - 1}: 6 leaves at least 2 bits"
+            )
 
     @cached_property
     def coefficients(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from annealnet.compression.measuring.task import Judge, Task
 from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph, trace
-from annealnet.compression.network.kinds import layer_words
+from annealnet.compression.network.kinds import no_layers
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
@@ -69,7 +69,7 @@ def prepare(
     chosen = task_of(dense, calibration, task)
     graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
     if not graph.layers:
-        raise ValueError(f"model has no {layer_words()} layer that could be traced: there is nothing to compress")
+        raise ValueError(no_layers("compress"))
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)

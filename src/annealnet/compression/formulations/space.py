@@ -81,11 +81,11 @@ class PlanSpace:
         for choice, index in self.width_index.items():
             if x[index]:
                 if choice[0] in bits:
-                    raise ValueError(f"x gives layer {choice[0]!r} several widths: one-hot is broken")
+                    raise ValueError(f"x gives layer {choice[0]!r} several widths: set one, as encode does")
                 bits[choice[0]] = choice[1]
         missing = [layer.name for layer in self.graph.layers if layer.name not in bits]
         if missing:
-            raise ValueError(f"x gives layer {missing[0]!r} no width: one-hot is broken")
+            raise ValueError(f"x gives layer {missing[0]!r} no width: set one, as encode does")
         return x[: self.graph.num_units] == 0, bits
 
     # ---- what a plan costs -------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def compensate(
         bits: width per layer name.
         answers: the dense network on the calibration inputs.
         rounding: how weights go to their grid.
-        ridge: λ in units of the mean diagonal of each Gram matrix.
+        ridge: λ in units of each Gram matrix's mean diagonal times max(1, 16 · fan_in / rows).
         only: names of the layers that are treated, the others stay as they are; None treats all.
         settled: keeps finished layers, and has those of an interrupted run.
         progress: called with each layer's name.

@@ -21,7 +21,8 @@ def refit(rows: Tensor, target: Tensor, matrix: Tensor, ridge: float) -> tuple[T
         rows: ``(rows, groups, fan_in)`` inputs X̂.
         target: ``(rows, outputs)`` the answers wanted, Y.
         matrix: ``(groups, fan_in, outputs per group)`` the present weights W.
-        ridge: λ in units of the mean diagonal of X̂ᵀX̂; 0 stands for the limit λ → 0, the refit of least change.
+        ridge: λ in units of X̂ᵀX̂'s mean diagonal times max(1, 16 · fan_in / rows); 0 stands for the limit λ → 0, the refit of
+            least change.
 
     Returns:
         W' with the shape of ``matrix``, and the Gram matrices per row, ridge included: ``(groups, fan_in, fan_in)``.

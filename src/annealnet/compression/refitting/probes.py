@@ -1,7 +1,8 @@
 """What a probe refits, and on how much: many networks are probed while measuring, so none may take minutes.
 
-In a probe, layers with a larger fan-in than a thousand are neither refitted nor rounded by their Gram matrix: it would take
-minutes. What is measured is a network of which these layers stay as they are, whatever is done to it.
+Layers with a larger fan-in than a thousand that lie behind the changed ones stay as they are in a probe: refitting them
+would take minutes. One that is itself rounded in a probe is refitted, and rounded without its Gram matrix; one that lost
+channels keeps the weights that are left.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _SAMPLES, _ROWS = 256, 4
 
 
 def fits_probes(fan_in: int) -> bool:
-    """Whether a layer of this fan-in is refitted in probes.
+    """Whether probes refit a layer of this fan-in behind the changed ones, and form its Gram matrix for roundings.
 
     Example:
         >>> fits_probes(576), fits_probes(4608)
@@ -43,7 +44,7 @@ def probed_gram(rows: Tensor) -> Tensor | None:
 
 
 def refitted_behind(graph: NetworkGraph, first: str) -> list[str]:
-    """A layer and those behind it, but for layers too wide to be refitted in a probe."""
+    """A layer and those behind it that a probe refits whatever it changes: none too wide."""
     names = [layer.name for layer in graph.layers]
     return [layer.name for layer in graph.layers[names.index(first) :] if fits_probes(_fan_in(layer))]
 

@@ -5,9 +5,10 @@ Every refit, and every model of a refit, solves with the same regularised Gram m
     G + λ I,      λ = ridge · max(1, 16 · fan_in / rows) · mean diag(G)
 
 so that λ has no unit: it does not change with the scale of the inputs, nor with whether G is summed or averaged over rows.
-Least squares take up noise in proportion to weights per row. Sixteen rows per weight are what a layer gets where the data
-have them (:func:`~annealnet.compression.network.rows.sampled_rows`); with fewer λ grows as the noise does. *Our
-reconstruction*; the constants are chosen on validation data of three networks, with many and with few rows.
+Least squares take up noise in proportion to weights per row. Up to a fan-in of 1 024 a layer gets at least sixteen rows per
+weight where the data have them, a wider one 16 384 rows (:func:`~annealnet.compression.network.rows.sampled_rows`); with
+fewer than sixteen λ grows as the noise does. *Our reconstruction*; the constants are chosen on validation data of three
+networks, with many and with few rows.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def regularised(gram: Tensor, ridge: float, rows: int) -> Tensor:
 
     Args:
         gram: ``(…, fan_in, fan_in)``, sums or means over rows.
-        ridge: λ in units of the mean diagonal of each matrix; 0 stands for the limit λ → 0.
+        ridge: λ in units of each matrix's mean diagonal times max(1, 16 · fan_in / rows); 0 stands for the limit λ → 0.
         rows: how many rows the matrices were made of; with fewer than 16 per weight λ grows.
 
     Returns:

@@ -62,7 +62,9 @@ class Annealing:
         whole_attributes(self, 0, "fields", "sweeps", "pairs")
         whole_attributes(self, 1, "repeats", "field_sweeps")
         if not 0 < self.cold <= self.heat:
-            raise ValueError(f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger")
+            raise ValueError(
+                f"heat={self.heat!r} and cold={self.cold!r} must be positive, heat the larger: 2.0 and 0.2 are a good start"
+            )
         if self.start not in ("gptq", "nearest"):
             raise ValueError(f"start={self.start!r} is not known: there are gptq and nearest")
 

@@ -44,7 +44,7 @@ def gptq_factor(lattice: Lattice, damp: float = 0.01) -> GptqFactor:
         ValueError: when ``damp`` is negative.
     """
     if damp < 0:
-        raise ValueError(f"damp={damp!r} must not be negative")
+        raise ValueError(f"damp={damp!r} must not be negative: 0.01 is a good start")
     order = np.argsort(-np.diag(lattice.gram), kind="stable")
     return GptqFactor(order, _factor(lattice.gram[np.ix_(order, order)], damp))
 

@@ -42,7 +42,7 @@ class NearestRounding:
     def __post_init__(self) -> None:
         whole_attributes(self, 1, "group", "candidates")
         if not 0 < self.narrowest <= 1:
-            raise ValueError(f"narrowest={self.narrowest!r} must lie in (0, 1]")
+            raise ValueError(f"narrowest={self.narrowest!r} must lie in (0, 1]: 0.2 is a good start, 1 clips nothing")
 
     @torch.no_grad()
     def __call__(self, weight: Tensor, bits: int, gram: Tensor | None = None) -> Quantized:

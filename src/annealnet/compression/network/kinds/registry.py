@@ -23,6 +23,7 @@ __all__ = [
     "layer_kind",
     "layer_words",
     "matrix_of",
+    "no_layers",
     "own_tensors",
     "register",
     "register_inside",
@@ -139,6 +140,19 @@ def layer_words() -> str:
     found = [cls.__name__ for cls, kind in _KINDS.items() if isinstance(kind, LayerKind) and not issubclass(cls, Matrix)]
     *most, last = found
     return f"{', '.join(most)} or {last}" if most else last
+
+
+def no_layers(work: str) -> str:
+    """What is wrong with a network in which no layer was found, and what helps.
+
+    Example:
+        >>> no_layers("quantise").partition(": ")[2]
+        'there is nothing to quantise; take hooks off its layers, or register a kind for a layer of your own'
+    """
+    return (
+        f"model has no {layer_words()} layer that could be traced: there is nothing to {work}; take hooks off its layers, "
+        "or register a kind for a layer of your own"
+    )
 
 
 def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
