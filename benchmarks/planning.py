@@ -3,7 +3,8 @@
     python -m benchmarks.planning [--only resnet18,vit-ti,llama-135m] [--ratio 6] [--samples 32]
 
 ``resnet18`` reads pictures of 64 × 64 pixels, ``vit-ti`` (12 blocks, 192 wide) of 224 × 224, ``llama-135m`` (30 blocks, 576
-wide, 49 152 words) texts of 64. Plans are found, networks are not built. Needs ``transformers``.
+wide, 49 152 words) texts of 64. Plans are found, networks are not built. Seconds are CPU seconds of all threads: with two
+cores it takes between half as long and as long. Needs ``transformers``.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ def planned(name: str, ratio: float, samples: int) -> dict[str, Any]:
     found: dict[str, Any] = {"before": _peak(), "weights": sum(p.numel() for p in network.parameters())}
 
     def step(label: str, work: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
+        began = time.process_time()
         result = work()
-        found[label] = (time.perf_counter() - began, _peak())
+        found[label] = (time.process_time() - began, _peak())
         print(f"{name}: {label}: {found[label][0]:.1f} s, {found[label][1]:.2f} GB", file=sys.stderr, flush=True)
         return result
 
@@ -89,7 +90,7 @@ def planned(name: str, ratio: float, samples: int) -> dict[str, Any]:
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """One row per network."""
-    seconds = [f"{step}, s" for step in (*STEPS, "all")]
+    seconds = [f"{step}, CPU s" for step in (*STEPS, "all")]
     heads = ["network", "weights", "units", *seconds, "GB at most", "GB before", "removed"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for name, row in rows.items():
