@@ -286,3 +286,12 @@ def test_numbers_that_two_layers_could_be_counted_by_are_read_back(tmp_path: Pat
     again = an.load(save_compressed(tmp_path / "out", plan, small, grids), fresh())
     with torch.no_grad():
         torch.testing.assert_close(x.answer(again), x.answer(small), rtol=0, atol=1e-6)
+
+
+def test_where_no_stream_can_go_the_report_says_so() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 3)).eval()
+    x = Calibration.of(torch.randn(8, 6))
+    for prune, said in ((("neurons", "stream"), True), (("neurons",), False)):
+        problem = prepare(net, x, an.Budget(size_ratio=2), prune=prune)
+        assert any(pinned.name == "stream" for pinned in problem.graph.pinned) is said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
@@ -18,6 +19,7 @@ from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import no_layers
 from annealnet.compression.network.norms import fold_batch_norms
+from annealnet.compression.network.structure import Pinned
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
@@ -70,6 +72,7 @@ def prepare(
     graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
     if not graph.layers:
         raise ValueError(no_layers("compress"))
+    graph = _without_word_of(graph, kinds)
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)
@@ -88,6 +91,14 @@ def prepare(
         say(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)
+
+
+def _without_word_of(graph: NetworkGraph, kinds: Collection[str]) -> NetworkGraph:
+    """The graph that says so where the residual stream was asked for and has no channel that could go."""
+    if "stream" not in kinds or any(group.what == "stream" for group in graph.groups):
+        return graph
+    reason = "asked for, but nothing of it can go: something that reads or normalises it, or the answer, holds it as it is"
+    return replace(graph, pinned=(Pinned("stream", reason), *graph.pinned))
 
 
 def _kinds(prune: bool | Collection[str]) -> frozenset[str]:
