@@ -32,7 +32,8 @@ from annealnet.compression.rounding.grids import dequantize
 
 __all__ = ["BASELINES", "Baseline", "ilp_l1", "ilp_widths", "l1_scores", "least_share", "taylor_scores", "uniform_l1"]
 
-#: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built.
+#: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built; the least
+#: share that fits at the lowest widths is always among them.
 ILP_SHARES = (0.0, 0.03125, 0.0625, 0.125, 0.25, 0.375, 0.5)
 
 
@@ -146,15 +147,15 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
 
 
 def _uniform(problem: Problem, count: int, scores: np.ndarray) -> list[Plan]:
-    """The widest grid that fits without removing anything, and the next ones, which must remove more and more."""
+    """The widest grid that fits where the least channels go, and the next ones, which must remove more and more."""
     plans: list[Plan] = []
     for width in sorted({b for widths in problem.space.widths.values() for b in widths}):
         bits = uniform_bits(problem.space, width)
         keep = least_share(problem, scores, bits)
         if keep is None:
             break
-        if keep.all():
-            plans = []  # a wider grid that also fits is better
+        while plans and keep.sum() >= plans[-1][0].sum():
+            plans.pop()  # a wider grid that keeps as many is better: multiply-adds may force all of them to remove the same
         plans.append((keep, bits))
     return plans[:count]
 
@@ -171,16 +172,16 @@ def uniform_taylor(problem: Problem, count: int, seed: int) -> list[Plan]:
 
 def ilp_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
     """Channels by L1, the least shares that leave widths within the budget, then the widths by integer programming."""
-    energies, scores = hawq_energies(problem), l1_scores(problem)
-    kept = (problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)
+    scores = l1_scores(problem)
+    lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
+    least = least_share(problem, scores, lowest)
+    if least is None:
+        return []
+    energies = hawq_energies(problem)
+    kept = [least, *(problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)]
+    kept.sort(key=lambda keep: -int(keep.sum()))
     found = ((keep, bits) for keep in kept if (bits := ilp_widths(problem, keep, energies)) is not None)
-    plans = short_list(problem, found, count)
-    if not plans:  # only deep cuts fit: the least share that does at the lowest width
-        lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
-        keep_least = least_share(problem, scores, lowest)
-        if keep_least is not None:
-            plans.append((keep_least, ilp_widths(problem, keep_least, energies) or lowest))
-    return plans
+    return short_list(problem, found, count) or [(least, lowest)]
 
 
 def random_plans(problem: Problem, count: int, seed: int) -> list[Plan]:
