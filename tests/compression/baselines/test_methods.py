@@ -23,7 +23,7 @@ from annealnet.compression.baselines.methods import (
     taylor_scores,
     uniform_bits,
 )
-from annealnet.compression.formulations import Problem
+from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.calibration import Calibration
@@ -128,6 +128,26 @@ def test_one_width_spends_both_budgets(method, budget):
         for wider in range(width + 1, 9):
             assert not found.space.fits(keep, uniform_bits(found.space, wider), found.limits)
     assert np.array_equal(plans[0][0], least_share(found, scores, uniform_bits(found.space, 2)))
+
+
+@pytest.mark.parametrize("macs_ratio", [1.0, 2.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_plans_are_what_our_anneal_begins_from_and_never_below_what_it_finds(kind, macs_ratio):
+    found = problem(kind, 1.6 if kind == "tokens" else 1.3)
+    found = found.under(Limits(found.limits.bytes, int(found.graph.macs() / macs_ratio)))
+    energy = DataAware().energy(found)
+    plans = BASELINES["greedy on our energy"](found, 4, 0)
+    states = np.array([found.space.encode(keep, bits) for keep, bits in plans])
+    assert len(states)
+    assert energy.feasible(states).all()
+    assert all(found.space.fits(keep, bits, found.limits) for keep, bits in plans)
+    energies = energy.energy(states)
+    assert (np.diff(energies) >= 0).all()
+    starts = DataAware().starts(found, energy)
+    assert energies[0] == pytest.approx(energy.energy(starts).min())
+    assert {state.tobytes() for state in states} <= {start.tobytes() for start in starts}
+    annealed = DataAware().propose(found, None, 4, 0)
+    assert annealed.energies[0] <= energies[0] + 1e-12
 
 
 def test_l1_is_the_mean_absolute_weight_of_what_makes_a_unit():

@@ -5,6 +5,7 @@
 * ``ILP widths + L1``: a share of channels goes by L1, then an integer programme chooses the widths with the additive
   sensitivity of HAWQ-V2/V3 (mean Fisher diagonal × squared weight error), solved to optimality by HiGHS.
 * ``genetic (published)``: a genetic algorithm on the published Hamiltonian, the paper's own comparison.
+* ``greedy on our energy``: the greedy plans that our anneal of the measured energy begins from, as they stand.
 * ``random``: random channels, random widths.
 
 Where a method leaves something open (which width, which share, which draw), it proposes a short list, as long as ours where
@@ -23,6 +24,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.baselines.short_list import Plan, short_list
+from annealnet.compression.formulations.data_aware import DataAware
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.first_order import WatchedNetwork
@@ -30,7 +32,7 @@ from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
-__all__ = ["BASELINES", "Baseline", "ilp_l1", "ilp_widths", "l1_scores", "least_share", "taylor_scores", "uniform_l1"]
+__all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
 
 #: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built; the least
 #: share that fits at the lowest widths is always among them.
@@ -184,6 +186,15 @@ def ilp_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
     return short_list(problem, found, count) or [(least, lowest)]
 
 
+def greedy_on_our_energy(problem: Problem, count: int, seed: int) -> list[Plan]:
+    """The plans that :class:`.DataAware` anneals from, lowest energy first, never annealed: what annealing is worth."""
+    ours = DataAware()
+    energy = ours.energy(problem)
+    starts = ours.starts(problem, energy)
+    order = np.argsort(energy.energy(starts), kind="stable")
+    return short_list(problem, (problem.space.decode(start) for start in starts[order]), count)
+
+
 def random_plans(problem: Problem, count: int, seed: int) -> list[Plan]:
     """Random widths, then random channels of every group until the budget is met; no plan if none is within it.
 
@@ -212,5 +223,6 @@ BASELINES: Mapping[str, Baseline] = {
     "uniform + Taylor": uniform_taylor,
     "ILP widths + L1": ilp_l1,
     "genetic (published)": genetic_published,
+    "greedy on our energy": greedy_on_our_energy,
     "random": random_plans,
 }
