@@ -31,6 +31,7 @@ from annealnet.compression.measuring.sensitivity import PROBE_BITS, divergence_r
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.norms import reestimate_batch_norms
 from annealnet.compression.network.weights import load_weights
+from annealnet.compression.refitting.ridge import pruning_ridge
 from annealnet.compression.rounding import NearestRounding
 from annealnet.datasets import open_data, subset
 
@@ -64,7 +65,7 @@ def layers_alone(problem: Problem) -> dict[str, float]:
 
 def groups_alone(problem: Problem) -> dict[str, float]:
     """Divergence without each group's weakest quarter, from a probe of its own."""
-    errors = refit_errors(problem.dense, problem.graph, problem.answers, problem.sensitivity, problem.pruning_ridge)
+    errors = refit_errors(problem.dense, problem.graph, problem.answers, problem.sensitivity, pruning_ridge(problem.ridge))
     given = (problem.answers, problem.task, NearestRounding(), problem.ridge)
     return {
         name: divergence_without(problem.dense, problem.graph, quarter.units, *given)
@@ -87,7 +88,7 @@ def row(depth: int, problem: Problem, beside: bool) -> list[str]:
         return [*cells, "–", "–", "–"]
     layers, before = timed(lambda: layers_alone(problem))
     groups, also = timed(lambda: groups_alone(problem))
-    errors = refit_errors(problem.dense, problem.graph, problem.answers, sensitivity, problem.pruning_ridge)
+    errors = refit_errors(problem.dense, problem.graph, problem.answers, sensitivity, pruning_ridge(problem.ridge))
     quarters = weakest_quarters(errors, problem.graph)
     energies = [float(removals[quarters[name].units][:, quarters[name].units].sum()) for name in groups]
     widths = [sensitivity.widths[name, PROBE_BITS] for name in layers]

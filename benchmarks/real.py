@@ -1,4 +1,5 @@
-"""Trained networks compressed, beside what an integer programme, L1 and one width for all layers make of the same bytes.
+"""Trained networks compressed, beside what integer programmes, L1, Taylor, one width for all layers and our energy's greedy
+plans make of the same bytes.
 
 python -m benchmarks.real [--part minilm,efficientnet] [--seeds 2] [--ratios 4,8] [--rounding gptq] [--out runs/real]
 
@@ -26,7 +27,7 @@ import numpy as np
 from torch import Tensor, nn
 
 import annealnet as an
-from annealnet.compression.baselines.methods import ilp_l1, uniform_l1
+from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.plans import Built
 from annealnet.compression.files.storage import dense_bytes, put_on_grid
@@ -38,6 +39,7 @@ from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.kinds import layer_at, weight_of
+from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
 from annealnet.report.summary import best_in_bold, mean_and_spread
 from annealnet.studies.comparison import CANDIDATES, best_of, for_budget
@@ -52,10 +54,19 @@ ROUNDINGS: dict[str, Callable[[], Rounding]] = {
     "annealed": AnnealedRounding,
 }
 #: Strengths of the refits of which validation data choose one.
-RIDGES = (0.01, 0.1, 1.0)
-OURS = "compress"
-WIDTHS_ALONE, UNIFORM_L1, ILP_L1 = "uniform widths", "uniform widths + L1", "ILP widths + L1"
-RIVALS = (ILP_L1, UNIFORM_L1, WIDTHS_ALONE)
+RIDGES = (0.01, DEFAULT_RIDGE, 0.1, 1.0)
+OURS, WIDTHS_ALONE, GREEDY = "compress", "uniform widths", "greedy on our energy"
+#: Rivals at a size, and the baseline that proposes their plans.
+RIVALS = {
+    "ILP widths + L1": "ILP widths + L1",
+    "uniform widths + L1": "uniform + L1",
+    "uniform widths + Taylor": "uniform + Taylor",
+    WIDTHS_ALONE: "uniform + L1",
+    GREEDY: GREEDY,
+}
+#: The step that keeps how long our energy's measurements took, once for all sizes.
+MEASURING = "measuring seconds"
+ROUNDED, NEAREST, REFITTED, ANNEALED = "quantize", "nearest", "nearest, refitted", "annealed"
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,8 @@ class Outcome:
         bytes: of its files.
         divergence: from the dense network on held-out data, as the task measures it.
         figures: on held-out data.
-        seconds: of planning and building; measurements that plans share are not in it.
+        seconds: of planning and building, with what a rival measures; what our energy measures, once for all sizes, is not
+            in it.
     """
 
     method: str
@@ -154,16 +166,23 @@ def _planned(problem: Problem, method: str, seed: int, steps: Checkpoint) -> Bui
     """The method's network of least divergence on the calibration data; None where it has no plan within the budget."""
     if method == OURS:
         return plan_and_build(problem, DataAware(), None, CANDIDATES, seed, steps)[0]
-    plans = (ilp_l1 if method == ILP_L1 else uniform_l1)(problem, CANDIDATES, seed)
+    plans = BASELINES[RIVALS[method]](problem, CANDIDATES, seed)
     return best_of(problem, [plan for plan in plans if method != WIDTHS_ALONE or plan[0].all()])
+
+
+def _rounding_methods(options: argparse.Namespace) -> tuple[str, ...]:
+    """At a width, ours first; «annealed» where that is not ours already."""
+    return (ROUNDED, NEAREST, REFITTED) + (() if options.rounding == ANNEALED else (ANNEALED,))
 
 
 def _rounded(bench: Bench, problem: Problem, seed: int, ridge: float, bits: int, method: str) -> Outcome:
     subject, data, began = bench.subject, [bench.subject.calibration(seed)], time.perf_counter()
-    if method == "nearest":
+    if method == NEAREST:
         built = _nearest(problem, bits)
         return bench.outcome(method, f"{bits} bit", seed, built.model, built.num_bytes(problem), began)
-    small = an.quantize(subject.network, data, bits, task=subject.task, rounding=bench.rounding, ridge=ridge, seed=seed)
+    others: dict[str, Rounding] = {REFITTED: NearestRounding(), ANNEALED: AnnealedRounding(seed=seed)}
+    rounding = others.get(method, bench.rounding)
+    small = an.quantize(subject.network, data, bits, task=subject.task, rounding=rounding, ridge=ridge, seed=seed)
     return bench.outcome(method, f"{bits} bit", seed, small.model, small.report.small.bytes, began)
 
 
@@ -180,9 +199,12 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
     @cache
     def measured() -> Problem:
         """Once for every size."""
+        whole, began = "sensitivity" not in kept, time.perf_counter()
         document = kept.step("sensitivity", lambda: common.sensitivity.to_document())
         found = common.with_measurements(Sensitivity.from_document(document))
         _ = found.removals
+        if whole:  # not where an earlier run has done a part of it
+            kept.step(MEASURING, lambda: time.perf_counter() - began)
         return found
 
     def finish(method: str, asked: str, work: Callable[[], Outcome | None]) -> Iterator[Outcome]:
@@ -194,7 +216,7 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
         yield Outcome(**found)
 
     for bits in (8, 4):
-        for method in ("quantize", "nearest"):
+        for method in _rounding_methods(options):
             yield from finish(
                 method, f"{bits} bit",
                 lambda bits=bits, method=method: _rounded(bench, common, seed, ridge, bits, method),
@@ -204,7 +226,7 @@ def _seed_outcomes(bench: Bench, seed: int, ridge: float) -> Iterator[Outcome]:
             yield from finish(
                 method, f"{ratio:g}x",
                 lambda ratio=ratio, method=method: _within(
-                    bench, measured() if method == OURS else common, method, ratio, seed
+                    bench, measured() if method in (OURS, GREEDY) else common, method, ratio, seed
                 ),
             )  # fmt: skip
 
@@ -251,7 +273,8 @@ def conclusions(outcomes: Sequence[Outcome]) -> Iterator[str]:
     found = {(one.asked, one.method, one.seed): one.divergence for one in outcomes}
     seeds = sorted({one.seed for one in outcomes})
     for asked in dict.fromkeys(one.asked for one in outcomes):
-        ours, rivals = (OURS, RIVALS) if asked.endswith("x") else ("quantize", ("nearest",))
+        at_width = [method for method in (NEAREST, REFITTED, ANNEALED) if any(one.method == method for one in outcomes)]
+        ours, rivals = (OURS, tuple(RIVALS)) if asked.endswith("x") else (ROUNDED, tuple(at_width))
         for rival in rivals:
             pairs = [
                 (found[asked, ours, seed], found[asked, rival, seed])
@@ -269,6 +292,17 @@ def conclusions(outcomes: Sequence[Outcome]) -> Iterator[str]:
             )
 
 
+def _measuring(bench: Bench, ridge: float) -> str:
+    """What the column of seconds leaves out."""
+    kept = [bench.steps(seed, "outcomes", ridge) for seed in range(bench.options.seeds)]
+    seconds = [float(steps.step(MEASURING, float)) for steps in kept if MEASURING in steps]
+    took = f" ({mean(seconds):.0f} seconds)" if seconds else ""
+    return (
+        f"«Seconds» are of planning and building. What {OURS} and «{GREEDY}» measure once for all sizes{took} is not in "
+        "them; what the integer programme and Taylor measure at every size is."
+    )
+
+
 def _part(options: argparse.Namespace, make: Callable[[], Subject]) -> Iterator[str]:
     try:
         subject = make()
@@ -282,7 +316,8 @@ def _part(options: argparse.Namespace, make: Callable[[], Subject]) -> Iterator[
     outcomes = [one for seed in range(options.seeds) for one in _seed_outcomes(bench, seed, ridge)]
     yield f"**{subject.name}**: {bench.size:,} bytes dense; {subject.said};"
     yield f"mean ± standard deviation over {options.seeds} calibration sets. Weights are rounded by `{options.rounding}` in"
-    yield f"every method but «nearest», which mends nothing; ridge {ridge:g} of {RIDGES} by validation data.\n"
+    yield "every method but «nearest», which mends nothing, «nearest, refitted», which rounds to nearest and refits, and"
+    yield f"«annealed»; ridge {ridge:g} of {RIDGES} by validation data. {_measuring(bench, ridge)}\n"
     yield from table(outcomes, bench.size)
     yield ""
     yield from conclusions(outcomes)

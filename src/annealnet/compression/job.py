@@ -26,6 +26,7 @@ from annealnet.compression.network.answers import all_answers_of, check_samples,
 from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
+from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
@@ -223,10 +224,11 @@ def finish(
     measured, measured_in = judged(model_out, x)
     dense, small = measure_both(problem.dense, measured, x, y, costs, problem.task)
     layers = tuple(layer_change(graph, layer, built.keep, plan.grid(layer.name), model) for layer in graph.layers)
+    counted = in_given_bytes(graph, problem.dense, model)
     report = Report(
         dense, small, layers, proposed.certificate,
-        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, graph.pinned)),
+        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, counted.pinned)),
         dict(settings) | {"measured_in": measured_in},
-        graph.stays_dense, str(problem.chosen), problem.task.unit,
+        counted.stays_dense, str(problem.chosen), problem.task.unit,
     )  # fmt: skip
     return CompressedNetwork(model_out, plan, report, built.grids, x[:1].clone())

@@ -19,6 +19,7 @@ from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import no_layers
+from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.compensation import compensate
@@ -132,15 +133,16 @@ def quantize(
         "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision_in_words(model),
         "measured_in": measured_in, "opened_by": graph.way,
     }  # fmt: skip
+    counted = in_given_bytes(graph, dense, model)
     report = Report(
         before,
         after,
         layers,
         kept.certificate(seed),
         (),
-        tuple(map(str, graph.pinned)),
+        tuple(map(str, counted.pinned)),
         said,
-        graph.stays_dense,
+        counted.stays_dense,
         str(taken),
         taken.task.unit,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import annealnet as an
+from annealnet.architectures import digits_cnn
 from annealnet.compression.baselines.genetic import evolve, genetic_published
 from annealnet.compression.baselines.methods import (
     BASELINES,
@@ -20,8 +21,9 @@ from annealnet.compression.baselines.methods import (
     least_share,
     random_plans,
     taylor_scores,
+    uniform_bits,
 )
-from annealnet.compression.formulations import Problem
+from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.calibration import Calibration
@@ -104,6 +106,48 @@ def test_random_plans_end_on_the_tightest_budget_and_beyond(prune):
     assert random_plans(loose.under(Limits(least - 100, None)), 4, 0) == []
     kept = {tuple(random_plans(loose, 1, seed)[0][1].values()) for seed in range(5)}
     assert len(kept) == 5
+
+
+@pytest.mark.parametrize(
+    "budget", [an.Budget(size_ratio=10, macs_ratio=2.5), an.Budget(size_ratio=6), an.Budget(macs_ratio=2)], ids=str
+)
+@pytest.mark.parametrize("method", ["uniform + L1", "uniform + Taylor"])
+def test_one_width_spends_both_budgets(method, budget):
+    """No wider grid fits with the same channels, no lesser share at the same width; multiply-adds may force pruning."""
+    torch.manual_seed(0)
+    x = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = prepare(digits_cnn(24).eval(), Calibration.of(x), budget, rounding=NearestRounding())
+    plans = BASELINES[method](found, 4, 0)
+    scores = (l1_scores if method == "uniform + L1" else taylor_scores)(found)
+    widths = [min(bits.values()) for _, bits in plans]  # the first and the last layer have 8 bit
+    assert widths == sorted(set(widths))
+    assert [keep.sum() for keep, _ in plans] == sorted({int(keep.sum()) for keep, _ in plans}, reverse=True)
+    for (keep, bits), width in zip(plans, widths, strict=True):
+        assert bits == uniform_bits(found.space, width)
+        assert np.array_equal(keep, least_share(found, scores, bits))
+        for wider in range(width + 1, 9):
+            assert not found.space.fits(keep, uniform_bits(found.space, wider), found.limits)
+    assert np.array_equal(plans[0][0], least_share(found, scores, uniform_bits(found.space, 2)))
+
+
+@pytest.mark.parametrize("macs_ratio", [1.0, 2.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_greedy_plans_are_what_our_anneal_begins_from_and_never_below_what_it_finds(kind, macs_ratio):
+    found = problem(kind, 1.6 if kind == "tokens" else 1.3)
+    found = found.under(Limits(found.limits.bytes, int(found.graph.macs() / macs_ratio)))
+    energy = DataAware().energy(found)
+    plans = BASELINES["greedy on our energy"](found, 4, 0)
+    states = np.array([found.space.encode(keep, bits) for keep, bits in plans])
+    assert len(states)
+    assert energy.feasible(states).all()
+    assert all(found.space.fits(keep, bits, found.limits) for keep, bits in plans)
+    energies = energy.energy(states)
+    assert (np.diff(energies) >= 0).all()
+    starts = DataAware().starts(found, energy)
+    assert energies[0] == pytest.approx(energy.energy(starts).min())
+    assert {state.tobytes() for state in states} <= {start.tobytes() for start in starts}
+    annealed = DataAware().propose(found, None, 4, 0)
+    assert annealed.energies[0] <= energies[0] + 1e-12
 
 
 def test_l1_is_the_mean_absolute_weight_of_what_makes_a_unit():
@@ -209,6 +253,19 @@ def test_integer_programmes_are_given_the_least_shares_that_fit():
     sixteenth = found.space.keep_lowest_out(scores, 1 / 16)
     tried = [keep for keep, _ in ilp_l1(found, 9, 0)]
     assert any(np.array_equal(keep, sixteenth) for keep in tried)
+
+
+@pytest.mark.parametrize("macs_ratio", [1.2, 1.7, 2.5, 4.0])
+def test_integer_programmes_are_given_the_least_share_that_multiply_adds_leave(macs_ratio):
+    found = problem("images", 1.3)
+    found = found.under(Limits(found.limits.bytes, int(found.graph.macs() / macs_ratio)))
+    lowest = {name: min(widths) for name, widths in found.space.widths.items()}
+    least = least_share(found, l1_scores(found), lowest)
+    plans = ilp_l1(found, 4, 0)
+    assert np.array_equal(plans[0][0], least)
+    kept = [keep.sum() for keep, _ in plans]
+    assert kept == sorted(kept, reverse=True)
+    assert ilp_l1(found.under(Limits(1, None)), 4, 0) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,6 +28,7 @@ from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
+from annealnet.compression.refitting.ridge import pruning_ridge
 from annealnet.compression.rounding import NearestRounding
 
 UNITS = 8
@@ -59,12 +60,12 @@ def test_refit_errors_are_exact_for_single_channels_and_pairs():
             assert energy(errors, removed) == pytest.approx(kappa * real, rel=1e-2, abs=1e-6)
 
 
+@pytest.mark.parametrize("ridge", [1e-2, 0.4])
 @pytest.mark.parametrize("task", [an.Classification(), an.Regression()])
-def test_scaled_energies_meet_the_removal_that_was_measured_and_order_all_pairs(task: Task):
+def test_scaled_energies_meet_the_removal_that_was_measured_and_order_all_pairs(task: Task, ridge: float):
     net, graph, answers = tiny()
     sensitivity = Sensitivity({}, {"0": 1.0, "2": 1.0}, {})
-    ridge, pruning_ridge = 1e-2, 0.05
-    scaled = measure_removals(net, graph, answers, task, sensitivity, NearestRounding(), ridge, pruning_ridge).toarray()
+    scaled = measure_removals(net, graph, answers, task, sensitivity, NearestRounding(), ridge).toarray()
     assert np.allclose(scaled, scaled.T)
 
     def real(removed: tuple[int, ...]) -> float:
@@ -74,7 +75,8 @@ def test_scaled_energies_meet_the_removal_that_was_measured_and_order_all_pairs(
         compensate(small, graph, keep, {"0": 8, "2": 8}, answers, NearestRounding(), ridge)
         return task(answers.logits, answers_of(small, answers.x))
 
-    errors = refit_errors(net, graph, answers, sensitivity, pruning_ridge).toarray()
+    errors = refit_errors(net, graph, answers, sensitivity, pruning_ridge(ridge)).toarray()
+    assert np.allclose(scaled * errors[0, 0], errors * scaled[0, 0])  # one factor for the group
     first = int(np.argmin(errors.diagonal()))
     price = errors.diagonal() + 2 * errors[first]
     price[first] = np.inf
@@ -121,9 +123,9 @@ def test_groups_of_a_deep_network_come_near_their_own_probes_in_six_probes(seed:
         return ((dense - small) ** 2).mean()
 
     task, sensitivity = Custom(judge), Sensitivity({}, {layer.name: 1.0 for layer in graph.layers}, {})
-    scaled = measure_removals(net, graph, answers, task, sensitivity, rounding, 1e-2, 0.05)
+    scaled = measure_removals(net, graph, answers, task, sensitivity, rounding, 1e-2)
     assert len(asked) == 6
-    quarters = weakest_quarters(refit_errors(net, graph, answers, sensitivity, 0.05), graph)
+    quarters = weakest_quarters(refit_errors(net, graph, answers, sensitivity, pruning_ridge(1e-2)), graph)
     assert len(quarters) == 10
     gaps = []
     for quarter in quarters.values():

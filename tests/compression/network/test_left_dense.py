@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from annealnet.compression import Budget, compress
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import layer_at, own_tensors, with_heads_that_can_go
 from annealnet.compression.network.structure import NetworkGraph, StaysDense
 from annealnet.compression.quantizing import quantize
+from annealnet.compression.rounding import NearestRounding
 from annealnet.report.wording import headline
 from annealnet.studies.recording import record
 
@@ -213,6 +217,34 @@ def test_a_report_begins_with_what_stays_dense_where_it_is_much() -> None:
     dense = FLOAT * (6 + 50 + 6)
     assert str(small.report).splitlines()[0].startswith(f"{dense} of ")
     assert any("no known layer owns it" in text and f"{FLOAT * 50} bytes" in text for text in small.report.pinned)
+
+
+class Sloped(nn.Module):
+    """A norm in float32, whatever the rest is, and a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(8, 40), nn.LayerNorm(40), nn.Linear(40, 3)
+        self.slope = nn.Parameter(torch.ones(40))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.first(x).to(self.norm.weight.dtype)).to(self.slope.dtype) * self.slope)
+
+
+@pytest.mark.parametrize("job", [partial(quantize, bits=4), partial(compress, budget=Budget(size_ratio=1.1), candidates=1)])
+@pytest.mark.parametrize(
+    ("dtype", "each"), [(torch.float64, 4), (torch.float32, 4), (torch.bfloat16, 2), (torch.float16, 2)]
+)
+def test_a_report_counts_in_the_bytes_of_the_network_given(job: Callable[..., Any], dtype: torch.dtype, each: int) -> None:
+    torch.manual_seed(0)
+    network = Sloped().to(dtype)
+    network.norm.float()
+    report = job(network, [torch.randn(8, 8)], rounding=NearestRounding()).report
+    weights = each * (8 * 40 + 40 + 40 * 3 + 3)
+    assert report.stays_dense == StaysDense(FLOAT * 80 + each * 40, FLOAT * 80 + each * 40 + weights)
+    assert 0 <= report.dense.bytes - report.stays_dense.of < 800  # a header
+    assert any(text.startswith("norm: ") and text.endswith("(320 bytes)") for text in report.pinned)
+    assert any(text.startswith("slope: ") and text.endswith(f"({40 * each} bytes)") for text in report.pinned)
 
 
 def test_the_page_and_the_terminal_begin_with_it_too() -> None:

@@ -5,6 +5,7 @@
 * ``ILP widths + L1``: a share of channels goes by L1, then an integer programme chooses the widths with the additive
   sensitivity of HAWQ-V2/V3 (mean Fisher diagonal × squared weight error), solved to optimality by HiGHS.
 * ``genetic (published)``: a genetic algorithm on the published Hamiltonian, the paper's own comparison.
+* ``greedy on our energy``: the greedy plans that our anneal of the measured energy begins from, as they stand.
 * ``random``: random channels, random widths.
 
 Where a method leaves something open (which width, which share, which draw), it proposes a short list, as long as ours where
@@ -23,6 +24,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.baselines.short_list import Plan, short_list
+from annealnet.compression.formulations.data_aware import DataAware
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.first_order import WatchedNetwork
@@ -30,9 +32,10 @@ from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
-__all__ = ["BASELINES", "Baseline", "ilp_l1", "ilp_widths", "l1_scores", "least_share", "taylor_scores", "uniform_l1"]
+__all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
 
-#: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built.
+#: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built; the least
+#: share that fits at the lowest widths is always among them.
 ILP_SHARES = (0.0, 0.03125, 0.0625, 0.125, 0.25, 0.375, 0.5)
 
 
@@ -146,15 +149,15 @@ def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, 
 
 
 def _uniform(problem: Problem, count: int, scores: np.ndarray) -> list[Plan]:
-    """The widest grid that fits without removing anything, and the next ones, which must remove more and more."""
+    """The widest grid that fits where the least channels go, and the next ones, which must remove more and more."""
     plans: list[Plan] = []
     for width in sorted({b for widths in problem.space.widths.values() for b in widths}):
         bits = uniform_bits(problem.space, width)
         keep = least_share(problem, scores, bits)
         if keep is None:
             break
-        if keep.all():
-            plans = []  # a wider grid that also fits is better
+        while plans and keep.sum() >= plans[-1][0].sum():
+            plans.pop()  # a wider grid that keeps as many is better: multiply-adds may force all of them to remove the same
         plans.append((keep, bits))
     return plans[:count]
 
@@ -171,16 +174,25 @@ def uniform_taylor(problem: Problem, count: int, seed: int) -> list[Plan]:
 
 def ilp_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
     """Channels by L1, the least shares that leave widths within the budget, then the widths by integer programming."""
-    energies, scores = hawq_energies(problem), l1_scores(problem)
-    kept = (problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)
+    scores = l1_scores(problem)
+    lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
+    least = least_share(problem, scores, lowest)
+    if least is None:
+        return []
+    energies = hawq_energies(problem)
+    kept = [least, *(problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)]
+    kept.sort(key=lambda keep: -int(keep.sum()))
     found = ((keep, bits) for keep in kept if (bits := ilp_widths(problem, keep, energies)) is not None)
-    plans = short_list(problem, found, count)
-    if not plans:  # only deep cuts fit: the least share that does at the lowest width
-        lowest = {name: min(widths) for name, widths in problem.space.widths.items()}
-        keep_least = least_share(problem, scores, lowest)
-        if keep_least is not None:
-            plans.append((keep_least, ilp_widths(problem, keep_least, energies) or lowest))
-    return plans
+    return short_list(problem, found, count) or [(least, lowest)]
+
+
+def greedy_on_our_energy(problem: Problem, count: int, seed: int) -> list[Plan]:
+    """The plans that :class:`.DataAware` anneals from, lowest energy first, never annealed: what annealing is worth."""
+    ours = DataAware()
+    energy = ours.energy(problem)
+    starts = ours.starts(problem, energy)
+    order = np.argsort(energy.energy(starts), kind="stable")
+    return short_list(problem, (problem.space.decode(start) for start in starts[order]), count)
 
 
 def random_plans(problem: Problem, count: int, seed: int) -> list[Plan]:
@@ -211,5 +223,6 @@ BASELINES: Mapping[str, Baseline] = {
     "uniform + Taylor": uniform_taylor,
     "ILP widths + L1": ilp_l1,
     "genetic (published)": genetic_published,
+    "greedy on our energy": greedy_on_our_energy,
     "random": random_plans,
 }

@@ -76,9 +76,13 @@ class DataAware:
     def propose(self, problem: Problem, sampler: dimod.Sampler | None, count: int, seed: int) -> Candidates:
         """Anneals the energy; see :class:`~annealnet.compression.formulations.protocol.Formulation`."""
         energy = self.energy(problem)
-        removal = np.asarray(energy.energy_part.linear)[: problem.graph.num_units]
-        starts = feasible_starts(problem.space, removal, problem.sensitivity.widths, problem.limits)
+        starts = self.starts(problem, energy)
         return anneal_plans(energy, sampler, count, seed, self.reads, self._sweeps(energy.num_variables), starts)
+
+    def starts(self, problem: Problem, energy: ConstrainedEnergy) -> np.ndarray:
+        """Greedy plans on the energy of a problem, which the anneals begin from: uint8 ``(starts, num_variables)``."""
+        removal = np.asarray(energy.energy_part.linear)[: problem.graph.num_units]
+        return feasible_starts(problem.space, removal, problem.sensitivity.widths, problem.limits)
 
     def _rounding_leaves_with_channels(self, problem: Problem) -> sparse.coo_matrix:
         """−½ e_{l,b} s_{l,u} at (u, w_{l,b}) and its mirror: a removed channel has no rounding error."""

@@ -35,7 +35,6 @@ class Problem:
         chosen: what «as good as the dense network» means, and why it was taken.
         rounding: how weights go to their grid.
         ridge: λ of the refits.
-        pruning_ridge: λ inside the pairwise errors of removals.
         progress: told what is being done.
     """
 
@@ -46,7 +45,6 @@ class Problem:
     chosen: Chosen
     rounding: Rounding
     ridge: float = DEFAULT_RIDGE
-    pruning_ridge: float = 0.05
     progress: Callable[[str], None] | None = None
 
     @property
@@ -87,7 +85,6 @@ class Problem:
             self.sensitivity,
             NearestRounding(),
             self.ridge,
-            self.pruning_ridge,
         )
 
     def under(self, limits: Limits) -> Problem:

@@ -36,7 +36,7 @@ from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers, unheard
 from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
-from annealnet.compression.refitting.ridge import regularised
+from annealnet.compression.refitting.ridge import pruning_ridge, regularised
 from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 
@@ -106,7 +106,6 @@ def measure_removals(
     sensitivity: Sensitivity,
     rounding: Rounding,
     ridge: float,
-    pruning_ridge: float,
 ) -> sparse.csr_matrix:
     """The pairwise energy of removals in the task's unit: float64 ``(num_units, num_units)``, symmetric, E = pᵀ(·)p.
 
@@ -117,11 +116,9 @@ def measure_removals(
         task: what «as good as the dense network» means.
         sensitivity: κ of its layers.
         rounding: of the compensated layers (at 8 bits).
-        ridge: λ of the refits.
-        pruning_ridge: λ inside F; larger than ``ridge``, since with many channels gone at once a channel can lean on
-            fewer others than a pair model assumes.
+        ridge: λ of the refits; inside F it is :func:`.pruning_ridge` of it.
     """
-    errors = refit_errors(dense, graph, answers, sensitivity, pruning_ridge)
+    errors = refit_errors(dense, graph, answers, sensitivity, pruning_ridge(ridge))
     quarters = weakest_quarters(errors, graph)
     gone = {name: quarter.units for name, quarter in quarters.items()}
     first = first_order(dense, answers.x, task, refits_without(dense, graph, answers, gone, ridge), answers.seed)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.computed import deep_copy, with_plain_weights
 
-__all__ = ["cast_like", "copied", "in_float32", "precision_in_words"]
+__all__ = ["cast_like", "copied", "given_bytes", "in_float32", "precision_in_words"]
 
 _WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -74,6 +74,27 @@ def cast_like(small: nn.Module, given: nn.Module) -> nn.Module:
     for name, value in _held(small):
         value.data = cast[name]
     return small
+
+
+def given_bytes(copy: nn.Module, given: nn.Module) -> dict[str, int]:
+    """Bytes that the tensors in the state dict of a float32 copy have in the network given; float64 ones count as float32.
+
+    Args:
+        copy: :func:`in_float32`'s answer, batch norms folded or not, or the network given itself.
+        given: the user's network.
+
+    Example:
+        >>> given_bytes(nn.Linear(3, 2), nn.Linear(3, 2).bfloat16())
+        {'weight': 12, 'bias': 4}
+    """
+    wanted = dict(_held(given))
+    return {name: value.numel() * _item_bytes(value, _like(name, wanted)) for name, value in copy.state_dict().items()}
+
+
+def _item_bytes(value: Tensor, like: Tensor | None) -> int:
+    if like is None or not (value.is_floating_point() and like.is_floating_point()):
+        return value.element_size()
+    return min(like.element_size(), torch.float32.itemsize)
 
 
 def _held(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

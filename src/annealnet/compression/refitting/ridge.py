@@ -21,9 +21,11 @@ from torch import Tensor
 
 from annealnet.compression.network.rows import ROWS_PER_WEIGHT
 
-__all__ = ["DEFAULT_RIDGE", "check_ridge", "regularised", "solved"]
+__all__ = ["DEFAULT_RIDGE", "check_ridge", "pruning_ridge", "regularised", "solved"]
 
 DEFAULT_RIDGE = 4e-2
+#: The least λ of the pairwise errors of removals.
+_LEAST_PRUNING_RIDGE = 5e-2
 #: What a ridge of 0 is taken as: inputs that are always zero, or copies of each other, make the Gram matrix singular.
 _LEAST_RIDGE = 1e-6
 #: Larger matrices are solved one by one: torch 2.13 fails on stacks of them once ``torch.set_num_threads`` has been called.
@@ -42,6 +44,18 @@ def check_ridge(ridge: float) -> None:
     """
     if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not math.isfinite(ridge) or ridge < 0:
         raise ValueError(f"ridge={ridge!r} must be a finite number of at least 0: {DEFAULT_RIDGE} is a good start")
+
+
+def pruning_ridge(ridge: float) -> float:
+    """λ inside the pairwise errors of removals, never below that of the refits.
+
+    With many channels gone at once a channel can lean on fewer others than a pair model assumes.
+
+    Example:
+        >>> pruning_ridge(0.04), pruning_ridge(1.0)
+        (0.05, 1.0)
+    """
+    return max(_LEAST_PRUNING_RIDGE, ridge)
 
 
 def regularised(gram: Tensor, ridge: float, rows: int) -> Tensor:
