@@ -52,10 +52,14 @@ def complaint(architecture: Architecture, step: str, record: Row) -> str | None:
     if "error" in record:
         return str(record["error"])
     value = record["value"]
+    if value is None and architecture.removable:
+        return "nothing can be removed"
     if step in LIMITS and value is not None and not value <= LIMITS[step]:
         return f"{value:.1e} apart, at most {LIMITS[step]:.0e} are allowed"
     if step == "on grids" and value < architecture.grids:
         return f"{value:.1%} of its bytes can be rounded, {architecture.grids:.0%} must be".replace("%", " %")
+    if step == "removable" and value < architecture.removable:
+        return f"{value:.1%} of its bytes are of what can go, {architecture.removable:.0%} must be".replace("%", " %")
     if step == "6×" and value < SIZE_RATIO:
         return f"{value:.2f}× where {SIZE_RATIO:g}× were asked for"
     return None

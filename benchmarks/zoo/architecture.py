@@ -45,6 +45,7 @@ class Architecture:
         inputs: one batch as the network takes it.
         grids: the least share of its bytes that must lie on grids after rounding.
         why: where that is below 95 %, why.
+        removable: the least share of its bytes that must be weights from or to something that can go; 0 where nothing can.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Architecture:
     inputs: Inputs
     grids: float = 0.95
     why: str = ""
+    removable: float = 0.45
 
     def build(self, seed: int = 0) -> nn.Module:
         """The network in eval mode; the same seed gives the same weights."""

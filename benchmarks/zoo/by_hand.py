@@ -121,6 +121,6 @@ BY_HAND = (
     Architecture("nn.TransformerEncoder", EncoderWithHead, noise(16, 32)),
     Architecture("U-Net", UNet, pictures(32)),
     Architecture("DenseNet-like", DenseNet, pictures(32)),
-    Architecture("LSTM tagger", LstmTagger, _words),
+    Architecture("LSTM tagger", LstmTagger, _words, removable=0.0),
     Architecture("Regression MLP", regression_mlp, noise(12)),
 )

@@ -76,7 +76,15 @@ def test_the_table_marks_what_is_not_as_it_must_be():
     good |= {"reload": 0.0, "ONNX": 2e-4}
     row = {step: {"value": good[step], "seconds": 1.0} for step in STEPS}
     assert "✗" not in table({"BERT": row})
-    for step, bad in (("on grids", 0.9), ("removed = masked", float("nan")), ("6×", 5.9), ("reload", 1e-4), ("ONNX", 0.1)):
+    for step, bad in (
+        ("on grids", 0.9),
+        ("removable", 0.1),
+        ("removed = masked", float("nan")),
+        ("6×", 5.9),
+        ("reload", 1e-4),
+        ("ONNX", 0.1),
+    ):
         assert complaint(BY_NAME["BERT"], step, {"value": bad})
         assert f"- BERT, {step}: " in table({"BERT": row | {step: {"value": bad}}})
-    assert complaint(BY_NAME["BERT"], "removed = masked", {"value": None}) is None
+    assert complaint(BY_NAME["BERT"], "removed = masked", {"value": None}) == "nothing can be removed"
+    assert complaint(BY_NAME["LSTM tagger"], "removed = masked", {"value": None}) is None
