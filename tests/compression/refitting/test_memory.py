@@ -16,7 +16,7 @@ import annealnet as an
 from annealnet.compression.formulations import preparing
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.refitting import memory
+from annealnet.compression.refitting import dense_answers, memory
 from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
 from annealnet.compression.rounding import GptqRounding
 
@@ -54,8 +54,11 @@ def test_answers_of_a_chain_of_blocks_are_those_of_one(monkeypatch) -> None:
     blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(5)))
     net = nn.Sequential(blocks, nn.Linear(6, 2)).eval()
     assert expected(net, 10).answers == 4 * 10 * (5 * 6 + 2)
-    monkeypatch.setattr(memory, "MOST_ANSWER_BYTES", 100)
+    monkeypatch.setattr(dense_answers, "MOST_ANSWER_BYTES", 100)
     assert expected(net, 10).answers == 4 * 10 * (6 + 2)
+    x = torch.randn(10, 6)
+    kept = dense_answers.DenseAnswers.of(net, trace(net, x), x)
+    assert kept.blocks is not None and set(kept.outputs) == {"1"}  # what is said is what is done
 
 
 def test_a_sample_is_counted_once() -> None:

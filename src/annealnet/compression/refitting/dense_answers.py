@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.answers import that_count
-from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
@@ -18,7 +18,7 @@ from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_bl
 from annealnet.compression.refitting.routing import routed_layers
 from annealnet.compression.refitting.visits import At, visit
 
-__all__ = ["DenseAnswers", "keeps_answers", "unheard"]
+__all__ = ["DenseAnswers", "answer_bytes", "blocks_run_again", "keeps_answers", "rows_kept", "unheard"]
 
 #: Dense answers that are kept at once; where all would be more, they are computed again block by block.
 MOST_ANSWER_BYTES = 2**30
@@ -54,7 +54,7 @@ class DenseAnswers:
         graph: NetworkGraph,
         x: Tensor | Inputs,
         seed: int = 0,
-        most_bytes: int = MOST_ANSWER_BYTES,
+        most_bytes: int | None = None,
     ) -> DenseAnswers:
         """Runs the dense network once (batch norms folded) and keeps the rows' answers of every layer.
 
@@ -65,8 +65,7 @@ class DenseAnswers:
         """
         x = Inputs.of(x)
         seen = [layer for layer in graph.layers if not layer.by_value]
-        large = sum(4 * sampled_rows(layer) * layer.weight_shape[0] for layer in seen) > most_bytes
-        names = chain_of_blocks(dense, x[:2]) if large else ()
+        names = blocks_run_again(dense, graph, x, most_bytes)
         kept = [layer.name for layer in seen if block_of(layer.name, names) is None]
         outputs: dict[str, Tensor] = {}
         at = keeps_answers(outputs, graph, x, seed)
@@ -83,6 +82,32 @@ class DenseAnswers:
             )
         routed = routed_layers(dense, [layer.name for layer in seen], x)
         return cls(x, outputs, that_count(x, answers), seed, blocks, routed)
+
+
+def rows_kept(graph: NetworkGraph, layer: Layer, samples: int) -> int:
+    """Rows that are kept of a layer: all there are, or as many as are sampled, and one of each sample at least."""
+    positions = max(1, graph.output_shapes[layer.name])
+    return min(samples * positions, max(samples, sampled_rows(layer)))
+
+
+def answer_bytes(graph: NetworkGraph, samples: int) -> dict[str, int]:
+    """Bytes of each layer's dense answers, of layers whose inputs are seen."""
+    seen = [layer for layer in graph.layers if not layer.by_value]
+    return {layer.name: 4 * rows_kept(graph, layer, samples) * layer.weight_shape[0] for layer in seen}
+
+
+def blocks_run_again(dense: nn.Module, graph: NetworkGraph, x: Inputs, most_bytes: int | None = None) -> tuple[str, ...]:
+    """Names of the blocks whose answers are not kept but computed again; none where all answers are few enough bytes.
+
+    Args:
+        dense: the network.
+        graph: its structure.
+        x: all calibration inputs.
+        most_bytes: of dense answers; None is :data:`MOST_ANSWER_BYTES`.
+    """
+    most = MOST_ANSWER_BYTES if most_bytes is None else most_bytes
+    large = sum(answer_bytes(graph, len(x)).values()) > most
+    return chain_of_blocks(dense, x[:2]) if large else ()
 
 
 def keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:

@@ -27,9 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.left_dense import tensor_bytes
-from annealnet.compression.network.rows import sampled_rows
-from annealnet.compression.refitting.blocks import block_of, chain_of_blocks
-from annealnet.compression.refitting.dense_answers import MOST_ANSWER_BYTES
+from annealnet.compression.refitting.blocks import block_of
+from annealnet.compression.refitting.dense_answers import answer_bytes, blocks_run_again, rows_kept
 
 __all__ = ["BUILDING_COPIES", "ROUNDING_COPIES", "Memory", "available_memory", "say_memory"]
 
@@ -76,15 +75,15 @@ class Memory:
             copies: of the weights, see :data:`ROUNDING_COPIES`.
         """
         seen = [layer for layer in graph.layers if not layer.by_value]
-        answers = {layer.name: 4 * _rows(graph, layer, len(inputs)) * layer.weight_shape[0] for layer in seen}
-        if sum(answers.values()) > MOST_ANSWER_BYTES and (names := chain_of_blocks(dense, inputs[:2])):
+        answers = answer_bytes(graph, len(inputs))
+        if names := blocks_run_again(dense, graph, inputs):
             answers = _of_a_block(answers, names)
         return cls(
             copies * tensor_bytes(dense),
             2 * sum(tensor.numel() * tensor.element_size() for tensor in inputs.tensors.values()),
             sum(answers.values()),
             _forward_bytes(dense, inputs),
-            max((_layer_bytes(layer, _rows(graph, layer, len(inputs))) for layer in seen), default=0),
+            max((_layer_bytes(layer, rows_kept(graph, layer, len(inputs))) for layer in seen), default=0),
         )
 
     @property
@@ -131,12 +130,6 @@ def available_memory(source: Path = Path("/proc/meminfo")) -> int | None:
         return None
     found = [line.split() for line in lines if line.startswith("MemAvailable:")]
     return 1024 * int(found[0][1]) if found and len(found[0]) > 1 and found[0][1].isdigit() else None
-
-
-def _rows(graph: NetworkGraph, layer: Layer, samples: int) -> int:
-    """Rows that are kept of a layer: all there are, or as many as are sampled, and one of each sample at least."""
-    positions = max(1, graph.output_shapes[layer.name])
-    return min(samples * positions, max(samples, sampled_rows(layer)))
 
 
 def _layer_bytes(layer: Layer, rows: int) -> int:
