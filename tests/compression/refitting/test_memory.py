@@ -58,7 +58,8 @@ def test_answers_of_a_chain_of_blocks_are_those_of_one(monkeypatch) -> None:
     assert expected(net, 10).answers == 4 * 10 * (6 + 2)
     x = torch.randn(10, 6)
     kept = dense_answers.DenseAnswers.of(net, trace(net, x), x)
-    assert kept.blocks is not None and set(kept.outputs) == {"1"}  # what is said is what is done
+    assert kept.blocks is not None  # what is said is what is done
+    assert set(kept.outputs) == {"1"}
 
 
 def test_a_sample_is_counted_once() -> None:
