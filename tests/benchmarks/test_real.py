@@ -30,7 +30,7 @@ def subject() -> Subject:
 
 
 def lines(out: Path, rounding: str = "gptq") -> Iterator[str]:
-    options = argparse.Namespace(out=out, ratios="3", seeds=1, rounding=rounding)
+    options = argparse.Namespace(out=out, ratios="3", seeds=1, rounding=rounding, annealed=True)
     return real._part(options, subject)
 
 
