@@ -178,8 +178,7 @@ def _along(gradients: Mapping[str, Tensor], moved: Mapping[str, Tensor], samples
             if (
                 products.numel() % samples
             ):  # an expert's rows, whose samples are not known: shared out, their signs are chance
-                products = (
-                    nn.functional.pad(products.flatten(1).sum(1), (0, -len(products) % samples)).reshape(-1, samples).t()
-                )
+                rows = products.flatten(1).sum(1)
+                products = nn.functional.pad(rows, (0, -len(rows) % samples)).reshape(-1, samples).t()
             total += products.reshape(samples, -1).sum(1).double()
     return total

@@ -198,13 +198,13 @@ def _by_value(module: nn.Module, widths: tuple[int, ...], rounding: Rounding) ->
     def step(bits: int, some: Tensor) -> Tensor:
         return dequantize(rounding(weight[some], bits, None)) - weight[some]
 
-    def error(bits: int, some: Tensor) -> np.ndarray:
-        return np.asarray((step(bits, some).double() ** 2).flatten(1).sum(1).numpy())
+    def squares(change: Tensor) -> np.ndarray:
+        return np.asarray((change.double() ** 2).flatten(1).sum(1).numpy())
 
-    every = torch.arange(len(weight))
-    probed = error(PROBE_BITS, every)
-    change = Change(step(PROBE_BITS, every), torch.zeros(len(weight)))
-    return _Alone(_other_widths(probed, widths, _some_of(len(weight)), error), probed, change)
+    at_probe = step(PROBE_BITS, torch.arange(len(weight)))
+    probed = squares(at_probe)
+    errors = _other_widths(probed, widths, _some_of(len(weight)), lambda bits, some: squares(step(bits, some)))
+    return _Alone(errors, probed, Change(at_probe, torch.zeros(len(weight))))
 
 
 def _some_of(channels: int) -> Tensor:
