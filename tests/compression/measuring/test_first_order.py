@@ -136,9 +136,29 @@ def test_samples_at_once_do_not_change_what_is_measured_but_for_the_directions(m
     x = torch.randn(70, 3, generator=generator)
     changes = {"one": {"0": drawn(net[0], generator)}}
     truth = first_order(net, x, an.Regression(), changes)["one"]
-    monkeypatch.setattr(sys.modules[first_order.__module__], "_MOST_OUTPUTS", 9)  # four per sample: two at once
+    monkeypatch.setattr(sys.modules[first_order.__module__], "_MOST_OUTPUTS", 25)  # 4 and 8 · 1 per sample: two at once
     seen: list[int] = []
     hook = net[0].register_forward_hook(lambda module, args, output: seen.append(len(output)))
     assert first_order(net, x, an.Regression(), changes)["one"] == pytest.approx(truth, rel=1e-5)
     hook.remove()
     assert max(seen) == 2
+
+
+def test_large_answers_are_looked_at_few_samples_at_a_time(monkeypatch):
+    net = nn.Linear(4, 4096, bias=False)
+    change = Change(0.1 * torch.randn(4096, 4, generator=torch.Generator().manual_seed(0)), torch.zeros(4096))
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    seen: list[int] = []
+    monkeypatch.setattr(sys.modules[first_order.__module__], "_MOST_OUTPUTS", 5 * 9 * 4096)
+    task = an.Classification()
+    probe = an.Classification.probe
+
+    def counted(self: Task, answers: Tensor, generator: torch.Generator) -> Tensor:
+        seen.append(len(answers))
+        return probe(self, answers, generator)
+
+    monkeypatch.setattr(an.Classification, "probe", counted)
+    found = first_order(nn.Sequential(net), x, task, {"all": {"0": change}})["all"]
+    assert set(seen) == {5}
+    moved = nn.functional.linear(x, net.weight + change.weight)
+    assert found == pytest.approx(task(net(x), moved), rel=0.3)

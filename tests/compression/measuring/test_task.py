@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
+from annealnet.compression.measuring import task as task_module
 from annealnet.compression.measuring.task import Custom, Task
 
 SHAPES = [((6, 5), 1), ((3, 4, 5), -1), ((3, 4, 5), 1), ((2, 3, 4, 1), 1), ((2, 3, 2, 2, 2), 1), ((7, 1), 1), ((7,), 1)]
@@ -208,3 +209,21 @@ def test_a_callable_below_zero_or_nan_is_refused_and_rounding_is_not():
         Custom(lambda dense, small: (dense - small).sum().log())(one, other)
     assert Custom(lambda dense, small: torch.tensor(-1e-9))(one, other) == 0.0
     assert Custom(lambda dense, small: (dense - small).sum())(one, other * math.inf) == math.inf
+
+
+@given(cases, st.integers(1, 40))
+def test_answers_may_be_judged_in_parts(case, at_once):
+    (shape, axis), seed = case
+    dense, small = drawn(shape, seed)
+    whole = [task(dense, small) for task in tasks(axis)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(task_module, "_JUDGED_AT_ONCE", at_once)
+        assert [task(dense, small) for task in tasks(axis)] == pytest.approx(whole, rel=1e-12)
+        assert Custom(lambda dense, small: (dense - small).abs().max())(dense, small) == float(
+            (dense.double() - small.double()).abs().max()
+        )
+
+
+def test_parts_of_unequal_size_weigh_by_their_samples(monkeypatch):
+    monkeypatch.setattr(task_module, "_JUDGED_AT_ONCE", 2)
+    assert an.Regression()(torch.zeros(3, 1), torch.tensor([[0.0], [0.0], [3.0]])) == 3.0

@@ -34,6 +34,8 @@ __all__ = ["Change", "WatchedNetwork", "first_order"]
 _MOST_SAMPLES, _MOST_DIRECTIONS = 512, 16
 #: Samples at once, and numbers in their layers' outputs: about a gigabyte with what is kept for the passes back.
 _MOST_AT_ONCE, _MOST_OUTPUTS = 64, 2**26
+#: Tensors as large as the answers that a probe takes: a language model's are larger than all that its layers answer.
+_OF_ANSWERS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +166,8 @@ def first_order(
 
 def _at_once(watched: WatchedNetwork, x: Inputs) -> int:
     """How many samples' outputs are kept together."""
-    watched(next(copies(x[:1])))
-    outputs = sum(output.numel() for output in watched.outputs.values())
+    answers = watched(next(copies(x[:1])))
+    outputs = _OF_ANSWERS * answers.numel() + sum(output.numel() for output in watched.outputs.values())
     return max(1, min(_MOST_AT_ONCE, _MOST_OUTPUTS // max(1, outputs)))
 
 

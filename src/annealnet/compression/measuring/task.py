@@ -28,6 +28,8 @@ __all__ = ["Classification", "Custom", "Judge", "Regression", "Task", "in_words"
 Judge = Callable[[Tensor, Tensor], "Tensor | float"]
 #: A callable may answer this much for equal answers, which counts as 0.
 _NOTHING = 1e-6
+#: Numbers of answers that are judged at once, in float64: a language model's would be gigabytes.
+_JUDGED_AT_ONCE = 2**24
 
 
 class Task(ABC):
@@ -52,12 +54,18 @@ class Task(ABC):
         if not torch.isfinite(small).all():
             return math.inf
         with torch.no_grad():
-            found = float(self.taught(small.double(), dense.double()))
+            found = self._judged(dense, small)
         if math.isnan(found) and bool(torch.isfinite(dense).all()):
             raise ValueError(f"task={self.describe()} gives NaN for finite answers: it must give a number there")
         if found < -_NOTHING:
             raise ValueError(f"task={self.describe()} gives {found:g}, below 0: it must be 0 for equal answers, else larger")
         return math.inf if math.isnan(found) else max(0.0, found)
+
+    def _judged(self, dense: Tensor, small: Tensor) -> float:
+        """The divergence, a mean over samples, from some samples at a time."""
+        some = max(1, _JUDGED_AT_ONCE * len(small) // max(1, small.numel()))
+        parts = zip(small.split(some), dense.split(some), strict=True)
+        return sum(float(self.taught(own.double(), wanted.double())) * len(own) for own, wanted in parts) / len(small)
 
     @abstractmethod
     def describe(self) -> str:
@@ -327,6 +335,10 @@ class Custom(Task):
         """Where the callable is written; what makes two of them the same is the run's fingerprint to say."""
         return f"Custom({self.judge.__module__}.{getattr(self.judge, '__qualname__', type(self.judge).__qualname__)})"
 
+    def _judged(self, dense: Tensor, small: Tensor) -> float:
+        """Of all answers at once: it need not be a mean."""
+        return float(self.taught(small.double(), dense.double()))
+
     def taught(self, answers: Tensor, dense: Tensor, temperature: float = 1.0) -> Tensor:
         """What the callable says."""
         return torch.as_tensor(self.judge(dense, answers))
@@ -356,7 +368,7 @@ class Custom(Task):
 
 def _signs(like: Tensor, generator: torch.Generator) -> Tensor:
     """±1, drawn evenly."""
-    return torch.randint(0, 2, like.shape, generator=generator).to(like.dtype) * 2 - 1
+    return torch.randint(0, 2, like.shape, generator=generator, dtype=like.dtype).mul_(2).sub_(1)
 
 
 def same_sizes(one: tuple[int, ...], other: tuple[int, ...]) -> bool:

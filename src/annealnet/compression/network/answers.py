@@ -80,7 +80,9 @@ def that_count(x: Inputs, answers: Tensor) -> Tensor:
         torch.Size([2, 5])
     """
     counted = x.counted(answers)
-    return answers if counted is None else answers[counted]
+    if counted is None:
+        return answers
+    return answers.flatten(0, 1) if bool(counted.all()) else answers[counted]  # a language model's are gigabytes
 
 
 def labels_that_count(x: Inputs, answers: Tensor, y: Tensor | None, argument: str = "data") -> Tensor | None:
