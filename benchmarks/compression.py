@@ -20,7 +20,7 @@ from annealnet.compression.building.finetune import FineTuning
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.weights import load_weights
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
 from annealnet.datasets import open_data, subset
 from annealnet.report.summary import best_in_bold, mean_and_spread, summarise

@@ -24,7 +24,7 @@ from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
 from annealnet.compression.network.weights import load_weights
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
 from annealnet.compression.refitting.visits import visit
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import (
     AdaRounding,
     AnnealedRounding,

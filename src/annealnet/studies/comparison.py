@@ -21,7 +21,7 @@ from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.measuring.task import Task
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import Rounding
 
 __all__ = ["CANDIDATES", "METHODS", "Outcome", "best_of", "compare", "for_budget", "in_words"]
