@@ -31,7 +31,8 @@ import annealnet as an
 from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.plans import Built
-from annealnet.compression.files.storage import dense_bytes, put_on_grid
+from annealnet.compression.files.on_grid import put_on_grid
+from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from annealnet.architectures import digits_cnn, digits_transformer, resnet20
 from annealnet.compression import quantize
-from annealnet.compression.files.storage import put_on_grid
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.norms import fold_batch_norms

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import dense_bytes, file_bytes, put_on_grid
+from annealnet.compression.files.sizes import dense_bytes, file_bytes
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.subject import Subject
@@ -161,7 +162,7 @@ def _layer_change(graph: NetworkGraph, layer: Layer, keep: np.ndarray, grid: Gri
         layer: one of its layers.
         keep: bool ``(num_units,)``.
         grid: the layer's.
-        dense: the dense network, in whose dtype its numbers are counted (:func:`~.storage.dense_bytes`).
+        dense: the dense network, in whose dtype its numbers are counted (:func:`~.sizes.dense_bytes`).
     """
     each = min(4, weight_of(layer_at(dense, layer.name)).element_size())
     everything = np.ones(graph.num_units, dtype=bool)

@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import nn
 
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.structure import StaysDense

@@ -14,7 +14,7 @@ from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
-from annealnet.compression.files.storage import dense_bytes
+from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.formulations import FORMULATIONS, Problem
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare

@@ -56,7 +56,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
         >>> from annealnet.compression.rounding import NearestRounding
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> grids = {name: NearestRounding()(net.get_submodule(name).weight, 4, None) for name in ("0", "2")}
-        >>> from annealnet.compression.files.storage import put_on_grid
+        >>> from annealnet.compression.files.on_grid import put_on_grid
         >>> x = torch.randn(5, 4)
         >>> with tempfile.TemporaryDirectory() as out:
         ...     path = export_onnx(put_on_grid(net, grids), grids, Path(out) / "net.onnx", torch.zeros(1, 4))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from annealnet.compression.files.storage import dense_bytes, fixed_bytes, leaving_bytes
+from annealnet.compression.files.sizes import dense_bytes, fixed_bytes, leaving_bytes
 from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
