@@ -12,7 +12,8 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.network.graph import traced_again
-from annealnet.compression.network.inputs import Inputs, Signature
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.signature import Signature
 from annealnet.compression.network.structure import NetworkGraph
 
 __all__ = ["dense_graph"]
@@ -39,7 +40,7 @@ def dense_graph(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> 
 
     if plan.way == "symbolic":
         with FakeTensorMode(allow_non_fake_inputs=True):
-            shapes_only = plan.inputs.zeros()
+            shapes_only = Inputs.zeros(plan.inputs)
         try:
             with _silent("torch._subclasses.fake_tensor"):
                 return again(shapes_only)
@@ -49,7 +50,7 @@ def dense_graph(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> 
     if plan.inputs.num_elements > _LARGEST_RUN:
         raise ValueError(f"{source}: its input {said} has more than {_LARGEST_RUN} elements: too many to run")
     try:
-        return again(plan.inputs.zeros())
+        return again(Inputs.zeros(plan.inputs))
     except ValueError as error:
         raise misfit(error) from error
 

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.inputs import Answering, Inputs
+from annealnet.compression.network.answering import Answering
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.masks import is_mask
 from annealnet.compression.rounding.grids import Quantized, dequantize

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.compression.network.inputs import Sample, Signature
+from annealnet.compression.network.signature import Sample, Signature
 from annealnet.compression.network.structure import NetworkGraph
 from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.batches import first_line
-from annealnet.compression.network.inputs import Inputs, answer_in
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import with_heads_that_can_go
+from annealnet.compression.network.outputs import answer_in
 from annealnet.compression.network.precision import copied, in_float32
 
 __all__ = [

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from annealnet.compression.network.inputs import Inputs, Setting, calling_settings
+from annealnet.compression.network.forward import calling_settings
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.masks import POSITION_MASKS
+from annealnet.compression.network.signature import Setting
 
 __all__ = [
     "Batch",

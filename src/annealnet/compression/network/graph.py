@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.exported import ExportLabels, NotExported, exported
+from annealnet.compression.network.exported import ExportLabels
+from annealnet.compression.network.exporting import NotExported, exported
 from annealnet.compression.network.grouping import grouped_units
 from annealnet.compression.network.hooks import with_layers_that_run
 from annealnet.compression.network.inputs import Inputs

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.aten import PRODUCTS, RECURRENT, Operands, operation, stack
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
-from annealnet.compression.network.exported import PRODUCTS, RECURRENT, ExportLabels, Operands, operation, stack
+from annealnet.compression.network.exported import ExportLabels
 from annealnet.compression.network.kinds import LayerLabels, layer_kind, takes_moments_over
 from annealnet.compression.network.passage import NotUnderstood, Passage
 

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from annealnet.compression.network.inputs import Signature
+from annealnet.compression.network.signature import Signature
 
 __all__ = [
     "AffineCount",
