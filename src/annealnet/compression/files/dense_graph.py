@@ -38,7 +38,7 @@ def dense_graph(dense_model: nn.Module, plan: CompressionPlan, source: Path) -> 
     def misfit(error: Exception) -> ValueError:
         return ValueError(f"{source}: its input {said} does not fit the dense model: {str(error).splitlines()[0]}")
 
-    if plan.way == "symbolic":
+    if not plan.way.needs_values:
         with FakeTensorMode(allow_non_fake_inputs=True):
             shapes_only = Inputs.zeros(plan.inputs)
         try:

@@ -47,6 +47,7 @@ from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.network.ties import first_names
+from annealnet.compression.network.ways import Way
 
 __all__ = ["ExportLabels"]
 
@@ -60,7 +61,7 @@ class ExportLabels(Labels):
         samples: of the example that it was exported for.
     """
 
-    way = "export"
+    way = Way.EXPORT
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module, samples: int) -> None:
         super().__init__(model, samples)
