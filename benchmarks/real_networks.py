@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from annealnet.compression.measuring.task import Classification, Regression, Task
+from annealnet.compression.measuring.tasks import Classification, Regression, Task
 
 __all__ = ["Missing", "Subject", "efficientnet", "minilm"]
 

@@ -6,7 +6,7 @@ from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.formulations import DataAware, Published
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.job import compress
-from annealnet.compression.measuring.task import Classification, Regression
+from annealnet.compression.measuring.tasks import Classification, Regression
 from annealnet.compression.network.graph import trace
 from annealnet.compression.quantizing import quantize
 from annealnet.compression.result import CompressedNetwork

@@ -21,7 +21,7 @@ from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
 from annealnet.compression.measuring.subject import Subject
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.answers import all_answers_of, check_samples, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint

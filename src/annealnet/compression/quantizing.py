@@ -11,7 +11,7 @@ from torch import nn
 
 from annealnet.compression.files.plan import CompressionPlan
 from annealnet.compression.measuring.subject import Subject
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in

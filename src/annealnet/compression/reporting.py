@@ -15,7 +15,7 @@ from annealnet.compression.files.sizes import dense_bytes, file_bytes
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.measuring.choosing import choose
 from annealnet.compression.measuring.subject import Subject
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import all_answers_of, labels_that_count, that_count
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs

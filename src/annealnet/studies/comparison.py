@@ -19,7 +19,7 @@ from annealnet.compression.formulations import FORMULATIONS, Problem
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import Rounding

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
-from annealnet.compression.measuring.task import Custom, Task
+from annealnet.compression.measuring.tasks import Custom, Task
 
 SHAPES = [((6, 5), 1), ((3, 4, 5), -1), ((3, 4, 5), 1), ((2, 3, 4, 1), 1), ((2, 3, 2, 2, 2), 1), ((7, 1), 1), ((7,), 1)]
 cases = st.tuples(st.sampled_from(SHAPES), st.integers(0, 10_000))

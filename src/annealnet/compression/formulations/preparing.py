@@ -13,7 +13,7 @@ from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.subject import Subject
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.norms import fold_batch_norms

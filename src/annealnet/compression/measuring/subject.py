@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from annealnet.compression.measuring.choosing import Chosen, task_of
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph, trace

@@ -41,7 +41,7 @@ __all__ = [
 
 #: Entries of a map that are labels, unless the model cannot be called without them.
 _LABELS = ("labels", "label")
-#: Label of positions that do not count, in torch and in :class:`~annealnet.compression.measuring.task.Classification`.
+#: Label of positions that do not count, in torch and in :class:`~annealnet.compression.measuring.tasks.Classification`.
 _IGNORED = -100
 _PLAIN = (bool, int, float, str, type(None))
 
