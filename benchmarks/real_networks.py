@@ -262,7 +262,7 @@ def _small_pictures(cifar: Path) -> Tensor | None:
         return None
     from annealnet.datasets import open_data
 
-    return torch.from_numpy(open_data(cifar, mean=(0.0,) * 3, std=(1.0,) * 3).x_train)
+    return torch.from_numpy(open_data(cifar).x_train)
 
 
 def _crops(pictures: list[Tensor], count: int, rng: np.random.Generator) -> Tensor:
