@@ -13,21 +13,20 @@ from pathlib import Path
 
 import torch
 
-from annealnet.architectures import resnet20
 from annealnet.compression import Budget
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.fingerprint import run_fingerprint
-from annealnet.compression.network.weights import load_weights
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
-from annealnet.datasets import open_data, subset
+from annealnet.datasets import subset
 from annealnet.report.summary import best_in_bold, mean_and_spread, summarise
+from annealnet.studies.cifar10 import cifar10_images, trained_resnet20
 from annealnet.studies.comparison import CANDIDATES, METHODS, Outcome, compare
+from benchmarks.parts import cifar10_folder
 
 ROUNDINGS: dict[str, Rounding] = {"annealed": AnnealedRounding(), "gptq": GptqRounding(), "nearest": NearestRounding()}
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> str:
@@ -51,7 +50,7 @@ def table(outcomes: Sequence[Outcome], ratios: Sequence[float], tuned: bool) -> 
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs what is not on disk yet and returns the table before fine-tuning and, if asked for, the one after it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    cifar10_folder(parser)
     parser.add_argument("--ratios", default="4,6,8,10,16")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1024)
@@ -61,9 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--out", type=Path, default=Path("runs/compression"))
     options = parser.parse_args(arguments)
     ratios = [float(text) for text in options.ratios.split(",")]
-    network = resnet20().eval()
-    load_weights(network, options.data / "resnet20.safetensors")
-    split = open_data(options.data, mean=MEAN, std=STD)
+    network, split = trained_resnet20(options.data), cifar10_images(options.data)
     test = Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))
     training = Calibration.of(torch.from_numpy(split.x_train), torch.from_numpy(split.y_train))
     tuning = FineTuning(epochs=options.epochs) if options.epochs else None

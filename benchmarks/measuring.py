@@ -30,23 +30,19 @@ from annealnet.compression.measuring.removals import divergence_without, refit_e
 from annealnet.compression.measuring.sensitivity import PROBE_BITS, divergence_rounded
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.norms import reestimate_batch_norms
-from annealnet.compression.network.weights import load_weights
 from annealnet.compression.refitting.ridge import pruning_ridge
 from annealnet.compression.rounding import NearestRounding
-from annealnet.datasets import open_data, subset
+from annealnet.datasets import subset
+from annealnet.studies.cifar10 import cifar10_images, trained_resnet20
+from benchmarks.parts import cifar10_folder
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 Found = TypeVar("Found")
 
 
 def network(depth: int, data: Path, x: torch.Tensor) -> nn.Module:
     """A CIFAR ResNet: trained at 20 layers, else random."""
     torch.manual_seed(0)
-    net = cifar_resnet(depth).eval()
-    if depth == 20:
-        load_weights(net, data / "resnet20.safetensors")
-        return net
-    return reestimate_batch_norms(net, x.split(128))
+    return trained_resnet20(data) if depth == 20 else reestimate_batch_norms(cifar_resnet(depth).eval(), x.split(128))
 
 
 def timed(work: Callable[[], Found]) -> tuple[Found, float]:
@@ -100,13 +96,13 @@ def row(depth: int, problem: Problem, beside: bool) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> str:
     """Measures the networks in turn and returns the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    cifar10_folder(parser)
     parser.add_argument("--depths", default="20,32,56")
     parser.add_argument("--alone", default="20,32,56")
     parser.add_argument("--samples", type=int, default=256)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    split = open_data(options.data, mean=MEAN, std=STD)
+    split = cifar10_images(options.data)
     x = torch.from_numpy(subset(split.x_train, split.y_train, options.samples, 0)[0])
     names = ("network", "widths, s", "removals, s", "both, s", "each alone, s", "widths agree", "removals agree")
     lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]

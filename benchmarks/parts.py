@@ -6,8 +6,9 @@ import argparse
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
-__all__ = ["one_core", "parser_of", "run_parts"]
+__all__ = ["cifar10_folder", "one_core", "parser_of", "run_parts"]
 
 Parts = Mapping[str, Callable[[argparse.Namespace], Iterator[str]]]
 
@@ -18,6 +19,11 @@ def parser_of(text: str | None, parts: Parts, seeds: int) -> argparse.ArgumentPa
     parser.add_argument("--part", default=",".join(parts), help="comma-separated: " + ", ".join(parts))
     parser.add_argument("--seeds", type=int, default=seeds)
     return parser
+
+
+def cifar10_folder(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--data``: the folder of CIFAR-10 and of the network trained on it (:mod:`annealnet.studies.cifar10`)."""
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
 
 
 def one_core(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:

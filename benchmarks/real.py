@@ -31,7 +31,8 @@ import annealnet as an
 from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.plans import Built
-from annealnet.compression.files.storage import dense_bytes, put_on_grid
+from annealnet.compression.files.on_grid import put_on_grid
+from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
@@ -44,7 +45,7 @@ from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.rounding import AnnealedRounding, GptqRounding, NearestRounding, Rounding
 from annealnet.report.summary import best_in_bold, mean_and_spread
 from annealnet.studies.comparison import CANDIDATES, best_of, for_budget
-from benchmarks.parts import parser_of, run_parts
+from benchmarks.parts import cifar10_folder, parser_of, run_parts
 from benchmarks.real_networks import LESS_IS_BETTER, Missing, Subject, efficientnet, minilm
 
 __all__ = ["main"]
@@ -345,7 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> str:
     parser.add_argument("--annealed", action="store_true", help="rows of annealed rounding beside --rounding's")
     parser.add_argument("--sentences", type=int, default=96, help="of a calibration set")
     parser.add_argument("--pictures", type=int, default=48, help="of a calibration set")
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    cifar10_folder(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     return run_parts(PARTS, parser.parse_args(arguments))
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from annealnet.compression.measuring.task import Classification, Regression, Task
+from annealnet.compression.measuring.tasks import Classification, Regression, Task
 
 __all__ = ["Missing", "Subject", "efficientnet", "minilm"]
 
@@ -262,7 +262,7 @@ def _small_pictures(cifar: Path) -> Tensor | None:
         return None
     from annealnet.datasets import open_data
 
-    return torch.from_numpy(open_data(cifar, mean=(0.0,) * 3, std=(1.0,) * 3).x_train)
+    return torch.from_numpy(open_data(cifar).x_train)
 
 
 def _crops(pictures: list[Tensor], count: int, rng: np.random.Generator) -> Tensor:

@@ -14,17 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.architectures import digits_cnn, digits_transformer, resnet20
+from annealnet.architectures import digits_cnn, digits_transformer
 from annealnet.compression import quantize
-from annealnet.compression.files.storage import put_on_grid
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
-from annealnet.compression.network.weights import load_weights
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
 from annealnet.compression.refitting.visits import visit
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import (
     AdaRounding,
     AnnealedRounding,
@@ -39,20 +38,17 @@ from annealnet.compression.rounding import (
 from annealnet.compression.rounding.adaround import adaround_codes
 from annealnet.compression.rounding.gptq import gptq_codes
 from annealnet.compression.rounding.grids import Grid
-from annealnet.datasets import digits, open_data, subset
+from annealnet.datasets import digits, subset
 from annealnet.report.summary import best_in_bold, mean_and_spread
+from annealnet.studies.cifar10 import cifar10_images, trained_resnet20
 from annealnet.studies.training import train_dense
-from benchmarks.parts import parser_of, run_parts
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from benchmarks.parts import cifar10_folder, parser_of, run_parts
 
 
 def _networks(data: Path) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """Name, trained network, 1 024 calibration inputs."""
-    network = resnet20().eval()
-    load_weights(network, data / "resnet20.safetensors")
-    split = open_data(data, mean=MEAN, std=STD)
-    yield "ResNet-20, CIFAR-10", network, torch.from_numpy(subset(split.x_train, split.y_train, 1024, 0)[0])
+    split = cifar10_images(data)
+    yield "ResNet-20, CIFAR-10", trained_resnet20(data), torch.from_numpy(subset(split.x_train, split.y_train, 1024, 0)[0])
     small = digits(seed=0)
     images = torch.from_numpy(small.x_train)
     labels = torch.from_numpy(small.y_train)
@@ -123,9 +119,7 @@ def _middle(ratios: np.ndarray) -> float:
 
 def part_accuracy(options: argparse.Namespace) -> Iterator[str]:
     """ResNet-20, weights only, every layer at the same width."""
-    network = resnet20().eval()
-    load_weights(network, options.data / "resnet20.safetensors")
-    split = open_data(options.data, mean=MEAN, std=STD)
+    network, split = trained_resnet20(options.data), cifar10_images(options.data)
     test, labels = torch.from_numpy(split.x_test), torch.from_numpy(split.y_test)
     roundings: dict[str, Rounding] = {
         "annealed": AnnealedRounding(),
@@ -217,7 +211,7 @@ PARTS = {"layers": part_layers, "accuracy": part_accuracy, "cost": part_cost}
 def main(arguments: Sequence[str] | None = None) -> str:
     """Runs the parts asked for, prints each line as it comes, and returns all of them."""
     parser = parser_of(__doc__, PARTS, seeds=3)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/cifar10"))
+    cifar10_folder(parser)
     parser.add_argument("--networks", default="", help="part layers: only networks with this in their name")
     return run_parts(PARTS, parser.parse_args(arguments))
 

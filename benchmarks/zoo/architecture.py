@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from annealnet.compression.network.inputs import answer_in
+from annealnet.compression.network.outputs import answer_in
 
 __all__ = [
     "Architecture",

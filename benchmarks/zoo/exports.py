@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram, export
 
-from annealnet.compression.network.inputs import answer_in
+from annealnet.compression.network.outputs import answer_in
 
 from . import ARCHITECTURES, Architecture
 from .architecture import answer

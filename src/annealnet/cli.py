@@ -15,7 +15,7 @@ from annealnet.studies import STUDIES
 if TYPE_CHECKING:
     from torch import nn
 
-    from annealnet.compression.measuring.task import Task
+    from annealnet.compression.measuring.tasks import Task
     from annealnet.samplers import Workers
 
 __all__ = ["app", "main"]

@@ -18,7 +18,7 @@ from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.samplers import AnnealingSampler, RetryComposite, TabuSampler
 
 FAST = DataAware(reads=4, sweeps=100)

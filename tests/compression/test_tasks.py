@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression import CompressedNetwork, DataAware, FineTuning
-from annealnet.compression.files.storage import dense_bytes
+from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.measuring.choosing import task_of
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.precision import cast_like

@@ -13,10 +13,10 @@ from torch import nn
 import annealnet as an
 from annealnet.compression.files.onnx_export import onnx_names
 from annealnet.compression.measuring.choosing import task_of
+from annealnet.compression.network.answering import Answering
 from annealnet.compression.network.answers import answers_of, check_network
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
-from annealnet.compression.network.inputs import Answering
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import GptqRounding
 from annealnet.exporting import captured, onnx_session, write_model

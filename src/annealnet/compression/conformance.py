@@ -16,9 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
 from annealnet.compression.network.norms import fold_batch_norms

@@ -16,24 +16,23 @@ from torch import nn
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import Diverged, FineTuning, check_trainable, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
-from annealnet.compression.files.storage import dense_bytes
 from annealnet.compression.formulations import Candidates, DataAware, Formulation, Problem
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import WIDTHS, prepare
 from annealnet.compression.measuring.sensitivity import Sensitivity
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.subject import Subject
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.answers import all_answers_of, check_samples, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration, read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
-from annealnet.compression.network.left_dense import in_given_bytes
-from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
-from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
-from annealnet.compression.rounding import Rounding, rounder_name
+from annealnet.compression.reporting import delivered
+from annealnet.compression.result import CompressedNetwork
+from annealnet.compression.rounding import Rounding
 from annealnet.whole_numbers import SEEDS, whole_number
 
-__all__ = ["compress", "finish", "plan_and_build"]
+__all__ = ["compress", "plan_and_build"]
 
 Say = Callable[[str], None]
 
@@ -126,40 +125,47 @@ def compress(
         ridge=ridge, seed=seed, progress=say,
     )  # fmt: skip
     if fine_tuning is not None:
-        check_samples(problem.dense, training.x, "training_data")
-        some = all_answers_of(problem.dense, training.x[:2])
-        labels = labels_that_count(training.x, some, training.y, "training_data")
-        problem.task.check(that_count(training.x[:2], some), labels, "training_data")
-        problem.task.check_differentiable(problem.answers.logits)
-        check_trainable(problem.dense, problem.task, training.x)
+        _check_fine_tuning(problem, training)
     settings = (
         budget, problem.task, tuple(widths), layer_widths, prune, problem.rounding, ridge, chosen, candidates, seed,
     )  # fmt: skip
     steps = Checkpoint(checkpoint, run_fingerprint(model, calibration, "compress", settings, sampler))
     built, proposed, losses, seconds = plan_and_build(problem, chosen, sampler, candidates, seed, steps)
-    tuned = None if fine_tuning is None else str(fine_tuning)
+    tuned = None
     if fine_tuning is not None:
         say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
-        try:
-            built = _fine_tuned(built, problem, training, fine_tuning, seed)
-        except Diverged as error:
-            tuned = f"{fine_tuning} diverged ({error}): this is the network from before it"
-            warnings.warn(f"fine_tuning={tuned}; take a smaller learning_rate", stacklevel=2)
+        built, tuned = _fine_tuned(built, problem, training, fine_tuning, seed)
     said = {
-        "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads,
-        "rounding": repr(problem.rounding), "rounded_by": rounder_name(problem.rounding),
-        "seed": seed, "budget": str(budget), "samples": len(calibration.x), "planning_seconds": round(seconds, 2),
-        "fine_tuning": tuned, "task": str(problem.chosen),
-        "computed_in": precision_in_words(model), "opened_by": problem.graph.way,
+        "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads, "seed": seed,
+        "budget": str(budget), "planning_seconds": round(seconds, 2), "fine_tuning": tuned,
     }  # fmt: skip
-    return finish(model, problem, built, calibration, proposed, losses, said)
+    subject = Subject(model, problem.dense, problem.graph, calibration, problem.chosen)
+    tried = tuple(zip(proposed.energies.tolist(), losses, strict=True))
+    return delivered(
+        subject, built.plan(problem), built.model, built.grids, problem.rounding, proposed.certificate, said, tried
+    )
 
 
-def _fine_tuned(built: Built, problem: Problem, training: Calibration, settings: FineTuning, seed: int) -> Built:
-    """A fine-tuned copy; what was built stays as it is."""
+def _check_fine_tuning(problem: Problem, training: Calibration) -> None:
+    """Refuses data and tasks that cannot be learned from, before any work is done."""
+    check_samples(problem.dense, training.x, "training_data")
+    some = all_answers_of(problem.dense, training.x[:2])
+    labels = labels_that_count(training.x, some, training.y, "training_data")
+    problem.task.check(that_count(training.x[:2], some), labels, "training_data")
+    problem.task.check_differentiable(problem.answers.logits)
+    check_trainable(problem.dense, problem.task, training.x)
+
+
+def _fine_tuned(built: Built, problem: Problem, training: Calibration, settings: FineTuning, seed: int) -> tuple[Built, str]:
+    """A fine-tuned copy, and what is said of it; what was built stays as it is, and is taken where training diverges."""
     model = copy.deepcopy(built.model)
-    grids = fine_tune(model, built.grids, problem.dense, problem.task, training.x, training.y, settings, seed)
-    return replace(built, model=model, grids=grids)
+    try:
+        grids = fine_tune(model, built.grids, problem.dense, problem.task, training.x, training.y, settings, seed)
+    except Diverged as error:
+        tuned = f"{settings} diverged ({error}): this is the network from before it"
+        warnings.warn(f"fine_tuning={tuned}; take a smaller learning_rate", stacklevel=3)
+        return built, tuned
+    return replace(built, model=model, grids=grids), str(settings)
 
 
 def plan_and_build(
@@ -201,34 +207,3 @@ def plan_and_build(
     if problem.progress is not None:
         problem.progress("rounding the weights of the best plan")
     return finished(problem, best), proposed, losses, time.perf_counter() - began
-
-
-def finish(
-    model: nn.Module,
-    problem: Problem,
-    built: Built,
-    calibration: Calibration,
-    proposed: Candidates,
-    losses: Sequence[float],
-    settings: Mapping[str, Any],
-) -> CompressedNetwork:
-    """Measures a built plan on the calibration data and puts everything that is known about it together.
-
-    The network is what the user gets: of the dtypes and devices of ``model``, the one that was given.
-    """
-    x, y = calibration.x, calibration.y
-    graph = problem.graph
-    plan = built.plan(problem)
-    costs = (dense_bytes(model), graph.macs()), (built.num_bytes(problem), graph.macs(built.keep))
-    model_out = delivered(built.model, model, built.grids)
-    measured, measured_in = judged(model_out, x)
-    dense, small = measure_both(problem.dense, measured, x, y, costs, problem.task)
-    layers = tuple(layer_change(graph, layer, built.keep, plan.grid(layer.name), model) for layer in graph.layers)
-    counted = in_given_bytes(graph, problem.dense, model)
-    report = Report(
-        dense, small, layers, proposed.certificate,
-        tuple(zip(proposed.energies.tolist(), losses, strict=True)), tuple(map(str, counted.pinned)),
-        dict(settings) | {"measured_in": measured_in},
-        counted.stays_dense, str(problem.chosen), problem.task.unit,
-    )  # fmt: skip
-    return CompressedNetwork(model_out, plan, report, built.grids, x[:1].clone())

@@ -10,24 +10,20 @@ import numpy as np
 from torch import nn
 
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import dense_bytes, file_bytes
-from annealnet.compression.measuring.choosing import task_of
-from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.answers import check_network
+from annealnet.compression.measuring.subject import Subject
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
-from annealnet.compression.network.graph import NetworkGraph, trace
-from annealnet.compression.network.kinds import no_layers
-from annealnet.compression.network.left_dense import in_given_bytes
+from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.precision import precision_in_words
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.memory import Memory, available_memory, say_memory
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.refitting.settled import SettledLayers
-from annealnet.compression.result import CompressedNetwork, Report, delivered, judged, layer_change, measure_both
+from annealnet.compression.reporting import delivered
+from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding, Rounding, rounder_name
 from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 from annealnet.whole_numbers import SEEDS, whole_number
@@ -93,60 +89,43 @@ def quantize(
     """
     seed = whole_number("seed", seed, 0, SEEDS - 1)
     group = None if group is None else whole_number("group", group, 1)
-    model = network_in(model)
-    calibration = read_batches(data, model=model, output=output)
     check_ridge(ridge)
-    dense = check_network(model, calibration.x)
-    taken = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2])
-    if not graph.layers:
-        raise ValueError(no_layers("quantise"))
+    given = network_in(model)
+    subject = Subject.of(given, read_batches(data, model=given, output=output), task, "quantise")
+    graph, x = subject.graph, subject.calibration.x
     widths = _widths(graph, bits)
+    chosen = _rounder(rounding, group, symmetric, seed)
+    say = progress or (lambda _: None)
+    _announce(subject, say)
+    keep = np.ones(graph.num_units, dtype=bool)
+    plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
+    answers = DenseAnswers.of(fold_batch_norms(subject.dense, graph), graph, x, seed)
+    run = run_fingerprint(given, subject.calibration, "quantize", sorted(widths.items()), chosen, ridge, seed)
+    kept = SettledLayers(checkpoint, run, rounder_name(chosen))
+    small = fold_batch_norms(subject.dense, graph)
+    grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
+    said = {"seed": seed, "ridge": ridge, "group": group, "symmetric": symmetric}
+    return delivered(subject, plan, small, grids, chosen, kept.certificate(seed), said)
+
+
+def _announce(subject: Subject, say: Callable[[str], None]) -> None:
+    """Tells what will be done, and what memory it takes where that is scarce."""
+    say_memory(Memory.of(subject.dense, subject.graph, subject.calibration.x), available_memory(), say)
+    say(f"task: {subject.chosen}")
+    for pinned in subject.graph.pinned:
+        say(f"left dense: {pinned}")
+    say(f"reading the dense network's answers to {len(subject.calibration.x)} samples")
+
+
+def _rounder(rounding: Rounding | None, group: int | None, symmetric: bool, seed: int) -> Rounding:
+    """The one given, whose grids must be those asked for; else the annealed one."""
     chosen = rounding if rounding is not None else AnnealedRounding(group=group, symmetric=symmetric, seed=seed)
     if (chosen.group, chosen.symmetric) != (group, symmetric):
         raise ValueError(
             f"rounding gives group={chosen.group!r}, symmetric={chosen.symmetric!r}, asked for are group={group!r}, "
             f"symmetric={symmetric!r}: give both the same"
         )
-    say = progress or (lambda _: None)
-    say_memory(Memory.of(dense, graph, calibration.x), available_memory(), say)
-    folded = fold_batch_norms(dense, graph)
-    keep = np.ones(graph.num_units, dtype=bool)
-    plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
-    say(f"task: {taken}")
-    for pinned in graph.pinned:
-        say(f"left dense: {pinned}")
-    say(f"reading the dense network's answers to {len(calibration.x)} samples")
-    answers = DenseAnswers.of(folded, graph, calibration.x, seed)
-    run = run_fingerprint(model, calibration, "quantize", sorted(widths.items()), chosen, ridge, seed)
-    kept = SettledLayers(checkpoint, run, rounder_name(chosen))
-    small = fold_batch_norms(dense, graph)
-    grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
-    x, y = calibration.x, calibration.y
-    costs = (dense_bytes(model), graph.macs()), (file_bytes(graph, folded, plan), graph.macs())
-    small = delivered(small, model, grids)
-    measured, measured_in = judged(small.eval(), x)
-    before, after = measure_both(dense, measured, x, y, costs, taken.task)
-    layers = tuple(layer_change(graph, layer, keep, plan.grid(layer.name), model) for layer in graph.layers)
-    said = {
-        "rounding": repr(chosen), "rounded_by": rounder_name(chosen), "seed": seed, "samples": len(x), "ridge": ridge,
-        "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision_in_words(model),
-        "measured_in": measured_in, "opened_by": graph.way,
-    }  # fmt: skip
-    counted = in_given_bytes(graph, dense, model)
-    report = Report(
-        before,
-        after,
-        layers,
-        kept.certificate(seed),
-        (),
-        tuple(map(str, counted.pinned)),
-        said,
-        counted.stays_dense,
-        str(taken),
-        taken.task.unit,
-    )
-    return CompressedNetwork(small, plan, report, grids, x[:1].clone())
+    return chosen
 
 
 def _widths(graph: NetworkGraph, bits: int | Mapping[str, int]) -> dict[str, int]:

@@ -7,36 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.onnx_export import export_onnx
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import put_on_grid, save_compressed
-from annealnet.compression.files.stored_layer import StoredLayer
-from annealnet.compression.measuring.choosing import choose
-from annealnet.compression.measuring.task import Task
-from annealnet.compression.network.answers import all_answers_of, labels_that_count, that_count
-from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.files.saving import save_compressed
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import layer_at, weight_of
-from annealnet.compression.network.precision import cast_like, in_float32
+from annealnet.compression.network.precision import in_float32
 from annealnet.compression.network.structure import StaysDense
-from annealnet.compression.rounding.grids import Grid, Quantized
+from annealnet.compression.rounding.grids import Quantized
 from annealnet.energy import Certificate
 
-__all__ = [
-    "CompressedNetwork",
-    "LayerChange",
-    "Measured",
-    "Report",
-    "delivered",
-    "judged",
-    "layer_change",
-    "measure",
-    "measure_both",
-]
+__all__ = ["CompressedNetwork", "LayerChange", "Measured", "Report"]
 
 
 @dataclass(frozen=True)
@@ -128,102 +111,6 @@ class Report:
             parts.append(f"{self.unit} {self.dense.loss:.3g} → {self.small.loss:.3g}")
         parts.append(f"{self.small.divergence:.3g} {self.unit} from the dense network's answers")
         return ", ".join(parts) + " on the calibration data"
-
-
-def measure(
-    model: nn.Module, x: Tensor | Inputs, y: Tensor | None, task: Task | None = None, batch_size: int = 512
-) -> tuple[Tensor, float | None, float | None]:
-    """Answers that count, mean loss and accuracy; None where there are no labels, or the task does not judge them.
-
-    Args:
-        model: a network.
-        x: inputs; they are not changed.
-        y: labels, or None.
-        task: None looks at answers and labels.
-        batch_size: samples at once.
-
-    Example:
-        >>> import torch
-        >>> _, loss, accuracy = measure(nn.Identity(), torch.eye(3), torch.arange(3))
-        >>> accuracy
-        1.0
-    """
-    inputs = Inputs.of(x)
-    given = all_answers_of(model, inputs, batch_size)
-    answers, y = that_count(inputs, given), labels_that_count(inputs, given, y)
-    if y is None:
-        return answers, None, None
-    judge = choose(None, answers, y).task if task is None else task
-    loss = judge.loss(answers, y)
-    return answers, None if loss is None else float(loss), judge.accuracy(answers, y)
-
-
-def measure_both(
-    dense: nn.Module,
-    small: nn.Module,
-    x: Tensor | Inputs,
-    y: Tensor | None,
-    bytes_and_macs: tuple[tuple[int, int], tuple[int, int]],
-    task: Task,
-) -> tuple[Measured, Measured]:
-    """The dense and the small network on the same samples; their (bytes, multiply-adds) are known to the caller."""
-    answers, loss, accuracy = measure(dense, x, y, task)
-    small_answers, small_loss, small_accuracy = measure(small, x, y, task)
-    divergence, agreement = task(answers, small_answers), task.agreement(answers, small_answers)
-    return (
-        Measured(*bytes_and_macs[0], loss, accuracy, 0.0, len(x), None if agreement is None else 1.0),
-        Measured(*bytes_and_macs[1], small_loss, small_accuracy, divergence, len(x), agreement),
-    )
-
-
-def delivered(small: nn.Module, given: nn.Module, grids: Mapping[str, Quantized]) -> nn.Module:
-    """What the user gets of a float32 network on its grids: the same with the dtypes and devices of the one that was given.
-
-    Its weights are the grid values rounded to their dtype, its biases those that a file holds; changed in place.
-    """
-    return put_on_grid(cast_like(small, given), grids)
-
-
-def judged(model: nn.Module, x: Inputs) -> tuple[nn.Module, str]:
-    """The network that is measured, and how that is said: itself, where it answers finite numbers in its own dtype.
-
-    Else a copy that computes in float32 with the very same weights: not every operation is there for float16 on a CPU, and
-    what float32 holds may be beyond it.
-
-    Example:
-        >>> judged(nn.Linear(2, 1).bfloat16(), Inputs.of(torch.ones(2, 2)))[1]
-        'bfloat16'
-    """
-    single = in_float32(model)
-    if single is model:
-        return model, "float32"
-    kind = " and ".join(dict.fromkeys(str(weight.dtype).removeprefix("torch.") for weight in model.parameters()))
-    try:
-        finite = bool(torch.isfinite(all_answers_of(model, x[:2])).all())
-    except (RuntimeError, TypeError, ValueError) as error:
-        return single, f"float32 (in {kind} it does not run: {str(error).splitlines()[0]})"
-    return (model, kind) if finite else (single, f"float32 (in {kind} it answers NaN or infinite)")
-
-
-def layer_change(graph: NetworkGraph, layer: Layer, keep: np.ndarray, grid: Grid, dense: nn.Module) -> LayerChange:
-    """One layer before and after: the units that ``keep`` leaves, on a grid.
-
-    Args:
-        graph: of the dense network.
-        layer: one of its layers.
-        keep: bool ``(num_units,)``.
-        grid: the layer's.
-        dense: the dense network, in whose dtype its numbers are counted (:func:`~.storage.dense_bytes`).
-    """
-    each = min(4, weight_of(layer_at(dense, layer.name)).element_size())
-    everything = np.ones(graph.num_units, dtype=bool)
-    before, after = StoredLayer.of(graph, layer, everything, grid), StoredLayer.of(graph, layer, keep, grid)
-    positions = graph.output_shapes[layer.name]
-    return LayerChange(
-        layer.name, layer.kind, before.outputs, after.outputs, grid.bits,
-        each * (before.weights + before.outputs * before.has_bias), after.num_bytes,
-        before.weights * positions, after.weights * positions,
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)

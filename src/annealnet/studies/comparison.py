@@ -14,14 +14,14 @@ from annealnet.compression.baselines.methods import BASELINES
 from annealnet.compression.building.checkpoint import Checkpoint
 from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
-from annealnet.compression.files.storage import dense_bytes
+from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.formulations import FORMULATIONS, Problem
 from annealnet.compression.formulations.budget import Budget
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.result import measure
+from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import Rounding
 
 __all__ = ["CANDIDATES", "METHODS", "Outcome", "best_of", "compare", "for_budget", "in_words"]

@@ -12,9 +12,9 @@ from torch import nn
 from annealnet.compression import Budget, FineTuning, compress, quantize
 from annealnet.compression.files.onnx_export import onnx_latency, onnx_names
 from annealnet.compression.formulations import FORMULATIONS, Formulation
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
+from annealnet.compression.network.answering import Answering
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.network.inputs import Answering
 from annealnet.compression.network.precision import in_float32
 from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding

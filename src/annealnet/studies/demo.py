@@ -17,7 +17,8 @@ import annealnet.report as reports
 from annealnet.architectures import digits_cnn
 from annealnet.compression import Budget, FineTuning, compress, load
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.result import CompressedNetwork, measure
+from annealnet.compression.reporting import measure
+from annealnet.compression.result import CompressedNetwork
 from annealnet.compression.rounding import AnnealedRounding, Annealing
 from annealnet.datasets import digits
 from annealnet.exporting import check_onnx

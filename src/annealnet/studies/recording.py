@@ -8,10 +8,11 @@ from dataclasses import asdict
 from torch import nn
 
 from annealnet.compression.measuring.choosing import task_of
-from annealnet.compression.measuring.task import Judge, Task
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.precision import in_float32
-from annealnet.compression.result import CompressedNetwork, Measured, measure_both
+from annealnet.compression.reporting import measure_both
+from annealnet.compression.result import CompressedNetwork, Measured
 from annealnet.report import CompressionReport, LayerRow, MethodRow, Totals
 from annealnet.report.summary import summarise
 from annealnet.studies.comparison import METHODS, Outcome

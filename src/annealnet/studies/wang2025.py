@@ -23,10 +23,10 @@ from annealnet.compression import Budget
 from annealnet.compression.baselines.genetic import evolve
 from annealnet.compression.formulations.hamiltonian import FilterBlock, Hamiltonian, balanced_beta
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.network.weights import load_weights
-from annealnet.datasets import open_data, subset
+from annealnet.datasets import subset
 from annealnet.report.summary import mean_and_spread
 from annealnet.samplers import AnnealingSampler
+from annealnet.studies.cifar10 import cifar10_images, trained_resnet20
 from annealnet.studies.comparison import Outcome, compare, in_words
 from annealnet.studies.demo import digits_setup
 
@@ -162,9 +162,7 @@ def run_study(out: Path, data: Path | None, seeds: int, say: Say) -> dict[str, A
         say: told what is being done.
     """
     torch.manual_seed(0)
-    small = resnet20().eval()
-    if data is not None:
-        load_weights(small, data / "resnet20.safetensors")
+    small = resnet20().eval() if data is None else trained_resnet20(data)
     trained = "trained" if data is not None else "random weights"
     networks = {
         f"ResNet-20 ({trained})": small,
@@ -193,7 +191,7 @@ def run_study(out: Path, data: Path | None, seeds: int, say: Say) -> dict[str, A
 def _job(trained: nn.Module, data: Path | None, seed: int, say: Say) -> tuple[nn.Module, Calibration, Calibration]:
     if data is None:
         return digits_setup(seed, say)
-    split = open_data(data, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    split = cifar10_images(data)
     x, y = subset(split.x_train, split.y_train, 1024, seed)
     calibration = Calibration.of(torch.from_numpy(x), torch.from_numpy(y))
     return trained, calibration, Calibration.of(torch.from_numpy(split.x_test), torch.from_numpy(split.y_test))

@@ -9,8 +9,8 @@ from torch import nn
 
 import annealnet as an
 from annealnet.compression.building.finetune import FineTuning, fine_tune
-from annealnet.compression.files.storage import put_on_grid
-from annealnet.compression.measuring.task import Classification
+from annealnet.compression.files.on_grid import put_on_grid
+from annealnet.compression.measuring.tasks import Classification
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import Quantized, dequantize

@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import MAX_PLAN_BYTES, CompressionPlan
-from annealnet.compression.files.storage import load_compressed, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.rounding import NearestRounding

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 import annealnet as an
 from annealnet.architectures import digits_cnn
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.onnx_activations import quantize_activations
 from annealnet.compression.files.onnx_export import export_onnx, onnx_latency
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import load_compressed, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.surgery import remove

@@ -12,15 +12,11 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from annealnet.architectures import digits_cnn, resnet20
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import (
-    dense_bytes,
-    file_bytes,
-    fixed_bytes,
-    load_compressed,
-    put_on_grid,
-    save_compressed,
-)
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import dense_bytes, file_bytes, fixed_bytes
 from annealnet.compression.files.stored_layer import StoredLayer
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms

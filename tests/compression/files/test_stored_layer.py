@@ -11,14 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import (
-    file_bytes,
-    fixed_bytes,
-    load_compressed,
-    put_on_grid,
-    save_compressed,
-)
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import file_bytes, fixed_bytes
 from annealnet.compression.files.stored_layer import StoredLayer, cost_terms, grains_per_bit, stored_specs
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.norms import fold_batch_norms

@@ -7,7 +7,7 @@ import torch
 
 import annealnet as an
 from annealnet.compression.measuring.choosing import choose
-from annealnet.compression.measuring.task import Custom
+from annealnet.compression.measuring.tasks import Custom
 
 N = 6
 

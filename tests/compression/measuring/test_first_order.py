@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import annealnet as an
 from annealnet.compression.measuring.first_order import Change, WatchedNetwork, first_order
-from annealnet.compression.measuring.task import Custom, Task
+from annealnet.compression.measuring.tasks import Custom, Task
 from annealnet.compression.network.answers import answers_of
 
 

@@ -22,7 +22,7 @@ from annealnet.compression.measuring.removals import (
     weakest_quarters,
 )
 from annealnet.compression.measuring.sensitivity import Sensitivity
-from annealnet.compression.measuring.task import Custom, Task
+from annealnet.compression.measuring.tasks import Custom, Task
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.surgery import remove

@@ -19,7 +19,7 @@ from annealnet.compression.measuring.sensitivity import (
     divergence_rounded,
     measure_sensitivity,
 )
-from annealnet.compression.measuring.task import Custom, Task
+from annealnet.compression.measuring.tasks import Custom, Task
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
 from annealnet.compression.refitting.dense_answers import DenseAnswers

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
-from annealnet.compression.measuring import task as task_module
-from annealnet.compression.measuring.task import Custom, Task
+from annealnet.compression.measuring.tasks import Custom, Task, protocol
 
 SHAPES = [((6, 5), 1), ((3, 4, 5), -1), ((3, 4, 5), 1), ((2, 3, 4, 1), 1), ((2, 3, 2, 2, 2), 1), ((7, 1), 1), ((7,), 1)]
 cases = st.tuples(st.sampled_from(SHAPES), st.integers(0, 10_000))
@@ -217,7 +216,7 @@ def test_answers_may_be_judged_in_parts(case, at_once):
     dense, small = drawn(shape, seed)
     whole = [task(dense, small) for task in tasks(axis)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(task_module, "_JUDGED_AT_ONCE", at_once)
+        patch.setattr(protocol, "_JUDGED_AT_ONCE", at_once)
         assert [task(dense, small) for task in tasks(axis)] == pytest.approx(whole, rel=1e-12)
         assert Custom(lambda dense, small: (dense - small).abs().max())(dense, small) == float(
             (dense.double() - small.double()).abs().max()
@@ -225,5 +224,5 @@ def test_answers_may_be_judged_in_parts(case, at_once):
 
 
 def test_parts_of_unequal_size_weigh_by_their_samples(monkeypatch):
-    monkeypatch.setattr(task_module, "_JUDGED_AT_ONCE", 2)
+    monkeypatch.setattr(protocol, "_JUDGED_AT_ONCE", 2)
     assert an.Regression()(torch.zeros(3, 1), torch.tensor([[0.0], [0.0], [3.0]])) == 3.0

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from annealnet.compression import Budget, DataAware
-from annealnet.compression.measuring.task import Custom
+from annealnet.compression.measuring.tasks import Custom
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.fingerprint import describe_network, run_fingerprint
 from annealnet.compression.network.inputs import Inputs

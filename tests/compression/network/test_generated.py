@@ -14,8 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
+from annealnet.compression.files.loading import load_compressed
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes, load_compressed, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.norms import fold_batch_norms

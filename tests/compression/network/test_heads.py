@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import annealnet as an
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import layer_at, weight_of

@@ -12,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from annealnet.compression.network.inputs import Answering, Inputs, Sample, Signature, answer_in, named_answer_in
+from annealnet.compression.network.answering import Answering
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.outputs import answer_in, named_answer_in
+from annealnet.compression.network.signature import Sample, Signature
 
 LOGITS, HIDDEN, LOSS = torch.ones(2, 3), torch.zeros(2, 4, 5), torch.zeros(())
 
@@ -129,7 +132,7 @@ samples = st.builds(Sample, st.sampled_from(("float32", "int64", "bool", "uint8"
     st.integers(1, 3),
 )
 def test_inputs_made_of_a_signature_have_it(signature, count):
-    x = signature.zeros(count)
+    x = Inputs.zeros(signature, count)
     assert x.signature == signature
     assert len(x) == count
     assert all(bool((tensor != 0).all()) for name, tensor in x.kwargs.items() if name.endswith("mask"))

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import annealnet as an
+from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes, put_on_grid, save_compressed
+from annealnet.compression.files.saving import save_compressed
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.formulations.data_aware import DataAware
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.answers import check_network

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import all_answers_of, answers_of, labels_that_count, that_count
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, Matrix, bias_of, layer_at, layer_kind, own_tensors, weight_of
@@ -163,7 +163,7 @@ def check_trainable(dense: nn.Module, task: Task, x: Tensor | Inputs) -> None:
         ValueError: when its forward cannot be differentiated.
 
     Example:
-        >>> from annealnet.compression.measuring.task import Regression
+        >>> from annealnet.compression.measuring.tasks import Regression
         >>> check_trainable(nn.Linear(3, 2), Regression(), torch.zeros(2, 3))
     """
     trial = copy.deepcopy(dense).eval().requires_grad_(True)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.surgery import remove

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.inputs import Answering, Inputs
+from annealnet.compression.network.answering import Answering
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.masks import is_mask
 from annealnet.compression.rounding.grids import Quantized, dequantize
@@ -56,7 +57,7 @@ def export_onnx(model: nn.Module, quantized: Mapping[str, Quantized], path: str 
         >>> from annealnet.compression.rounding import NearestRounding
         >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> grids = {name: NearestRounding()(net.get_submodule(name).weight, 4, None) for name in ("0", "2")}
-        >>> from annealnet.compression.files.storage import put_on_grid
+        >>> from annealnet.compression.files.on_grid import put_on_grid
         >>> x = torch.randn(5, 4)
         >>> with tempfile.TemporaryDirectory() as out:
         ...     path = export_onnx(put_on_grid(net, grids), grids, Path(out) / "net.onnx", torch.zeros(1, 4))

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from annealnet.compression.network.inputs import Sample, Signature
+from annealnet.compression.network.signature import Sample, Signature
 from annealnet.compression.network.structure import NetworkGraph
+from annealnet.compression.network.ways import Way
 from annealnet.compression.rounding.grids import MAX_BITS, MIN_BITS, Grid
 
 __all__ = ["PLAN_VERSION", "CompressionPlan"]
@@ -27,8 +28,6 @@ PLAN_VERSION, NAMED_VERSION = 2, 3
 MAX_PLAN_BYTES, MAX_INPUT, MAX_DIMENSIONS, MAX_GROUP = 2**21, 2**31, 8, 2**31
 #: Inputs and settings, letters of a name or a word among them, size of a number.
 MAX_INPUTS, MAX_LETTERS, MAX_NUMBER = 64, 200, 2**53
-#: How a network may be opened.
-WAYS = ("symbolic", "export", "stream", "hooks")
 _DTYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
 _KEYS = ("version", "input", "dtype", "bits", "kept")
 _NAMED_KEYS = ("version", "inputs", "bits", "kept")
@@ -64,7 +63,7 @@ class CompressionPlan:
     inputs: Signature = field(default_factory=Signature.single)
     group: int | None = None
     symmetric: bool = True
-    way: str = "symbolic"
+    way: Way = Way.SYMBOLIC
     sizes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,8 +78,9 @@ class CompressionPlan:
             raise ValueError(f"group={_short(self.group)} must be a positive integer, or not be there")
         if not isinstance(self.symmetric, bool):
             raise ValueError(f"symmetric={_short(self.symmetric)} must be true or false")
-        if not isinstance(self.way, str) or self.way not in WAYS:
-            raise ValueError(f"way={_short(self.way)} is none of {', '.join(WAYS)}")
+        if self.way not in list(Way):
+            raise ValueError(f"way={_short(self.way)} is none of {', '.join(Way)}")
+        object.__setattr__(self, "way", Way(self.way))
         if not all(isinstance(size, str) for size in self.sizes):
             raise ValueError(f"sizes={_short(self.sizes)} must be names")
 
@@ -146,7 +146,7 @@ class CompressionPlan:
                 **_inputs_to_json(self.inputs),
                 **({} if self.group is None else {"group": self.group}),
                 **({} if self.symmetric else {"symmetric": False}),
-                **({} if self.way == "symbolic" else {"way": self.way}),
+                **({} if self.way is type(self).way else {"way": self.way}),
                 **({"sizes": list(self.sizes)} if self.sizes else {}),
                 "bits": dict(self.bits),
                 "kept": {name: _to_hex(units) for name, units in self.kept.items()},
@@ -190,7 +190,7 @@ class CompressionPlan:
                 inputs=_inputs_from_json(found),
                 group=found.get("group"),
                 symmetric=found.get("symmetric", True),
-                way=found.get("way", "symbolic"),
+                way=found.get("way", cls.way),
                 sizes=tuple(_list(found.get("sizes", []), "sizes")),
             )
         except ValueError as error:

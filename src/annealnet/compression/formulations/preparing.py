@@ -8,16 +8,14 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from annealnet.compression.files.storage import dense_bytes, fixed_bytes, leaving_bytes
+from annealnet.compression.files.sizes import dense_bytes, fixed_bytes, leaving_bytes
 from annealnet.compression.formulations.budget import Budget, Limits
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
-from annealnet.compression.measuring.choosing import task_of
-from annealnet.compression.measuring.task import Judge, Task
-from annealnet.compression.network.answers import check_network
+from annealnet.compression.measuring.subject import Subject
+from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.network.graph import NetworkGraph, trace
-from annealnet.compression.network.kinds import no_layers
+from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.refitting.dense_answers import DenseAnswers
@@ -67,12 +65,9 @@ def prepare(
     """
     check_ridge(ridge)
     kinds = _kinds(prune)
-    dense = check_network(model, calibration.x)
-    chosen = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
-    if not graph.layers:
-        raise ValueError(no_layers("compress"))
-    graph = _without_word_of(graph, kinds)
+    subject = Subject.of(model, calibration, task, "compress", stream="stream" in kinds)
+    dense, chosen = subject.dense, subject.chosen
+    graph = _without_word_of(subject.graph, kinds)
     allowed = _widths(graph, widths, layer_widths)
     folded = fold_batch_norms(dense, graph)
     rounding = rounding or AnnealedRounding(seed=seed)

@@ -14,7 +14,7 @@ from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.choosing import Chosen
 from annealnet.compression.measuring.removals import measure_removals
 from annealnet.compression.measuring.sensitivity import Sensitivity, measure_sensitivity
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE

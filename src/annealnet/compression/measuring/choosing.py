@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.measuring.task import Classification, Custom, Judge, Regression, Task, in_words, same_sizes
+from annealnet.compression.measuring.tasks import Classification, Custom, Judge, Regression, Task
+from annealnet.compression.measuring.tasks.shapes import in_words, same_sizes
 from annealnet.compression.network.answers import copies, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration
-from annealnet.compression.network.inputs import Inputs, named_answer_in
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.outputs import named_answer_in
 
 __all__ = ["Chosen", "choose", "task_of"]
 

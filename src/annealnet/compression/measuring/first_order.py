@@ -2,7 +2,7 @@
 
 A change of layer l moves its output by δ_l and the answers, to first order, by J_l δ_l; the task's divergence is then
 ½ ‖J_l δ_l‖² in the metric of its Hessian. With random directions v of the answers that have this metric as their second
-moment (:meth:`~annealnet.compression.measuring.task.Task.probe`),
+moment (:meth:`~annealnet.compression.measuring.tasks.Task.probe`),
 
     D(dense, changed) ≈ E_v Σ_n ⟨(J_lᵀ v)_n, δ_{l,n}⟩²        n: samples
 
@@ -23,7 +23,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
@@ -129,7 +129,7 @@ def first_order(
         differentiated.
 
     Example:
-        >>> from annealnet.compression.measuring.task import Regression
+        >>> from annealnet.compression.measuring.tasks import Regression
         >>> net = nn.Linear(1, 1, bias=False)
         >>> change = Change(torch.tensor([[0.5]]), torch.zeros(1))
         >>> found = first_order(nn.Sequential(net), torch.tensor([[1.0], [3.0]]), Regression(), {"half": {"0": change}})

@@ -26,7 +26,7 @@ from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
 from annealnet.compression.measuring.pruning_error import block_sum, pairwise_contribution, pairwise_refit_error, slot_blocks
 from annealnet.compression.measuring.sensitivity import FINE_BITS, Sensitivity
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of

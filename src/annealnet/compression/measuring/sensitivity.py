@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.measuring.bands import mended
 from annealnet.compression.measuring.first_order import Change, first_order
-from annealnet.compression.measuring.task import Task
+from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.kinds import Matrix, layer_at, weight_of

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.batches import first_line
-from annealnet.compression.network.inputs import Inputs, answer_in
-from annealnet.compression.network.kinds import with_heads_that_can_go
-from annealnet.compression.network.precision import copied, in_float32
+from annealnet.compression.network.given import working_copy
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.outputs import answer_in
+from annealnet.compression.network.precision import in_float32
 
 __all__ = [
     "all_answers_of",
@@ -121,8 +122,7 @@ def check_network(model: nn.Module, x: Tensor | Inputs) -> nn.Module:
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"model: {name!r} holds NaN or infinite values: load weights of a trained network")
-    single = in_float32(model)
-    dense = with_heads_that_can_go((copied(model) if single is model else single).eval().requires_grad_(False))
+    dense = in_float32(working_copy(model)).eval().requires_grad_(False)
     check_samples(dense, x)
     return dense
 

@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import default_collate
 
-from annealnet.compression.network.inputs import Inputs, Setting, calling_settings
+from annealnet.compression.network.forward import calling_settings
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.masks import POSITION_MASKS
+from annealnet.compression.network.signature import Setting
 
 __all__ = [
     "Batch",
@@ -39,7 +41,7 @@ __all__ = [
 
 #: Entries of a map that are labels, unless the model cannot be called without them.
 _LABELS = ("labels", "label")
-#: Label of positions that do not count, in torch and in :class:`~annealnet.compression.measuring.task.Classification`.
+#: Label of positions that do not count, in torch and in :class:`~annealnet.compression.measuring.tasks.Classification`.
 _IGNORED = -100
 _PLAIN = (bool, int, float, str, type(None))
 

@@ -7,20 +7,28 @@ be removed is tried afterwards (:mod:`.trial`).
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.aten import (
+    CUTS,
+    FILLED,
+    NORMS,
+    PRODUCTS,
+    RECURRENT,
+    TURNS,
+    Operands,
+    alive,
+    operation,
+    stack,
+    use_counts,
+    where,
+)
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
-from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import (
     Embedding,
     Gates,
@@ -39,95 +47,21 @@ from annealnet.compression.network.passage import NotUnderstood, Passage
 from annealnet.compression.network.rules import RULES
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.network.ties import first_names
+from annealnet.compression.network.ways import Way
 
-__all__ = ["PRODUCTS", "RECURRENT", "ExportLabels", "NotExported", "Operands", "exported", "operation", "stack"]
-
-
-class NotExported(Exception):
-    """The network's forward cannot be exported; the message says why."""
-
-
-class Operands(NamedTuple):
-    """Where an operation that multiplies with a weight has its operands; -1 where it has none."""
-
-    x: int
-    weight: int
-    bias: int
-
-
-#: Operations whose weight may be a parameter on a grid.
-PRODUCTS = {
-    "linear": Operands(0, 1, 2),
-    "addmm": Operands(1, 2, 0),
-    "mm": Operands(0, 1, -1),
-    "matmul": Operands(0, 1, -1),
-    "embedding": Operands(1, 0, -1),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), Operands(0, 1, 2)),
-    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), Operands(0, 1, 2)),
-}
-#: Of these, what leaves out rows of a matrix.
-CUTS = ("split", "split_with_sizes", "chunk", "slice")
-#: What exchanges the dimensions of a tensor.
-TURNS = ("permute", "transpose", "t", "numpy_T", "movedim")
-#: Tensors filled with one number, whichever of their entries go.
-FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full")
-#: Recurrent layers, whose matrices are listed.
-RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
-#: Norms of each channel, or of each group of channels.
-NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "group_norm", "instance_norm")
-
-
-def exported(model: nn.Module, inputs: Inputs) -> torch.export.ExportedProgram:
-    """The network in evaluation mode as a graph of ATen operations, for inputs of exactly these shapes.
-
-    Raises:
-        NotExported: with torch's reason.
-
-    Example:
-        >>> program = exported(nn.Linear(3, 2).eval(), Inputs.of(torch.zeros(2, 3)))
-        >>> [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
-        ['aten.linear.default']
-    """
-    kwargs = {**inputs.kwargs, **inputs.settings}
-    try:
-        with _quiet(), torch.no_grad(), plain_attention():
-            program = torch.export.export(model, inputs.args, kwargs, strict=False)
-    except Exception as error:
-        raise NotExported((str(error).strip().splitlines() or [type(error).__name__])[0]) from error
-    for node in program.graph.nodes:
-        value = node.meta.get("val")
-        if isinstance(value, Tensor) and not all(isinstance(extent, int) for extent in value.shape):
-            raise NotExported(f"how many rows {_place(node)} has depends on the values before it")
-    return program
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What export tells on its way is not for our users: where it fails it prints the graph, and the reason is raised."""
-    names = ("torch.export", "torch._export", "torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+__all__ = ["ExportLabels"]
 
 
 class ExportLabels(Labels):
     """Labels on every value of an exported graph.
 
     Args:
-        program: what :func:`exported` gave.
+        program: what :func:`~.exporting.exported` gave.
         model: the network it is of.
         samples: of the example that it was exported for.
     """
 
-    way = "export"
+    way = Way.EXPORT
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module, samples: int) -> None:
         super().__init__(model, samples)
@@ -135,12 +69,12 @@ class ExportLabels(Labels):
         self._names = _owners(program, model)
         held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         self._parameters = {node for node, name in self._names.items() if name in held}
-        self._uses = _uses(self.graph, self._names)
+        self._uses = use_counts(self.graph, self._names)
         self._layer_of: dict[fx.Node, str] = {}
         self._parted: dict[str, LayerLabels] = {}
         self._tables: dict[str, np.ndarray] = {}
         self.refused = hooked(model, set(self.modules))
-        for node in _alive(self.graph):
+        for node in alive(self.graph):
             self._step(node)
         self._settle_tables()
         for place, module in model.named_modules():
@@ -162,16 +96,16 @@ class ExportLabels(Labels):
                     self.pin_output(found.labels)
         if node.op != "call_function":
             return
-        pin = lambda labels, reason: self.pin(_place(node), labels, reason)  # noqa: E731
+        pin = lambda labels, reason: self.pin(where(node), labels, reason)  # noqa: E731
         call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
         try:
             self.values[node] = self._label(call)
             if not any(self._origin(factor) for factor in node.args[:3]):  # behind them an attention's biases
-                self.count(call, operation(node), _place(node))
+                self.count(call, operation(node), where(node))
         except (NotUnderstood, AttributeError, TypeError, IndexError, ValueError) as reason:
             said = str(reason) if isinstance(reason, NotUnderstood) else "its operands are not as expected"
             for found in call.labelled():
-                self.pin(_place(node), found.labels, said)
+                self.pin(where(node), found.labels, said)
             self.values[node] = None
 
     def _label(self, call: Call) -> Labelled | None:
@@ -207,7 +141,7 @@ class ExportLabels(Labels):
             return self._part(call, at, place)
         if place in self.layers:  # once more: a head on an embedding's table, a module that is called again
             for found in call.labelled():
-                self.pin(_place(call.node), found.labels, "its weights are used several times")
+                self.pin(where(call.node), found.labels, "its weights are used several times")
             return None
         kind = layer_kind(module)
         operand: Any = call.node.args[at.x]
@@ -278,7 +212,7 @@ class ExportLabels(Labels):
         self.layers.setdefault(place, (call.node, self._parted[place]))
         self.by_value.add(place)
         if value is not None:
-            self.pin(_place(call.node), value.labels, "its weights are used several times, on several inputs")
+            self.pin(where(call.node), value.labels, "its weights are used several times, on several inputs")
         if not isinstance(rows, Channels) or rows.axis != 0 or call.out_shape[-1] != len(rows.labels):
             raise NotUnderstood("its weights are not cut by rows")
         macs = int(np.prod(call.out_shape)) * (call.shape(operand) or (1,))[-1]
@@ -320,7 +254,7 @@ class ExportLabels(Labels):
     def _recurrent(self, call: Call) -> None:
         """Every matrix of a recurrent layer is a layer, on what it reads where its module is called; units stay."""
         for found in call.labelled():
-            self.pin(_place(call.node), found.labels, "units of a recurrent layer stay")
+            self.pin(where(call.node), found.labels, "units of a recurrent layer stay")
         for node in call.node.all_input_nodes:
             name = self._names.get(node)
             if name is None or len(self.shapes[node]) != 2:
@@ -400,39 +334,3 @@ def _is_turned(node: fx.Node, steps: int = 2) -> bool:
     """Whether what a table gives is turned, perhaps after a view of it: its last dimension becomes another."""
     names = {operation(user): user for user in node.users}
     return any(name in TURNS or (name in VIEWS and steps > 1 and _is_turned(user, 1)) for name, user in names.items())
-
-
-def _alive(graph: fx.Graph) -> list[fx.Node]:
-    """What the answers depend on: weights of attention that are averaged for nobody tie no heads."""
-    alive: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        if node.op == "placeholder" or node.is_impure() or any(user in alive for user in node.users):
-            alive.add(node)
-    return [node for node in graph.nodes if node in alive]
-
-
-def _uses(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]:
-    """How often each parameter is used, by whichever of its names."""
-    count: dict[str, int] = {}
-    for node, name in names.items():
-        count[name] = count.get(name, 0) + len(node.users)
-    return {node: count[name] for node, name in names.items()}
-
-
-def operation(node: fx.Node) -> str:
-    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``."""
-    target: Any = node.target
-    packet = getattr(target, "overloadpacket", None)
-    name = str(getattr(packet if packet is not None else target, "__name__", ""))
-    return name if name.startswith("__") else name.rstrip("_")
-
-
-def stack(node: fx.Node) -> list[str]:
-    """The modules whose forward an operation is part of, outermost first."""
-    return [str(entry[0]) for entry in (node.meta.get("nn_module_stack") or {}).values()]
-
-
-def _place(node: fx.Node) -> str:
-    """Where an operation is, for a reader of the network's code."""
-    inside = [name for name in stack(node) if name and not name.startswith("_")]
-    return f"{operation(node)} in {inside[-1]}" if inside else operation(node)

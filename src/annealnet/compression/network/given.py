@@ -13,7 +13,7 @@ from annealnet.compression.network.computed import with_plain_weights
 from annealnet.compression.network.kinds import with_heads_that_can_go
 from annealnet.compression.network.precision import copied
 
-__all__ = ["network_in"]
+__all__ = ["network_in", "working_copy"]
 
 #: In names of transformers' attention implementations that are compiled.
 _KERNELS = ("flex", "flash")
@@ -70,7 +70,20 @@ def network_in(model: Any, argument: str = "model") -> nn.Module:
             )
     model = with_plain_weights(model)
     packed = any(type(module) is nn.MultiheadAttention for module in model.modules())
-    return with_heads_that_can_go(copied(model)) if packed else model
+    return working_copy(model) if packed else model
+
+
+def working_copy(model: nn.Module) -> nn.Module:
+    """A copy to be traced, masked or narrowed: its attentions count their heads by their weights.
+
+    Raises:
+        ValueError: when it cannot be copied.
+
+    Example:
+        >>> type(working_copy(nn.MultiheadAttention(8, 2))).__name__
+        'HeadwiseAttention'
+    """
+    return with_heads_that_can_go(copied(model))
 
 
 def _wrapped(model: nn.Module) -> nn.Module | None:

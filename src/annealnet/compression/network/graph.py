@@ -3,22 +3,14 @@
 Every layer gives its output channels fresh labels; labels flow through the operations by the rules in ``rules/``: sums tie
 them, concatenations line them up, flattening repeats them, heads of an attention go whole, depthwise and grouped
 convolutions tie inputs and outputs so that groups stay equal. Labels that reach the output, or anything not understood, are
-pinned: those channels stay. Several ways lead into a network; the first that leaves nothing over is taken, else the one that
-reaches most:
-
-=============  ============================================================================================
-``symbolic``   ``torch.fx``: cheap, and enough where the forward does not ask for shapes and masks
-``export``     ``torch.export``: whatever PyTorch can export; what may be removed is tried (:mod:`.trial`)
-``stream``     the same with the residual stream removable (:mod:`.stream`), where it is asked for
-``hooks``      the modules in order of execution: everything can be rounded, nothing removed
-=============  ============================================================================================
+pinned: those channels stay. Several ways lead into a network (:class:`.ways.Way`); the first that leaves nothing over is
+taken, else the one that reaches most.
 
 *Our reconstruction*; the idea of dependency groups is that of DepGraph (Fang et al. 2023).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
@@ -26,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.exported import ExportLabels, NotExported, exported
+from annealnet.compression.network.exported import ExportLabels
+from annealnet.compression.network.exporting import NotExported, exported
+from annealnet.compression.network.given import working_copy
 from annealnet.compression.network.grouping import grouped_units
 from annealnet.compression.network.hooks import with_layers_that_run
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, with_heads_that_can_go
+from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.multiplied import with_matrices, with_matrices_named
@@ -48,6 +42,7 @@ from annealnet.compression.network.structure import (
 from annealnet.compression.network.symbolic import SymbolicLabels
 from annealnet.compression.network.tracing import symbolic_trace
 from annealnet.compression.network.trial import as_tried, tried
+from annealnet.compression.network.ways import Way
 
 __all__ = ["AffineCount", "DependencyGroup", "Layer", "NetworkGraph", "Norm", "Pinned", "trace", "traced_again"]
 
@@ -101,7 +96,7 @@ def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
             continue
         labels.pin_unread()
         graph = _structure(labels, inputs)
-        found.append(graph if labels.way == "symbolic" else tried(twin, graph, two))
+        found.append(tried(twin, graph, two) if labels.way.keeps_sizes else graph)
         if _complete(labels, found[-1]):
             break
     best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
@@ -126,7 +121,7 @@ def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph 
 def traced_again(
     model: nn.Module,
     example: Inputs,
-    way: str,
+    way: Way,
     layers: Collection[str],
     groups: Collection[str],
     sizes: Collection[str],
@@ -155,7 +150,7 @@ def traced_again(
             raise ValueError(f"model={type(model).__name__} cannot be exported ({error})") from error
         labels.pin_unread()
         graph = _structure(labels, example)
-        graph = graph if way == "symbolic" else as_tried(twin, graph, groups, sizes)
+        graph = as_tried(twin, graph, groups, sizes) if way.keeps_sizes else graph
     graph = None if graph is None else with_matrices_named(twin, graph, layers)
     if graph is None or not {layer.name for layer in graph.layers} >= set(layers):
         unreached: list[Exception] = [ValueError("its plan says that no trace reached all of it")]
@@ -165,7 +160,7 @@ def traced_again(
 
 def _twin(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode that nobody else sees."""
-    return with_heads_that_can_go(copy.deepcopy(model).eval())
+    return working_copy(model).eval()
 
 
 def _checked(example: Tensor | Inputs) -> Inputs:
@@ -190,8 +185,8 @@ def _streaming(model: nn.Module, inputs: Inputs) -> Labels:
     return StreamLabels(exported(model, inputs), model, len(inputs))
 
 
-_WAYS: dict[str, Callable[[nn.Module, Inputs], Labels]] = {"symbolic": _symbolic, "export": _exported}
-_EVERY_WAY = _WAYS | {"stream": _streaming}
+_WAYS: dict[Way, Callable[[nn.Module, Inputs], Labels]] = {Way.SYMBOLIC: _symbolic, Way.EXPORT: _exported}
+_EVERY_WAY = _WAYS | {Way.STREAM: _streaming}
 
 
 def _complete(labels: Labels, graph: NetworkGraph) -> bool:
@@ -211,7 +206,7 @@ def _by_hooks(
     model: nn.Module, graph: NetworkGraph | None, two: Inputs, inputs: Inputs, failures: list[Exception]
 ) -> NetworkGraph:
     """What a trace could not look into, or the whole network where nothing could be traced."""
-    begun = graph or NetworkGraph((), (), (), 0, (), {}, inputs.signature, way="hooks")
+    begun = graph or NetworkGraph((), (), (), 0, (), {}, inputs.signature, way=Way.HOOKS)
     try:
         found = with_layers_that_run(model, begun, two)
     except Exception:  # the example does not fit, whatever the forward raises: the trace says it better

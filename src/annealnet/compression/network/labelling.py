@@ -14,6 +14,7 @@ from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
 from annealnet.compression.network.kinds import LayerKind, LayerLabels, layer_at
 from annealnet.compression.network.structure import Pinned
+from annealnet.compression.network.ways import Way
 
 __all__ = ["VIEWS", "Labels", "untouchable"]
 
@@ -44,7 +45,7 @@ class Labels(ABC):
         pinned: channels that stay, with the reason.
     """
 
-    way: str
+    way: Way
 
     def __init__(self, model: nn.Module, samples: int, opaque: Mapping[str, str] | None = None) -> None:
         self.modules = dict(model.named_modules(remove_duplicate=False))

@@ -19,11 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
+from annealnet.compression.network.aten import PRODUCTS, RECURRENT, Operands, operation, stack
 from annealnet.compression.network.call import Call
 from annealnet.compression.network.channel_labels import Channels, Labelled
-from annealnet.compression.network.exported import PRODUCTS, RECURRENT, ExportLabels, Operands, operation, stack
+from annealnet.compression.network.exported import ExportLabels
 from annealnet.compression.network.kinds import LayerLabels, layer_kind, takes_moments_over
 from annealnet.compression.network.passage import NotUnderstood, Passage
+from annealnet.compression.network.ways import Way
 
 __all__ = ["StreamLabels"]
 
@@ -50,7 +52,7 @@ class StreamLabels(ExportLabels):
         beside: tensors that no layer owns, by name, with their dimension of channels and its labels.
     """
 
-    way = "stream"
+    way = Way.STREAM
 
     def __init__(self, program: torch.export.ExportedProgram, model: nn.Module, samples: int) -> None:
         self.over: dict[str, int] = {}

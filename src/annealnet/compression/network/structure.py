@@ -14,7 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from annealnet.compression.network.inputs import Signature
+from annealnet.compression.network.signature import Signature
+from annealnet.compression.network.ways import Way
 
 __all__ = [
     "AffineCount",
@@ -283,7 +284,7 @@ class NetworkGraph:
         products: multiply-adds that no weight takes part in.
         sizes: numbers that modules keep and that fall when channels go.
         opaque: whether modules were left that the trace could not look into.
-        way: how the network was opened: ``"symbolic"``, ``"export"``, ``"stream"`` or ``"hooks"``.
+        way: how the network was opened.
         beside: tensors that no layer owns and that lose entries with their channels.
     """
 
@@ -297,7 +298,7 @@ class NetworkGraph:
     num_bytes: int = 0
     products: tuple[Product, ...] = ()
     sizes: tuple[Size, ...] = ()
-    way: str = "symbolic"
+    way: Way = Way.SYMBOLIC
     opaque: bool = False
     beside: tuple[Beside, ...] = ()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 from torch import nn
 
+from annealnet.compression.network.given import working_copy
 from annealnet.compression.network.kinds import (
     LayerKind,
     NormKind,
@@ -18,7 +18,6 @@ from annealnet.compression.network.kinds import (
     layer_kind,
     narrow_moments,
     weight_of,
-    with_heads_that_can_go,
 )
 from annealnet.compression.network.kinds.narrowing import narrowed
 from annealnet.compression.network.structure import Beside, NetworkGraph, Norm, slots_kept
@@ -54,7 +53,7 @@ def remove(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module
         )
     """
     keep = graph.checked_keep(keep)
-    small = with_heads_that_can_go(copy.deepcopy(model))
+    small = working_copy(model)
     names = first_names(small)
     for layer in graph.layers:
         module, (kept_out, kept_in) = layer_at(small, layer.name), graph.keep_for(layer, keep)
@@ -88,7 +87,7 @@ def mask(model: nn.Module, graph: NetworkGraph, keep: np.ndarray) -> nn.Module:
         True
     """
     keep = graph.checked_keep(keep)
-    masked = with_heads_that_can_go(copy.deepcopy(model))
+    masked = working_copy(model)
     with torch.no_grad():
         for layer in graph.layers:
             weight = weight_of(layer_at(masked, layer.name))

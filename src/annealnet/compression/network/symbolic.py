@@ -15,6 +15,7 @@ from annealnet.compression.network.kinds import LayerKind, NormKind, kind_of, la
 from annealnet.compression.network.labelling import VIEWS, Labels, untouchable
 from annealnet.compression.network.passage import NotUnderstood
 from annealnet.compression.network.rules import RULES
+from annealnet.compression.network.ways import Way
 
 __all__ = ["SymbolicLabels"]
 
@@ -29,7 +30,7 @@ class SymbolicLabels(Labels):
         opaque: modules that could not be traced, with the reason.
     """
 
-    way = "symbolic"
+    way = Way.SYMBOLIC
 
     def __init__(self, traced: fx.GraphModule, model: nn.Module, inputs: Inputs, opaque: Mapping[str, str]) -> None:
         super().__init__(model, len(inputs), opaque)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from annealnet.compression.network.inputs import Inputs, plain_attention
+from annealnet.compression.network.forward import plain_attention
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.refitting.visits import At, listen
 
 __all__ = ["Blocks", "block_of", "chain_of_blocks"]

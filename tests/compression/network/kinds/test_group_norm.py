@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import annealnet as an
 from annealnet.compression.conformance import kind_conformance
 from annealnet.compression.files.plan import CompressionPlan
-from annealnet.compression.files.storage import file_bytes
+from annealnet.compression.files.sizes import file_bytes
 from annealnet.compression.formulations.budget import Limits
 from annealnet.compression.formulations.data_aware import DataAware
 from annealnet.compression.formulations.preparing import prepare
