@@ -85,6 +85,15 @@ def test_same_seed_same_network_other_seed_may_differ():
     assert torch.equal(runs[0].model(x), runs[1].model(x))
 
 
+def test_the_report_says_what_it_takes_to_run_again():
+    network, asked = small_network(), {"widths": (4, 6), "prune": ("channels",), "ridge": 0.1, "candidates": 1, "seed": 3}
+    first = an.compress(network, batches(), an.Budget(size_ratio=4), formulation=FAST, **asked)
+    again = {name: first.report.settings[name] for name in asked}
+    assert again == {**asked, "widths": [4, 6], "prune": ["channels"]}
+    second = an.compress(network, batches(), an.Budget(size_ratio=4), formulation=FAST, **again)
+    assert second.plan.to_json() == first.plan.to_json()
+
+
 def test_the_best_of_the_candidates_built_is_taken():
     small = an.compress(small_network(), batches(), an.Budget(size_ratio=4), formulation=FAST, candidates=5)
     divergences = [divergence for _, divergence in small.report.candidates]

@@ -137,7 +137,8 @@ def compress(
         built, tuned = _fine_tuned(built, problem, training, fine_tuning, seed)
     said = {
         "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads, "seed": seed,
-        "budget": str(budget), "planning_seconds": round(seconds, 2), "fine_tuning": tuned,
+        "budget": str(budget), "widths": list(widths), "prune": prune if isinstance(prune, bool) else sorted(prune),
+        "ridge": ridge, "candidates": candidates, "planning_seconds": round(seconds, 2), "fine_tuning": tuned,
     }  # fmt: skip
     subject = Subject(model, problem.dense, problem.graph, calibration, problem.chosen)
     tried = tuple(zip(proposed.energies.tolist(), losses, strict=True))
