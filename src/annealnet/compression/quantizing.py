@@ -94,7 +94,8 @@ def quantize(
     seed = whole_number("seed", seed, 0, SEEDS - 1)
     group = None if group is None else whole_number("group", group, 1)
     model = network_in(model)
-    calibration = read_batches(data, model=model, output=output)
+    say = progress or (lambda _: None)
+    calibration = read_batches(data, model=model, output=output, progress=say)
     check_ridge(ridge)
     dense = check_network(model, calibration.x)
     taken = task_of(dense, calibration, task)
@@ -108,13 +109,13 @@ def quantize(
             f"rounding gives group={chosen.group!r}, symmetric={chosen.symmetric!r}, asked for are group={group!r}, "
             f"symmetric={symmetric!r}: give both the same"
         )
-    say = progress or (lambda _: None)
     say_memory(Memory.of(dense, graph, calibration.x), available_memory(), say)
     folded = fold_batch_norms(dense, graph)
     keep = np.ones(graph.num_units, dtype=bool)
     plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
     say(f"task: {taken}")
-    for pinned in graph.pinned:
+    counted = in_given_bytes(graph, dense, model)
+    for pinned in counted.pinned:
         say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(calibration.x)} samples")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
@@ -133,7 +134,6 @@ def quantize(
         "group": group, "symmetric": symmetric, "task": str(taken), "computed_in": precision_in_words(model),
         "measured_in": measured_in, "opened_by": graph.way,
     }  # fmt: skip
-    counted = in_given_bytes(graph, dense, model)
     report = Report(
         before,
         after,

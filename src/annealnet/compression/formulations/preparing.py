@@ -18,6 +18,7 @@ from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph, trace
 from annealnet.compression.network.kinds import no_layers
+from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.refitting.dense_answers import DenseAnswers
@@ -87,7 +88,7 @@ def prepare(
     say_memory(Memory.of(dense, graph, calibration.x, BUILDING_COPIES), available_memory(), say)
     say(f"task: {chosen}")
     say(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
-    for pinned in graph.pinned:
+    for pinned in in_given_bytes(graph, dense, model).pinned:
         say(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)
