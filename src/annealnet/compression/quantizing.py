@@ -99,7 +99,7 @@ def quantize(
     check_ridge(ridge)
     dense = check_network(model, calibration.x)
     taken = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2])
+    graph = trace(dense, calibration.x)
     if not graph.layers:
         raise ValueError(no_layers("quantise"))
     widths = _widths(graph, bits)

@@ -70,7 +70,7 @@ def prepare(
     kinds = _kinds(prune)
     dense = check_network(model, calibration.x)
     chosen = task_of(dense, calibration, task)
-    graph = trace(dense, calibration.x[:2], stream="stream" in kinds)
+    graph = trace(dense, calibration.x, stream="stream" in kinds)
     if not graph.layers:
         raise ValueError(no_layers("compress"))
     graph = _without_word_of(graph, kinds)

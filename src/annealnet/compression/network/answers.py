@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.batches import first_line
 from annealnet.compression.network.casts import last_cast
-from annealnet.compression.network.inputs import Inputs, answer_in
+from annealnet.compression.network.inputs import AT_ONCE, Inputs, answer_in
 from annealnet.compression.network.kinds import with_heads_that_can_go
 from annealnet.compression.network.precision import copied, in_float32
 
@@ -23,8 +23,6 @@ __all__ = [
     "that_count",
 ]
 
-#: Samples that go through a network at once.
-BATCH = 512
 #: Whole numbers that may be rows of a table.
 _TOKENS = (torch.int32, torch.int64)
 #: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
@@ -33,7 +31,7 @@ _LARGE = 1e15
 _OF_DTYPES = ("dtype", "scalar type", "data type")
 
 
-def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
+def copies(x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Iterator[Inputs]:
     """The inputs in batches of their own memory: a forward that changes its input in place changes only its copy.
 
     Every network that is run on calibration inputs is handed them by this function.
@@ -48,7 +46,7 @@ def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
 
 
 @torch.no_grad()
-def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
+def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
     """The network's answers to all inputs: ``(samples, …)``, on the CPU, numbers in float32 whatever the network's dtype is.
 
     The inputs are not changed, whatever its forward does.
@@ -62,7 +60,7 @@ def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH
     return found.float() if found.is_floating_point() else found
 
 
-def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
+def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
     """Those of the network's answers that count: where an attention mask leaves positions out, ``(positions, …)``.
 
     Example:

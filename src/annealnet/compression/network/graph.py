@@ -34,6 +34,7 @@ from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind, w
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.multiplied import with_matrices, with_matrices_named
+from annealnet.compression.network.packed import telling
 from annealnet.compression.network.stream import StreamLabels
 from annealnet.compression.network.structure import (
     AffineCount,
@@ -57,7 +58,8 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
 
     Args:
         model: the dense network; neither changed nor run in training mode.
-        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter.
+        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter,
+            but where sequences are packed: there multiply-adds are counted over all of them.
         stream: whether channels of the residual stream may go, where all that reads and normalises them can follow.
 
     Returns:
@@ -79,11 +81,12 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
-    return with_matrices(_twin(model), _opened(model, inputs, stream), inputs[:2])
+    some = telling(_twin(model), inputs)
+    return with_matrices(_twin(model), _opened(model, inputs, stream, some), some)
 
 
-def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
-    """By the first way that leaves nothing over, or the one that reaches most."""
+def _opened(model: nn.Module, inputs: Inputs, stream: bool, some: Inputs) -> NetworkGraph:
+    """By the first way that leaves nothing over, or the one that reaches most; what hooks see is counted on ``some``."""
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     streaming = _with_stream(model, two, inputs) if stream else None
@@ -107,7 +110,7 @@ def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
     best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
     if best is not None and not best.opaque and not failures:
         return best
-    return _by_hooks(_twin(model), best, two, inputs, failures)
+    return _by_hooks(_twin(model), best, some, inputs, failures)
 
 
 def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
@@ -208,12 +211,12 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 def _by_hooks(
-    model: nn.Module, graph: NetworkGraph | None, two: Inputs, inputs: Inputs, failures: list[Exception]
+    model: nn.Module, graph: NetworkGraph | None, some: Inputs, inputs: Inputs, failures: list[Exception]
 ) -> NetworkGraph:
     """What a trace could not look into, or the whole network where nothing could be traced."""
     begun = graph or NetworkGraph((), (), (), 0, (), {}, inputs.signature, way="hooks")
     try:
-        found = with_layers_that_run(model, begun, two)
+        found = with_layers_that_run(model, begun, some)
     except Exception:  # the example does not fit, whatever the forward raises: the trace says it better
         found = begun
     if not found.layers or (graph is not None and found is begun):

@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from annealnet.compression.network.masks import DECODER_MASK, MASK, POSITION_MASKS, is_mask
 
 __all__ = [
+    "AT_ONCE",
     "Answering",
     "Inputs",
     "Sample",
@@ -32,6 +33,8 @@ __all__ = [
     "plain_attention",
 ]
 
+#: Samples that go through a network at once.
+AT_ONCE = 512
 #: What a call may be given beside tensors: it is written into ``plan.json``.
 Setting = bool | int | float | str | None
 #: Names under which networks answer what they were trained for, the likeliest first.

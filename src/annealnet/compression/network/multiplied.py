@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.inputs import AT_ONCE, Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.labelling import hooked
 from annealnet.compression.network.left_dense import left_dense
@@ -102,7 +102,7 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     Args:
         model: the network in evaluation mode.
         graph: as traced.
-        inputs: a few samples.
+        inputs: samples; what one of them costs is the mean of all.
 
     Example:
         >>> from annealnet.compression.network.graph import trace
@@ -126,7 +126,8 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     seen = _Operands(parameters)
     try:
         with torch.no_grad(), seen:
-            inputs.clone().call(model)
+            for batch in inputs.split(AT_ONCE):
+                batch.clone().call(model)
     except Exception:  # what refuses to be watched is left as it was traced
         return graph
     order = list(seen.multiply_adds)
