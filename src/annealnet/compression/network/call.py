@@ -12,7 +12,7 @@ from torch import fx
 from annealnet.compression.network.channel_labels import Channels, LabelClasses, Labelled
 from annealnet.compression.network.passage import NotUnderstood, Passage
 
-__all__ = ["Call", "Rule"]
+__all__ = ["Call", "Rule", "operation"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +86,11 @@ class Call:
 
 
 Rule = Callable[[Call], Labelled | None]
+
+
+def operation(node: fx.Node) -> str:
+    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``, and so are ``torch.add`` and ``x.add_``."""
+    target: Any = node.target
+    packet = getattr(target, "overloadpacket", None)
+    name = target if isinstance(target, str) else str(getattr(packet if packet is not None else target, "__name__", ""))
+    return name if name.startswith("__") else name.rstrip("_")

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from annealnet.compression.network.call import Call
+from annealnet.compression.network.call import Call, operation
 from annealnet.compression.network.channel_labels import Channels, Labelled
 from annealnet.compression.network.inputs import Inputs, plain_attention
 from annealnet.compression.network.kinds import (
@@ -453,14 +453,6 @@ def _uses(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]:
     for node, name in names.items():
         count[name] = count.get(name, 0) + len(node.users)
     return {node: count[name] for node, name in names.items()}
-
-
-def operation(node: fx.Node) -> str:
-    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``."""
-    target: Any = node.target
-    packet = getattr(target, "overloadpacket", None)
-    name = str(getattr(packet if packet is not None else target, "__name__", ""))
-    return name if name.startswith("__") else name.rstrip("_")
 
 
 def stack(node: fx.Node) -> list[str]:

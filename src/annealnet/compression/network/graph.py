@@ -86,12 +86,23 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
 
 
 def _opened(model: nn.Module, inputs: Inputs, stream: bool, some: Inputs) -> NetworkGraph:
-    """By the first way that leaves nothing over, or the one that reaches most; what hooks see is counted on ``some``."""
+    """By the first way that leaves nothing over, or the one that reaches most; what hooks see is counted on ``some``.
+
+    Where the residual stream was asked for and nothing of it can go, what held it is told first.
+    """
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     streaming = _with_stream(model, two, inputs) if stream else None
-    if streaming is not None:
+    if streaming is not None and any(group.what == "stream" for group in streaming.groups):
         return streaming
+    held = () if streaming is None else tuple(one for one in streaming.pinned if not one.num_bytes)
+    graph = _without_stream(model, inputs, some, two)
+    known = {(one.name, one.reason) for one in graph.pinned}
+    return replace(graph, pinned=(*(one for one in held if (one.name, one.reason) not in known), *graph.pinned))
+
+
+def _without_stream(model: nn.Module, inputs: Inputs, some: Inputs, two: Inputs) -> NetworkGraph:
+    """The same by the ways that leave the residual stream alone."""
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
     for opened in _WAYS.values():
@@ -114,7 +125,7 @@ def _opened(model: nn.Module, inputs: Inputs, stream: bool, some: Inputs) -> Net
 
 
 def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
-    """The structure with channels of the residual stream among what may go; None where there are none."""
+    """The structure with the residual stream among what may go, where it can; None where it cannot be exported."""
     twin = _twin(model)
     try:
         with torch.no_grad():
@@ -122,8 +133,7 @@ def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph 
     except (ValueError, NotExported):
         return None
     labels.pin_unread()
-    graph = tried(twin, _structure(labels, inputs), two)
-    return graph if any(group.what == "stream" for group in graph.groups) else None
+    return tried(twin, _structure(labels, inputs), two)
 
 
 def traced_again(

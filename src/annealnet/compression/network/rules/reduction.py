@@ -4,11 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from annealnet.compression.network.call import Call, Rule
+from torch import fx
+
+from annealnet.compression.network.call import Call, Rule, operation
 from annealnet.compression.network.channel_labels import Channels
 from annealnet.compression.network.passage import NotUnderstood, kept
 
 __all__ = ["REDUCTION_RULES"]
+
+
+#: Where no module is that norm and no more, none can be given the channels that stay, as the masked network has to.
+_NORM = "it is a norm over the channels: they could go where a module of its own computes it, and prune names 'stream'"
+
+
+def _is_moment(node: fx.Node) -> bool:
+    """Whether a mean is taken off what it is of, or a mean square, perhaps with ε, ends under a root."""
+    return _is_rooted(node) or any(
+        operation(user) in ("sub", "subtract") and user.args[:1] == node.args[:1] for user in node.users
+    )
+
+
+def _is_rooted(node: fx.Node, steps: int = 2) -> bool:
+    for user in node.users:
+        name = operation(user)
+        if name in ("rsqrt", "sqrt") or (name == "pow" and user.args[1:] in ((0.5,), (-0.5,))):
+            return True
+        if name in ("add", "clamp", "clamp_min", "maximum") and steps > 1 and _is_rooted(user, steps - 1):
+            return True
+    return False
 
 
 def _dimensions(call: Call, place: int = 1) -> set[int]:
@@ -24,7 +47,7 @@ def _reduced(call: Call) -> Channels:
     """Mean, sum, maximum over dimensions that are not the channels'."""
     value, gone = call.channels(), _dimensions(call)
     if value.axis in gone:
-        raise NotUnderstood("it mixes the channels")
+        raise NotUnderstood(_NORM if _is_moment(call.node) else "it mixes the channels")
     if call.argument(2, "keepdim", False):
         return value
     return Channels(value.axis - sum(dim < value.axis for dim in gone), value.labels)
@@ -54,7 +77,7 @@ def _varied(call: Call) -> Channels:
     """Standard deviation and variance, whose second argument may be a dimension or a correction."""
     value: Any = call.channels()
     if value.axis in _dimensions(call):
-        raise NotUnderstood("it mixes the channels")
+        raise NotUnderstood(_NORM if _is_moment(call.node) else "it mixes the channels")
     if call.argument(3, "keepdim", False):
         return Channels(value.axis, value.labels)
     return Channels(value.axis - sum(dim < value.axis for dim in _dimensions(call)), value.labels)
