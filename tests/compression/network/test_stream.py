@@ -355,3 +355,25 @@ def test_a_mean_that_is_no_norm_is_not_called_one() -> None:
 
     graph = trace(Gated().eval(), torch.randn(4, WIDTH))
     assert [one.reason for one in graph.pinned if one.name.startswith("mean")] == ["it mixes the channels"]
+
+
+@pytest.mark.parametrize(
+    ("normed", "place"),
+    [
+        (lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5), "mean"),
+        (lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt(), "mean"),
+        (lambda x: x / x.std(-1, keepdim=True), "std"),
+        (lambda x: x * x.square().mean(-1, keepdim=True).add(1e-5).pow(-0.5), "mean"),
+    ],
+)
+def test_norms_by_hand_are_called_so(normed: Callable[[Tensor], Tensor], place: str) -> None:
+    class Between(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(WIDTH, 12), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(normed(self.up(x)))
+
+    graph = trace(Between().eval(), torch.randn(4, WIDTH))
+    assert [one.name for one in graph.pinned if "it is a norm over the channels" in one.reason] == [place]

@@ -17,21 +17,29 @@ __all__ = ["REDUCTION_RULES"]
 _NORM = "it is a norm over the channels: they could go where a module of its own computes it, and prune names 'stream'"
 
 
+#: What may stand between a moment and its root, and in a norm otherwise.
+_EPSILONS, _SUBTRACTS = ("add", "clamp", "clamp_min", "maximum"), ("sub", "subtract")
+_DIVIDES, _SQUARES = ("div", "divide", "truediv", "true_divide"), ("pow", "square", "mul")
+
+
 def _is_moment(node: fx.Node) -> bool:
-    """Whether a mean is taken off what it is of, or a mean square, perhaps with ε, ends under a root."""
-    return _is_rooted(node) or any(
-        operation(user) in ("sub", "subtract") and user.args[:1] == node.args[:1] for user in node.users
-    )
+    """Whether a mean square or a spread is divided by, or a mean is taken off what is then divided by its own."""
+    if _is_scale(node):
+        return True
+    centred = [user for user in node.users if operation(user) in _SUBTRACTS and user.args[:1] == node.args[:1]]
+    squares = [square for user in centred for square in user.users if operation(square) in _SQUARES]
+    others = [other for one in (*squares, *(node.all_input_nodes[:1] if centred else ())) for other in one.users]
+    return any(_is_scale(other) for other in others)
 
 
-def _is_rooted(node: fx.Node, steps: int = 2) -> bool:
-    for user in node.users:
-        name = operation(user)
-        if name in ("rsqrt", "sqrt") or (name == "pow" and user.args[1:] in ((0.5,), (-0.5,))):
-            return True
-        if name in ("add", "clamp", "clamp_min", "maximum") and steps > 1 and _is_rooted(user, steps - 1):
-            return True
-    return False
+def _is_scale(node: fx.Node) -> bool:
+    """Whether it ends, perhaps with ε, under a root; a standard deviation under a fraction line."""
+    found = [(user, node) for user in node.users]
+    found += [(user, one) for one in node.users if operation(one) in _EPSILONS for user in one.users]
+    if operation(node) == "std":
+        return any(operation(user) in _DIVIDES and user.args[1:] == (one,) for user, one in found)
+    roots = [user for user, _ in found if operation(user) == "pow" and user.args[1:] in ((0.5,), (-0.5,))]
+    return bool(roots) or any(operation(user) in ("rsqrt", "sqrt") for user, _ in found)
 
 
 def _dimensions(call: Call, place: int = 1) -> set[int]:
