@@ -116,10 +116,10 @@ def compress(
     seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
     model = network_in(model)
-    calibration = read_batches(data, model=model, output=output)
+    calibration = read_batches(data, model=model, output=output, progress=say)
     training = calibration
     if training_data is not None:
-        training = read_batches(training_data, "training_data", model=model, output=output)
+        training = read_batches(training_data, "training_data", model=model, output=output, progress=say)
     problem = prepare(
         model, calibration, budget, task=task, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding,
         ridge=ridge, seed=seed, progress=say,

@@ -16,6 +16,7 @@ from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.fingerprint import run_fingerprint
 from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
@@ -91,11 +92,11 @@ def quantize(
     group = None if group is None else whole_number("group", group, 1)
     check_ridge(ridge)
     given = network_in(model)
-    subject = Subject.of(given, read_batches(data, model=given, output=output), task, "quantise")
+    say = progress or (lambda _: None)
+    subject = Subject.of(given, read_batches(data, model=given, output=output, progress=say), task, "quantise")
     graph, x = subject.graph, subject.calibration.x
     widths = _widths(graph, bits)
     chosen = _rounder(rounding, group, symmetric, seed)
-    say = progress or (lambda _: None)
     _announce(subject, say)
     keep = np.ones(graph.num_units, dtype=bool)
     plan = CompressionPlan.of(graph, keep, widths, Grid(8, group, symmetric))
@@ -112,7 +113,7 @@ def _announce(subject: Subject, say: Callable[[str], None]) -> None:
     """Tells what will be done, and what memory it takes where that is scarce."""
     say_memory(Memory.of(subject.dense, subject.graph, subject.calibration.x), available_memory(), say)
     say(f"task: {subject.chosen}")
-    for pinned in subject.graph.pinned:
+    for pinned in in_given_bytes(subject.graph, subject.dense, subject.given).pinned:
         say(f"left dense: {pinned}")
     say(f"reading the dense network's answers to {len(subject.calibration.x)} samples")
 

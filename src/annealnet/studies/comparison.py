@@ -16,7 +16,7 @@ from annealnet.compression.building.finetune import FineTuning, fine_tune
 from annealnet.compression.building.plans import Built, build, finished
 from annealnet.compression.files.sizes import dense_bytes
 from annealnet.compression.formulations import FORMULATIONS, Problem
-from annealnet.compression.formulations.budget import Budget
+from annealnet.compression.formulations.budget import Budget, NoPlan
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.job import plan_and_build
 from annealnet.compression.measuring.tasks import Task
@@ -90,7 +90,7 @@ def best_plan(problem: Problem, method: str, seed: int) -> Built | None:
     if method in FORMULATIONS:
         try:
             return plan_and_build(problem, FORMULATIONS[method], None, CANDIDATES, seed, Checkpoint(None, ""))[0]
-        except ValueError:
+        except NoPlan:
             return None
     return best_of(problem, BASELINES[method](problem, CANDIDATES, seed))
 

@@ -65,3 +65,39 @@ def test_a_tensor_that_was_computed_and_kept_is_named():
             copying(net)
     with pytest.raises(ValueError, match="cannot be copied"):
         in_float32(net.double())
+
+
+class Casts(nn.Module):
+    """A block in the precision that it likes, or one that forgets to come back from it."""
+
+    def __init__(self, dtype: torch.dtype, back: bool) -> None:
+        super().__init__()
+        self.up, self.down, self.dtype, self.back = nn.Linear(2, 8), nn.Linear(8, 3), dtype, back
+
+    def forward(self, x):
+        hidden = torch.relu(self.up(x)).to(self.dtype)
+        return self.down(hidden.to(self.down.weight.dtype) if self.back else hidden)
+
+
+@pytest.mark.parametrize("given", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_cast_that_the_next_layer_does_not_take_is_named_with_the_mend(dtype, given):
+    if dtype == given == torch.float64:
+        given = torch.float32
+    net = nn.Sequential(nn.Identity(), Casts(dtype, back=False)).to(given)
+    word = str(dtype).removeprefix("torch.")
+    line = r"\(test_answers.py:\d+, hidden = torch.relu\(self.up\(x\)\).to\(self.dtype\)\)"
+    with pytest.raises(
+        ValueError, match=rf"module '1' casts float32 to {word} {line}; take the cast out, or .*weight.dtype"
+    ):
+        quantize(net, [X], bits=8)
+    assert quantize(nn.Sequential(nn.Identity(), Casts(dtype, back=True)).to(given), [X], bits=8).plan.bits == {
+        "1.up": 8,
+        "1.down": 8,
+    }
+
+
+def test_inputs_that_do_not_fit_are_not_blamed_on_a_cast():
+    net = nn.Sequential(Casts(torch.float64, back=True), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match=r"samples of shape \(2,\) do not fit the model \(mat1 and mat2 shapes"):
+        check_network(net, X)

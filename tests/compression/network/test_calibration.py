@@ -7,9 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
+import annealnet as an
 from annealnet.compression.network.calibration import read_batches
+from annealnet.compression.rounding import NearestRounding
 
 X = torch.arange(12.0).reshape(6, 2)
 Y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -162,3 +165,26 @@ def test_batches_of_one_shape_are_batches():
 def test_sparse_and_quantised_tensors_are_refused(x):
     with pytest.raises(ValueError, match="give a dense tensor"):
         read_batches(x)
+
+
+def test_how_much_a_generator_gave_is_said_once():
+    told: list[str] = []
+    read = read_batches(((X[i : i + 4], Y[i : i + 4]) for i in (0, 4)), progress=told.append)
+    assert told == ["data: 6 samples in 2 batches, 96 bytes in memory"]
+    assert read.num_bytes == 6 * 2 * 4 + 6 * 8
+
+
+@pytest.mark.parametrize(
+    "job", [an.quantize, lambda *given, **named: an.compress(*given, an.Budget(size_ratio=1.1), **named)]
+)
+def test_jobs_say_it_before_they_begin(job):
+    told: list[str] = []
+    batches = ([X[i : i + 4]] for i in (0, 4))
+    job(
+        nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 2)),
+        batches,
+        progress=told.append,
+        rounding=NearestRounding(),
+    )
+    assert told[0] == "data: 6 samples in 2 batches, 48 bytes in memory"
+    assert sum(text.startswith("data:") for text in told) == 1

@@ -32,9 +32,14 @@ def t5() -> nn.Module:
     return hf.T5ForConditionalGeneration(hf.T5Config(vocab_size=WORDS, **shape, tie_word_embeddings=False))
 
 
-def falcon(**kind: bool | int) -> nn.Module:
+def falcon(**kind: bool | int | str) -> nn.Module:
     shape = {"vocab_size": WORDS, "hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": HEADS}
     return hf.FalconForCausalLM(hf.FalconConfig(**shape, **kind))
+
+
+def seven(**kind: bool | str) -> nn.Module:
+    """Falcon-7B's shape: one key and value for the queries of all heads, packed behind them."""
+    return falcon(multi_query=True, new_decoder_architecture=False, **kind)
 
 
 def neox() -> nn.Module:
@@ -44,6 +49,10 @@ def neox() -> nn.Module:
 
 def bloom() -> nn.Module:
     return hf.BloomForCausalLM(hf.BloomConfig(vocab_size=WORDS, hidden_size=WIDTH, n_layer=1, n_head=HEADS))
+
+
+def mpt() -> nn.Module:
+    return hf.MptForCausalLM(hf.MptConfig(vocab_size=WORDS, d_model=WIDTH, n_layers=1, n_heads=HEADS, max_seq_len=20))
 
 
 def deberta() -> nn.Module:
@@ -67,6 +76,14 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor], list[int]]
     "T5": (t5, PAIRS, [HEADS] * 3),
     "GPT-NeoX": (neox, WORDS_ALONE, [HEADS] * 2),
     "Falcon, grouped": (lambda: falcon(new_decoder_architecture=True, num_kv_heads=2), WORDS_ALONE, [2] * 2),
+    "Falcon, grouped, with biases": (
+        lambda: falcon(new_decoder_architecture=True, num_kv_heads=2, bias=True),
+        WORDS_ALONE,
+        [2] * 2,
+    ),
+    "Falcon-7B": (seven, WORDS_ALONE, [HEADS] * 2),
+    "Falcon-7B, with biases": (lambda: seven(parallel_attn=False, bias=True), WORDS_ALONE, [HEADS] * 2),
+    "Falcon-7B, eager": (lambda: seven(attn_implementation="eager"), WORDS_ALONE, [HEADS] * 2),
     "DeBERTa-v2": (deberta, WORDS_ALONE, [HEADS] * 2),
     "Swin": (swin, PICTURES, [2, 2, 4, 4]),
 }
@@ -178,13 +195,39 @@ def test_heads_of_all_blocks_that_share_a_table_go_together() -> None:
     assert left != {HEADS}
 
 
-@pytest.mark.parametrize("make", [bloom, lambda: falcon(multi_query=False, alibi=True)], ids=["BLOOM", "Falcon with ALiBi"])
-def test_biases_computed_from_the_number_of_heads_keep_them(make: Callable[[], nn.Module]) -> None:
+ALIBI = {
+    "BLOOM": (bloom, "each head has a bias of its own, computed from their number"),
+    "Falcon": (lambda: falcon(multi_query=False, alibi=True), "each head has a bias of its own"),
+    "MPT": (mpt, "combined with a tensor of a fixed number of channels"),
+}
+
+
+@pytest.mark.parametrize("name", ALIBI)
+def test_biases_computed_from_the_number_of_heads_keep_them(name: str) -> None:
+    """Fewer heads would get other slopes: 2^-2, 2^-4, 2^-6, 2^-8 for four, 2^-4, 2^-8 for two, whichever two are left."""
+    make, why = ALIBI[name]
     model = lively(make)
     graph = trace(model, called(model, WORDS_ALONE))
     assert not any(group.what == "heads" for group in graph.groups)
-    assert any("each head has a bias of its own" in pinned.reason for pinned in graph.pinned)
+    assert any("attention" in pinned.name or "attn" in pinned.name for pinned in graph.pinned if why in pinned.reason)
     assert {group.what for group in graph.groups} == {"neurons"}
+
+
+@pytest.mark.parametrize("name", ["Falcon-7B", "Falcon-7B, with biases", "Falcon, grouped, with biases", "BLOOM"])
+def test_it_is_compressed_saved_and_exported(name: str, tmp_path: Path) -> None:
+    make = bloom if name == "BLOOM" else NETWORKS[name][0]
+    small = an.compress(
+        lively(make), [WORDS_ALONE], an.Budget(size_ratio=4.5), widths=(4, 8), rounding=NearestRounding(), candidates=1
+    )
+    folder = small.save(tmp_path / "out")
+    assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes
+    x = called(small.model, WORDS_ALONE)
+    with torch.no_grad():
+        answered = x.answer(small.model)
+        assert torch.equal(x.answer(an.load(folder, lively(make))), answered)
+    session = onnx_session(small.export_onnx(tmp_path / "small.onnx"))
+    (found,) = session.run(None, {"input_ids": TOKENS.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), answered, rtol=1e-3, atol=1e-4)
 
 
 def test_a_table_that_the_exporter_makes_a_constant_of_is_exported(tmp_path: Path) -> None:

@@ -239,7 +239,9 @@ def test_a_report_counts_in_the_bytes_of_the_network_given(job: Callable[..., An
     torch.manual_seed(0)
     network = Sloped().to(dtype)
     network.norm.float()
-    report = job(network, [torch.randn(8, 8)], rounding=NearestRounding()).report
+    told: list[str] = []
+    report = job(network, [torch.randn(8, 8)], rounding=NearestRounding(), progress=told.append).report
+    assert [text for text in told if text.startswith("left dense")] == [f"left dense: {text}" for text in report.pinned]
     weights = each * (8 * 40 + 40 + 40 * 3 + 3)
     assert report.stays_dense == StaysDense(FLOAT * 80 + each * 40, FLOAT * 80 + each * 40 + weights)
     assert 0 <= report.dense.bytes - report.stays_dense.of < 800  # a header

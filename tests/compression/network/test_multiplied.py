@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 import annealnet as an
+from annealnet.compression.network.given import network_in
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.network.precision import in_float32
+from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.rounding import NearestRounding
 from annealnet.compression.rounding.grids import dequantize
 
@@ -309,3 +313,107 @@ def test_a_computed_weight_is_stored_where_the_plain_one_lies(tmp_path: Path) ->
     with torch.no_grad():
         for computed in (True, False):
             torch.testing.assert_close(an.load(folder, fresh(computed))(x), small.model(x), rtol=0, atol=0)
+
+
+# ---- W + B·A, as LoRA trains it --------------------------------------------------------------------------------
+
+
+class AddedInForward(nn.Linear):
+    """A linear layer's own weight, and an update of rank two on top of it at every call."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.a, self.b = nn.Parameter(0.3 * torch.randn(2, inputs)), nn.Parameter(0.3 * torch.randn(outputs, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight + 0.5 * (self.b @ self.a), self.bias)
+
+
+class AllItsOwn(nn.Module):
+    """The same without being a linear layer."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.frozen = nn.Parameter(0.3 * torch.randn(outputs, inputs))
+        self.a, self.b = nn.Parameter(0.3 * torch.randn(2, inputs)), nn.Parameter(0.3 * torch.randn(outputs, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.frozen + 0.5 * (self.b @ self.a)).T
+
+
+class Beside(nn.Module):
+    """As adapters are trained: two narrow layers beside a wide one."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.base, self.a = nn.Linear(inputs, outputs), nn.Linear(inputs, 2, bias=False)
+        self.b = nn.Linear(2, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + 0.5 * self.b(self.a(x))
+
+
+class Update(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(0.3 * torch.randn(2, inputs)), nn.Parameter(0.3 * torch.randn(outputs, 2))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + 0.5 * (self.b @ self.a)
+
+
+def parametrized(inputs: int, outputs: int) -> nn.Module:
+    layer = nn.Linear(inputs, outputs)
+    parametrize.register_parametrization(layer, "weight", Update(inputs, outputs))
+    return layer
+
+
+def merged(inputs: int, outputs: int) -> nn.Module:
+    layer = parametrized(inputs, outputs)
+    parametrize.remove_parametrizations(layer, "weight")
+    return layer
+
+
+#: How the update is there, and the widths of the groups of channels that may go.
+UPDATED: dict[str, tuple[Callable[[int, int], nn.Module], list[int]]] = {
+    "added in forward": (AddedInForward, []),
+    "all its own": (AllItsOwn, []),
+    "beside": (Beside, [24, 2, 24, 2]),
+    "parametrised": (parametrized, [24, 24]),
+    "merged": (merged, [24, 24]),
+}
+
+
+def updated(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    layer = UPDATED[name][0]
+    return nn.Sequential(layer(8, 24), nn.ReLU(), layer(24, 24), nn.ReLU(), nn.Linear(24, 4)).eval()
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_weights_with_an_update_of_low_rank_get_in(name: str, tmp_path: Path) -> None:
+    x, net = torch.randn(64, 8, generator=torch.Generator().manual_seed(1)), updated(name)
+    ratios = {"quantize": 4.0, "compress": 2.8}
+    for work, small in {
+        "quantize": an.quantize(net, [x], bits=4, rounding=NearestRounding()),
+        "compress": an.compress(net, [x], an.Budget(size_ratio=2.8), rounding=NearestRounding(), candidates=1),
+    }.items():
+        assert small.report.stays_dense.num_bytes == 0
+        folder = small.save(tmp_path / work)
+        assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes
+        assert small.report.size_ratio >= ratios[work]
+        with torch.no_grad():
+            assert torch.equal(an.load(folder, updated(name))(x), small.model(x))
+    fine = an.quantize(net, [x], bits=8, rounding=NearestRounding()).model
+    with torch.no_grad():
+        assert float((fine(x) - net(x)).square().mean() / net(x).square().mean()) < 1e-3
+
+
+@pytest.mark.parametrize("name", UPDATED)
+def test_what_goes_of_weights_with_an_update_is_masked(name: str) -> None:
+    net, x = network_in(updated(name)), torch.randn(9, 8)
+    graph = trace(net, x)
+    assert [len(group.units) for group in graph.groups] == UPDATED[name][1]
+    keep = np.arange(graph.num_units) % 3 != 1
+    with torch.no_grad():
+        torch.testing.assert_close(remove(net, graph, keep)(x), mask(net, graph, keep)(x), rtol=1e-4, atol=1e-5)

@@ -297,3 +297,85 @@ def test_where_no_stream_can_go_the_report_says_so() -> None:
     for prune, said in ((("neurons", "stream"), True), (("neurons",), False)):
         problem = prepare(net, x, an.Budget(size_ratio=2), prune=prune)
         assert any(pinned.name == "stream" for pinned in problem.graph.pinned) is said
+
+
+# ---- norms that are no module ----------------------------------------------------------------------------------
+
+
+class InBlock(nn.Module):
+    """A block that normalises in its own forward: what it reads, or its hidden neurons."""
+
+    def __init__(self, centred: bool, hidden: bool) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.rand(12 if hidden else WIDTH) + 0.5)
+        self.up, self.down, self.centred, self.hidden = nn.Linear(WIDTH, 12), nn.Linear(12, WIDTH), centred, hidden
+
+    def normed(self, x: Tensor) -> Tensor:
+        x = x - x.mean(-1, keepdim=True) if self.centred else x
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.hidden:
+            return x + self.down(self.normed(F.relu(self.up(x))))
+        return x + self.down(F.relu(self.up(self.normed(x))))
+
+
+class Words(nn.Module):
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.table, self.block, self.head = nn.Embedding(WORDS, WIDTH), block, nn.Linear(WIDTH, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.block(self.table(x)))
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_norm_written_in_another_forward_is_named(centred: bool, hidden: bool) -> None:
+    torch.manual_seed(0)
+    net, x = Words(InBlock(centred, hidden)).eval(), torch.randint(0, WORDS, (4, 6))
+    graph = trace(net, x, stream=True)
+    said = "a norm over the channels: they could go where a module of its own computes it, and prune names 'stream'"
+    assert [one.name for one in graph.pinned if said in one.reason] == ["mean in block"]
+    assert [(group.what, len(group.units)) for group in graph.groups] == [("stream", WIDTH) if hidden else ("neurons", 12)]
+    keep = np.arange(graph.num_units) % 3 > 0
+    with torch.no_grad():
+        torch.testing.assert_close(remove(net, graph, keep)(x), mask(net, graph, keep)(x), rtol=1e-4, atol=1e-5)
+    own = nn.Sequential(nn.Linear(WIDTH, 12), nn.RMSNorm(12), nn.Linear(12, WIDTH))
+    assert len(trace(Words(own).eval(), x, stream=True).groups) == 3  # the mend
+
+
+def test_a_mean_that_is_no_norm_is_not_called_one() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(WIDTH, 12), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.up(x)
+            return self.down(x * x.mean(-1, keepdim=True).sigmoid().pow(2))
+
+    graph = trace(Gated().eval(), torch.randn(4, WIDTH))
+    assert [one.reason for one in graph.pinned if one.name.startswith("mean")] == ["it mixes the channels"]
+
+
+@pytest.mark.parametrize(
+    ("normed", "place"),
+    [
+        (lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-5), "mean"),
+        (lambda x: (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt(), "mean"),
+        (lambda x: x / x.std(-1, keepdim=True), "std"),
+        (lambda x: x * x.square().mean(-1, keepdim=True).add(1e-5).pow(-0.5), "mean"),
+    ],
+)
+def test_norms_by_hand_are_called_so(normed: Callable[[Tensor], Tensor], place: str) -> None:
+    class Between(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(WIDTH, 12), nn.Linear(12, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.down(normed(self.up(x)))
+
+    graph = trace(Between().eval(), torch.randn(4, WIDTH))
+    assert [one.name for one in graph.pinned if "it is a norm over the channels" in one.reason] == [place]

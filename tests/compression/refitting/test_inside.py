@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +36,21 @@ class ByHand(nn.Linear):
     """A linear layer as Falcon writes it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight.T
+        return x @ self.weight.T if self.bias is None else x @ self.weight.T + self.bias
+
+
+class BiasFirst(nn.Linear):
+    """The same the other way round, with the product as PyTorch writes it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bias + F.linear(x, self.weight)
+
+
+class BiasTwice(nn.Linear):
+    """Its bias is added to what it answers, and to more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T + self.bias + self.bias.square()
 
 
 def network() -> nn.Module:
@@ -78,6 +95,41 @@ def test_a_weight_may_be_turned_by_hand() -> None:
     keep = np.arange(8) % 3 > 0
     with torch.no_grad():
         torch.testing.assert_close(remove(net, graph, keep)(x), mask(net, graph, keep)(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("first", [ByHand, BiasFirst])
+def test_a_bias_may_be_added_by_hand(first: type[nn.Linear], stream: bool) -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(first(5, 8), nn.ReLU(), ByHand(8, 6), nn.ReLU(), first(6, 3)).eval(), torch.randn(9, 7, 5)
+    graph = trace(net, x, stream)
+    assert [(layer.name, layer.by_value, layer.has_bias) for layer in graph.layers] == [(n, False, True) for n in "024"]
+    assert [len(group.units) for group in graph.groups] == [8, 6]
+    assert {one.reason for one in graph.pinned} == {"its channels are the network's output"}
+    keep = np.arange(14) % 3 > 0
+    small = remove(net, graph, keep)
+    assert [len(small[place].bias) for place in (0, 2, 4)] == [5, 4, 3]
+    with torch.no_grad():
+        torch.testing.assert_close(small(x), mask(net, graph, keep)(x), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_with_biases_added_by_hand_are_compressed(tmp_path: Path) -> None:
+    make = lambda: nn.Sequential(ByHand(5, 64), nn.ReLU(), BiasFirst(64, 64), nn.ReLU(), ByHand(64, 3)).eval()  # noqa: E731
+    small = an.compress(make(), [X[:, 0, 0, :5]], an.Budget(size_ratio=5), widths=(8,), candidates=1)
+    folder = small.save(tmp_path / "out")
+    assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes <= small.report.dense.bytes / 5
+    again = an.load(folder, make())
+    x = torch.randn(9, 5)
+    assert torch.equal(again(x), small.model(x))
+    assert len(small.model[0].bias) == small.model[2].in_features < 64
+
+
+def test_a_bias_that_is_used_once_more_keeps_its_channels() -> None:
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), BiasTwice(8, 6), nn.ReLU(), nn.Linear(6, 3)).eval(), torch.randn(9, 5)
+    graph = trace(net, x)
+    assert [len(group.units) for group in graph.groups] == [8] or not graph.groups
+    assert [layer.name for layer in graph.layers if layer.by_value] == ["2"]
 
 
 def test_they_are_rounded_with_their_data() -> None:

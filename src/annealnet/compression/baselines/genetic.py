@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annealnet.compression.baselines.short_list import Plan, short_list
+from annealnet.compression.formulations.budget import NoPlan
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.published import Published, plan_of
 from annealnet.energy import Energy
@@ -102,7 +103,7 @@ def genetic_published(problem: Problem, count: int, seed: int) -> list[Plan]:
     """
     try:
         h, units = Published().hamiltonian(problem)
-    except ValueError:  # the budget is out of its reach
+    except NoPlan:  # the budget is out of its reach
         return []
     for _ in range(60):
         found = evolve(h.energy(), seed)

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from annealnet.whole_numbers import whole_attributes
 
-__all__ = ["Budget", "Limits"]
+__all__ = ["Budget", "Limits", "NoPlan"]
+
+
+class NoPlan(ValueError):
+    """No plan within the budget was found: the method's end, where another method may find one."""
 
 
 @dataclass(frozen=True)

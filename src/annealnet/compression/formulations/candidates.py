@@ -9,6 +9,7 @@ from typing import Any
 import dimod
 import numpy as np
 
+from annealnet.compression.formulations.budget import NoPlan
 from annealnet.compression.formulations.priced import priced_plans
 from annealnet.energy import Certificate, ConstrainedEnergy, lower_bound
 from annealnet.samplers import AutoSampler, sample_energy, sampler_name
@@ -94,7 +95,7 @@ def anneal_plans(
         starts: feasible states ``(k, num_variables)`` that native anneals begin from, in turn.
 
     Raises:
-        ValueError: when the sampler returns nothing that is or can be brought within the budget.
+        NoPlan: when the sampler returns nothing that is or can be brought within the budget.
     """
     chosen = AutoSampler() if sampler is None else sampler
     if not (getattr(chosen, "keeps_constraints", False) and hasattr(chosen, "sample_energy")):
@@ -108,7 +109,7 @@ def anneal_plans(
     good = energy.feasible(states)
     told = {"reads": len(states), "feasible_reads": int(good.sum()), "mended_reads": 0}
     if not good.any():
-        raise ValueError(
+        raise NoPlan(
             f"sampler={sampler_name(chosen)} gave {len(states)} reads, none within the budget: "
             "take more reads, or sampler=None, which keeps the budget exactly"
         )

@@ -37,12 +37,15 @@ class FilterLayer:
         size: weights in one removable filter, N.
         step: c_n, the layer's weight range over 2^{b_max}.
         fixed: weights of the layer that no p removes (they still have a width).
+        has_width: whether its width is asked; of a layer with one possible width, r is 0: it has no bits in Q and no
+            share in L_q, and its filters are worth b_max bits a weight in R as everybody's.
     """
 
     name: str
     size: int
     step: float
     fixed: int = 0
+    has_width: bool = True
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def balanced_beta(blocks: tuple[FilterBlock, ...]) -> float:
     The paper leaves β free; this is our choice where none is given.
     """
     pruning = sum(float(block.norms.sum()) ** 2 for block in blocks)
-    coarsening = sum((layer.step * (B_MAX - 1)) ** 2 for block in blocks for layer in block.layers)
+    coarsening = sum((layer.step * (B_MAX - 1)) ** 2 for block in blocks for layer in block.layers if layer.has_width)
     return pruning / coarsening if coarsening > 0 else 1.0
 
 
@@ -136,8 +139,8 @@ class Hamiltonian:
 
     @property
     def layers(self) -> tuple[FilterLayer, ...]:
-        """Every layer, in the order of its width bits."""
-        return tuple(layer for block in self.blocks for layer in block.layers)
+        """Every layer whose width is asked, in the order of its width bits."""
+        return tuple(layer for block in self.blocks for layer in block.layers if layer.has_width)
 
     @property
     def num_variables(self) -> int:
@@ -167,13 +170,15 @@ class Hamiltonian:
             p = np.arange(first, first + len(block.norms))
             rows.append((p, np.asarray(block.norms, dtype=float), 1.0))
             for layer in block.layers:
+                worth = self._reward * layer.size
+                linear[p] -= worth * B_MAX
+                if not layer.has_width:
+                    continue
                 q = np.arange(width, width + len(bits))
                 rows.append((q, bits, self.beta * layer.step**2))
-                worth = self._reward * layer.size
                 both, count = np.concatenate([p, q]), np.ones(len(p))
                 rows.append((both, np.concatenate([count, bits]), worth / 4))
                 rows.append((both, np.concatenate([count, -bits]), -worth / 4))
-                linear[p] -= worth * B_MAX
                 linear[q] -= (worth * len(p) + self._reward * layer.fixed) * bits
                 width += len(bits)
             first += len(p)
@@ -186,23 +191,26 @@ class Hamiltonian:
         return FactoredEnergy(factors, weights, np.zeros(len(rows)), linear)
 
     def tables(self, block: FilterBlock) -> list[np.ndarray]:
-        """Per layer of a block, what width reduction r costs beside k removed filters: float64 ``(filters + 1, r)``."""
-        k = np.arange(len(block.norms) + 1)[:, None]
-        r = np.arange(self.max_reduction + 1)[None, :]
+        """Per layer of a block, what width reduction r costs beside k removed filters: float64 ``(filters + 1, r)``.
+
+        A layer whose width is not asked has the column of r = 0 alone.
+        """
         filters = len(block.norms)
-        return [
-            self.beta * (layer.step * r) ** 2
-            - self._reward * (layer.size * (B_MAX * k + filters * r - k * r) + layer.fixed * r)
-            for layer in block.layers
-        ]
+        k = np.arange(filters + 1)[:, None]
+        tables = []
+        for layer in block.layers:
+            r = np.arange(self.max_reduction + 1 if layer.has_width else 1)[None, :]
+            gone = layer.size * (B_MAX * k + filters * r - k * r) + layer.fixed * r
+            tables.append(self.beta * (layer.step * r) ** 2 - self._reward * gone)
+        return tables
 
     def decode(self, x: np.ndarray) -> tuple[list[np.ndarray], dict[str, int]]:
-        """Per block which filters are removed (bool), and per layer its width b_n = b_max − r_n."""
+        """Per block which filters are removed (bool), and per layer asked its width b_n = b_max − r_n."""
         removed, first = [], 0
         for block in self.blocks:
             removed.append(np.asarray(x[first : first + len(block.norms)]) == 1)
             first += len(block.norms)
-        r = np.asarray(x[first:], dtype=int).reshape(len(self.layers), -1) @ np.array(self.coefficients)
+        r = np.asarray(x[first:], dtype=int).reshape(len(self.layers), len(self.coefficients)) @ np.array(self.coefficients)
         return removed, {layer.name: B_MAX - int(value) for layer, value in zip(self.layers, r, strict=True)}
 
     def optimum(self) -> tuple[np.ndarray, float, float]:
@@ -210,7 +218,12 @@ class Hamiltonian:
         began = time.perf_counter()
         solutions, _ = solve_blocks([PrefixBlock(block.norms, tuple(self.tables(block))) for block in self.blocks])
         p = np.concatenate([removed for removed, _ in solutions]).astype(np.uint8)
-        q = [self._width_bits(int(r)) for _, levels in solutions for r in levels]
+        q = [
+            self._width_bits(int(r))
+            for block, (_, levels) in zip(self.blocks, solutions, strict=True)
+            for layer, r in zip(block.layers, levels, strict=True)
+            if layer.has_width
+        ]
         x = np.concatenate([p, *q]).astype(np.uint8)
         return x, float(self.energy().energy(x)), time.perf_counter() - began
 

@@ -16,6 +16,7 @@ from annealnet.compression.measuring.subject import Subject
 from annealnet.compression.measuring.tasks import Judge, Task
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.graph import NetworkGraph
+from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.refitting.dense_answers import DenseAnswers
@@ -82,7 +83,7 @@ def prepare(
     say_memory(Memory.of(dense, graph, calibration.x, BUILDING_COPIES), available_memory(), say)
     say(f"task: {chosen}")
     say(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
-    for pinned in graph.pinned:
+    for pinned in in_given_bytes(graph, dense, model).pinned:
         say(f"left dense: {pinned}")
     answers = DenseAnswers.of(folded, graph, calibration.x, seed)
     return Problem(folded, space, limits, answers, chosen, rounding, ridge, progress=progress)

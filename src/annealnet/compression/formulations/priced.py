@@ -17,6 +17,7 @@ from typing import Any
 import dimod
 import numpy as np
 
+from annealnet.compression.formulations.budget import NoPlan
 from annealnet.energy import ConstrainedEnergy, ProductBudget, Repair, priced_energy
 from annealnet.samplers import sample_energy, sampler_name
 from annealnet.samplers.external import takes
@@ -93,7 +94,7 @@ def priced_plans(
         start: feasible state ``(n,)`` around which the first prices are set.
 
     Raises:
-        ValueError: when no read could be mended; says how many there were and how far the nearest was over its budget.
+        NoPlan: when no read could be mended; says how many there were and how far the nearest was over its budget.
     """
     began = time.perf_counter()
     repair, tally = Repair(model), _Tally()
@@ -112,7 +113,7 @@ def priced_plans(
         if tally.found:
             reference = min(tally.found, key=lambda state: float(model.energy(state)))
     if not tally.found:
-        raise ValueError(
+        raise NoPlan(
             f"sampler={sampler_name(sampler)} gave {tally.reads} reads in {CALLS} calls, none within the budget; the "
             f"nearest exceeds it by {tally.nearest:.1%} and could not be mended: loosen the budget, or take sampler=None"
         )

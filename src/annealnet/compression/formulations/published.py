@@ -7,11 +7,12 @@ that is passed in samples H at that γ; the exact optimum stays among the candid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dimod
 import numpy as np
 
+from annealnet.compression.formulations.budget import NoPlan
 from annealnet.compression.formulations.candidates import Candidates
 from annealnet.compression.formulations.hamiltonian import B_MAX, FilterBlock, FilterLayer, Hamiltonian, balanced_beta
 from annealnet.compression.formulations.problem import Problem
@@ -30,7 +31,7 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
     """The network's filters as the Hamiltonian sees them, and the unit behind each filter.
 
     A dependency group is one block: its filters' norms are means over the layers that produce them. Layers whose
-    outputs must stay have a width and no filters. Layers with one possible width are left out of L_q.
+    outputs must stay have a width and no filters. Layers with one possible width have filters and no bits of width.
     """
     graph, widths = problem.graph, problem.space.widths
     blocks: list[FilterBlock] = []
@@ -49,23 +50,25 @@ def blocks_of(problem: Problem) -> tuple[tuple[FilterBlock, ...], tuple[tuple[in
                 if made[out]:
                     total[int(unit)] += float(weight[out].abs().sum())
                     weights[int(unit)] += weight[out].numel()
-            if len(widths[layer.name]) > 1 and layer.name not in placed:
+            if layer.name not in placed:
                 placed.add(layer.name)
                 slots = sum(made) / len(group.units)
                 fixed = weight.numel() - sum(made) * weight[0].numel()
                 step = float(weight.max() - weight.min()) / 2**B_MAX
-                layers.append(FilterLayer(layer.name, round(slots * weight[0].numel()), step, fixed))
+                size = round(slots * weight[0].numel())
+                layers.append(FilterLayer(layer.name, size, step, fixed, len(widths[layer.name]) > 1))
         norms = np.array([total[u] / max(1, weights[u]) for u in group.units])
         if not problem.space.most_removed(group):
-            layers = [FilterLayer(entry.name, entry.size, entry.step, entry.size * len(norms)) for entry in layers]
+            layers = [replace(entry, fixed=entry.fixed + entry.size * len(norms)) for entry in layers]
             norms = np.empty(0)
         blocks.append(FilterBlock(norms, tuple(layers)))
         units.append(tuple(group.units) if problem.space.most_removed(group) else ())
     for layer in graph.layers:
-        if len(widths[layer.name]) > 1 and layer.name not in placed:
+        if layer.name not in placed:
             weight = weight_of(layer_at(problem.dense, layer.name)).detach()
             step = float(weight.max() - weight.min()) / 2**B_MAX
-            blocks.append(FilterBlock(np.empty(0), (FilterLayer(layer.name, 0, step, weight.numel()),)))
+            own = FilterLayer(layer.name, 0, step, weight.numel(), len(widths[layer.name]) > 1)
+            blocks.append(FilterBlock(np.empty(0), (own,)))
             units.append(())
     return tuple(blocks), tuple(units)
 
@@ -94,7 +97,7 @@ class Published:
         """H at the least γ whose optimum meets the budget.
 
         Raises:
-            ValueError: when no γ does.
+            NoPlan: when no γ does.
         """
         blocks, units = blocks_of(problem)
         beta = balanced_beta(blocks) if self.beta is None else self.beta
@@ -118,7 +121,7 @@ class Published:
                 break
             high *= 2
         else:
-            raise ValueError("budget is out of reach of the published Hamiltonian: take formulation=DataAware()")
+            raise NoPlan("budget is out of reach of the published Hamiltonian: take formulation=DataAware()")
         low = 0.0
         for _ in range(_BISECTIONS):
             middle = 0.5 * (low + high)
@@ -152,7 +155,10 @@ class Published:
 def plan_of(
     problem: Problem, h: Hamiltonian, units: tuple[tuple[int, ...], ...], x: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The plan that bits of the Hamiltonian stand for: keep ``(num_units,)`` and a width per layer."""
+    """The plan that bits of the Hamiltonian stand for: keep ``(num_units,)`` and a width per layer.
+
+    H knows every width from b_max down; a layer that may not take the one it says takes the next below, or its least.
+    """
     removed, widths = h.decode(x)
     keep = np.ones(problem.graph.num_units, dtype=bool)
     for block, members, gone in zip(h.blocks, units, removed, strict=True):
@@ -161,5 +167,8 @@ def plan_of(
             keep[members_array[gone]] = False
             if gone.all():  # H may empty a layer; a network cannot: the strongest channel stays
                 keep[members_array[int(np.argmax(block.norms))]] = True
-    bits = {name: max(allowed) for name, allowed in problem.space.widths.items()}
-    return keep, bits | widths
+    asked = {name: max(allowed) for name, allowed in problem.space.widths.items()} | widths
+    allowed = problem.space.widths
+    return keep, {
+        name: max((b for b in allowed[name] if b <= most), default=min(allowed[name])) for name, most in asked.items()
+    }

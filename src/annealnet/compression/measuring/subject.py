@@ -63,7 +63,7 @@ class Subject:
         """
         dense = check_network(given, calibration.x)
         chosen = task_of(dense, calibration, task)
-        graph = trace(dense, calibration.x[:2], stream=stream)
+        graph = trace(dense, calibration.x, stream=stream)
         if not graph.layers:
             raise ValueError(no_layers(to_do))
         return cls(given, dense, graph, calibration, chosen)

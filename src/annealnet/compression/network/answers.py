@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.batches import first_line
+from annealnet.compression.network.casts import last_cast
 from annealnet.compression.network.given import working_copy
-from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.inputs import AT_ONCE, Inputs
 from annealnet.compression.network.outputs import answer_in
 from annealnet.compression.network.precision import in_float32
 
@@ -23,15 +24,15 @@ __all__ = [
     "that_count",
 ]
 
-#: Samples that go through a network at once.
-BATCH = 512
 #: Whole numbers that may be rows of a table.
 _TOKENS = (torch.int32, torch.int64)
 #: Inputs whose squares come near the end of float32: an answer that overflows is theirs.
 _LARGE = 1e15
+#: In what torch raises where the dtypes of two operands differ.
+_OF_DTYPES = ("dtype", "scalar type", "data type")
 
 
-def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
+def copies(x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Iterator[Inputs]:
     """The inputs in batches of their own memory: a forward that changes its input in place changes only its copy.
 
     Every network that is run on calibration inputs is handed them by this function.
@@ -46,7 +47,7 @@ def copies(x: Tensor | Inputs, batch_size: int = BATCH) -> Iterator[Inputs]:
 
 
 @torch.no_grad()
-def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
+def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
     """The network's answers to all inputs: ``(samples, …)``, on the CPU, numbers in float32 whatever the network's dtype is.
 
     The inputs are not changed, whatever its forward does.
@@ -60,7 +61,7 @@ def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH
     return found.float() if found.is_floating_point() else found
 
 
-def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = BATCH) -> Tensor:
+def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
     """Those of the network's answers that count: where an attention mask leaves positions out, ``(positions, …)``.
 
     Example:
@@ -131,7 +132,8 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
     """Runs a network on two samples, and on those that hold the largest and the smallest of whole numbers, tokens mostly.
 
     Raises:
-        ValueError: when it does not take them, or does not answer a tensor of finite numbers with an entry per sample.
+        ValueError: when it does not take them, casts to a precision that its next layer does not take, or does not answer a
+            tensor of finite numbers with an entry per sample.
 
     Example:
         >>> check_samples(nn.Linear(3, 2), torch.zeros(1, 3))
@@ -141,6 +143,12 @@ def check_samples(dense: nn.Module, x: Tensor | Inputs, argument: str = "data") 
         with torch.no_grad():
             found = some.clone().call(dense)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError) as error:
+        cast = last_cast(dense, some) if any(word in str(error) for word in _OF_DTYPES) else None
+        if cast is not None:
+            raise ValueError(
+                f"model does not run in float32, in which everything is computed ({first_line(error)}): {cast}; take the "
+                "cast out, or cast to the dtype of what reads it next, as x.to(self.linear.weight.dtype) does"
+            ) from error
         raise ValueError(
             f"{argument}: samples of {_shape_in_words(some)} do not fit the model ({first_line(error)}): "
             + ("give (samples, 1) with x.unsqueeze(1), or inputs" if some.main.ndim == 1 else "give inputs")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,17 @@ class Calibration:
         """A single tensor is the one positional input."""
         return cls(Inputs.of(x), y)
 
+    @property
+    def num_bytes(self) -> int:
+        """Of inputs and labels.
+
+        Example:
+            >>> Calibration.of(torch.zeros(2, 3), torch.tensor([0, 1])).num_bytes
+            40
+        """
+        held = [*self.x.tensors.values(), *([] if self.y is None else [self.y])]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
 
 def read_batches(
     data: Any,
@@ -54,6 +65,7 @@ def read_batches(
     samples: int | None = None,
     model: nn.Module | None = None,
     output: str | int | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Reads batches into memory: ``(x, y)``, ``(x, None)``, ``[x]`` or plain ``x``; maps of inputs by name; several inputs.
 
@@ -67,6 +79,7 @@ def read_batches(
         samples: stop after this many.
         model: that is called with them: names of inputs are checked, and it is told to keep no cache. None knows no model.
         output: name or number of the model's answer that counts; None finds it.
+        progress: told once how much it was; a generator does not say so before it is read.
 
     Raises:
         ValueError: when there are no samples, they are not tensors or arrays, shapes or names differ between batches, only
@@ -100,7 +113,10 @@ def read_batches(
     check_masks(whole, argument)
     whole = whole if model is None else told_beside(whole, model)
     inputs = replace(whole.inputs, output=output)
-    return Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
+    read = Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
+    if progress is not None:
+        progress(f"{argument}: {len(read.x):,} samples in {len(found):,} batches, {read.num_bytes:,} bytes in memory")
+    return read
 
 
 def _batches(data: Any, argument: str) -> Iterator[Any]:

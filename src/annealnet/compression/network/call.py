@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Call:
         pin: pins labels and notes the reason.
         literal: whether sizes stand in the program as they do in the source, so that a number is a number for good. Where
             sizes were computed on the way (an exported graph), removals are tried afterwards instead.
+        constants: whole numbers ``(n,)`` that the program itself holds, by the values that they are.
     """
 
     node: fx.Node
@@ -35,6 +36,7 @@ class Call:
     classes: LabelClasses
     pin: Callable[[np.ndarray, str], None]
     literal: bool = True
+    constants: Mapping[fx.Node, np.ndarray] = field(default_factory=dict)
 
     @property
     def out_shape(self) -> tuple[int, ...]:

@@ -70,6 +70,9 @@ class ExportLabels(Labels):
         held = {name for name, _ in model.named_parameters(remove_duplicate=False)}
         self._parameters = {node for node, name in self._names.items() if name in held}
         self._uses = use_counts(self.graph, self._names)
+        self._constants = _constants(program)
+        self.shapes |= {node: _shape(node) for node in alive(self.graph) if isinstance(node.meta.get("val"), Tensor)}
+        self._added = self._biases_added()
         self._layer_of: dict[fx.Node, str] = {}
         self._parted: dict[str, LayerLabels] = {}
         self._tables: dict[str, np.ndarray] = {}
@@ -84,9 +87,6 @@ class ExportLabels(Labels):
     # ---- one step ----------------------------------------------------------------------------------------
 
     def _step(self, node: fx.Node) -> None:
-        value = node.meta.get("val")
-        if isinstance(value, Tensor):
-            self.shapes[node] = tuple(int(extent) for extent in value.shape)
         if node in self._parameters:
             self._label_parts(node)
         if node.op == "output":
@@ -97,7 +97,7 @@ class ExportLabels(Labels):
         if node.op != "call_function":
             return
         pin = lambda labels, reason: self.pin(where(node), labels, reason)  # noqa: E731
-        call = Call(node, self.values, self.shapes, self.classes, pin, literal=False)
+        call = Call(node, self.values, self.shapes, self.classes, pin, False, self._constants)
         try:
             self.values[node] = self._label(call)
             if not any(self._origin(factor) for factor in node.args[:3]):  # behind them an attention's biases
@@ -110,6 +110,8 @@ class ExportLabels(Labels):
 
     def _label(self, call: Call) -> Labelled | None:
         name = operation(call.node)
+        if call.node in self._added:
+            return self.values[self._added[call.node]]
         if name in RECURRENT:
             self._recurrent(call)
             return None
@@ -249,7 +251,24 @@ class ExportLabels(Labels):
         """Whether the module's call is this operation: it is called for itself, and with its own bias."""
         bias: Any = call.node.args[at.bias] if 0 <= at.bias < len(call.node.args) else None
         own = layer_kind(module).bias(module)
-        return place in stack(call.node)[-1:] and (bias is None) == (own is None)
+        has_own = bias is not None or call.node in self._added.values()
+        return place in stack(call.node)[-1:] and has_own == (own is not None)
+
+    def _biases_added(self) -> dict[fx.Node, fx.Node]:
+        """Sums by hand of a layer's product and its own bias, which is used for nothing else: ``x @ weight.T + bias``."""
+        found = {}
+        for total in alive(self.graph):
+            bias = next((one for one in total.all_input_nodes if one in self._parameters), None)
+            if operation(total) != "add" or len(total.args) != 2 or total.kwargs or bias is None or self._uses[bias] != 1:
+                continue
+            product: Any = total.args[0] if total.args[1] is bias else total.args[1]
+            at = PRODUCTS.get(operation(product)) if isinstance(product, fx.Node) and len(product.users) == 1 else None
+            weight = self._origin(product.args[at.weight]) if at is not None else None
+            place, module = self._located(self._names[weight]) if weight is not None else ("", self.modules[""])
+            kind = kind_of(module)
+            if weight is not None and type(kind) is Linear and self._names[bias] == f"{place}.{kind.bias_name}":
+                found[total] = product
+        return found
 
     def _recurrent(self, call: Call) -> None:
         """Every matrix of a recurrent layer is a layer, on what it reads where its module is called; units stay."""
@@ -328,6 +347,23 @@ def _owners(program: torch.export.ExportedProgram, model: nn.Module) -> dict[fx.
     by_name = first_names(model)
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return {nodes[key]: by_name[name] for key, name in held.items() if key in nodes and name in by_name}
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[fx.Node, np.ndarray]:
+    """Lists of whole numbers that stand in the source, ``x[..., [-2], :]``, and where they are taken up."""
+    names = program.graph_signature.inputs_to_lifted_tensor_constants
+    found: dict[fx.Node, np.ndarray] = {}
+    for node in program.graph.nodes:
+        held = program.constants.get(names.get(node.name, ""))
+        if isinstance(held, Tensor) and held.ndim == 1 and held.dtype == torch.int64:
+            found[node] = held.numpy()
+        elif operation(node) == "lift_fresh_copy" and node.args[0] in found:
+            found[node] = found[node.args[0]]
+    return found
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    return tuple(int(extent) for extent in node.meta["val"].shape)
 
 
 def _is_turned(node: fx.Node, steps: int = 2) -> bool:

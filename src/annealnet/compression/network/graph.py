@@ -28,6 +28,7 @@ from annealnet.compression.network.kinds import NormKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import Labels
 from annealnet.compression.network.left_dense import left_dense, tensor_bytes
 from annealnet.compression.network.multiplied import with_matrices, with_matrices_named
+from annealnet.compression.network.packed import telling
 from annealnet.compression.network.stream import StreamLabels
 from annealnet.compression.network.structure import (
     AffineCount,
@@ -52,7 +53,8 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
 
     Args:
         model: the dense network; neither changed nor run in training mode.
-        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter.
+        example: a batch of inputs, one tensor ``(samples, ...)`` or several; one sample is enough, its values do not matter,
+            but where sequences are packed: there multiply-adds are counted over all of them.
         stream: whether channels of the residual stream may go, where all that reads and normalises them can follow.
 
     Returns:
@@ -74,16 +76,28 @@ def trace(model: nn.Module, example: Tensor | Inputs, stream: bool = False) -> N
         (192, 48, 'symbolic')
     """
     inputs = _checked(example)
-    return with_matrices(_twin(model), _opened(model, inputs, stream), inputs[:2])
+    some = telling(_twin(model), inputs)
+    return with_matrices(_twin(model), _opened(model, inputs, stream, some), some)
 
 
-def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
-    """By the first way that leaves nothing over, or the one that reaches most."""
+def _opened(model: nn.Module, inputs: Inputs, stream: bool, some: Inputs) -> NetworkGraph:
+    """By the first way that leaves nothing over, or the one that reaches most; what hooks see is counted on ``some``.
+
+    Where the residual stream was asked for and nothing of it can go, what held it is told first.
+    """
     # one sample could not be told from a dimension of extent one
     two = Inputs.joined([inputs[:1], inputs[:1]]).each(Tensor.detach)
     streaming = _with_stream(model, two, inputs) if stream else None
-    if streaming is not None:
+    if streaming is not None and any(group.what == "stream" for group in streaming.groups):
         return streaming
+    held = () if streaming is None else tuple(one for one in streaming.pinned if not one.num_bytes)
+    graph = _without_stream(model, inputs, some, two)
+    known = {(one.name, one.reason) for one in graph.pinned}
+    return replace(graph, pinned=(*(one for one in held if (one.name, one.reason) not in known), *graph.pinned))
+
+
+def _without_stream(model: nn.Module, inputs: Inputs, some: Inputs, two: Inputs) -> NetworkGraph:
+    """The same by the ways that leave the residual stream alone."""
     found: list[NetworkGraph] = []
     failures: list[Exception] = []
     for opened in _WAYS.values():
@@ -102,11 +116,11 @@ def _opened(model: nn.Module, inputs: Inputs, stream: bool) -> NetworkGraph:
     best = max(found, key=lambda graph: (-graph.stays_dense.num_bytes, graph.num_units)) if found else None
     if best is not None and not best.opaque and not failures:
         return best
-    return _by_hooks(_twin(model), best, two, inputs, failures)
+    return _by_hooks(_twin(model), best, some, inputs, failures)
 
 
 def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph | None:
-    """The structure with channels of the residual stream among what may go; None where there are none."""
+    """The structure with the residual stream among what may go, where it can; None where it cannot be exported."""
     twin = _twin(model)
     try:
         with torch.no_grad():
@@ -114,8 +128,7 @@ def _with_stream(model: nn.Module, two: Inputs, inputs: Inputs) -> NetworkGraph 
     except (ValueError, NotExported):
         return None
     labels.pin_unread()
-    graph = tried(twin, _structure(labels, inputs), two)
-    return graph if any(group.what == "stream" for group in graph.groups) else None
+    return tried(twin, _structure(labels, inputs), two)
 
 
 def traced_again(
@@ -203,12 +216,12 @@ _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm
 
 
 def _by_hooks(
-    model: nn.Module, graph: NetworkGraph | None, two: Inputs, inputs: Inputs, failures: list[Exception]
+    model: nn.Module, graph: NetworkGraph | None, some: Inputs, inputs: Inputs, failures: list[Exception]
 ) -> NetworkGraph:
     """What a trace could not look into, or the whole network where nothing could be traced."""
     begun = graph or NetworkGraph((), (), (), 0, (), {}, inputs.signature, way=Way.HOOKS)
     try:
-        found = with_layers_that_run(model, begun, two)
+        found = with_layers_that_run(model, begun, some)
     except Exception:  # the example does not fit, whatever the forward raises: the trace says it better
         found = begun
     if not found.layers or (graph is not None and found is begun):

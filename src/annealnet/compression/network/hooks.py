@@ -5,7 +5,6 @@ Where a trace stops at a module that it cannot look into, the layers inside are 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.inputs import AT_ONCE, Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import untouchable
 from annealnet.compression.network.multiplied import fixed_layer
@@ -29,7 +28,7 @@ def with_layers_that_run(model: nn.Module, graph: NetworkGraph, inputs: Inputs) 
     Args:
         model: the network in evaluation mode.
         graph: as traced; may be empty.
-        inputs: a few samples.
+        inputs: samples; what one of them costs is the mean of all.
 
     Example:
         >>> from annealnet.compression.network.graph import trace
@@ -51,9 +50,9 @@ def with_layers_that_run(model: nn.Module, graph: NetworkGraph, inputs: Inputs) 
         return graph
     shapes = dict(graph.output_shapes)
     for layer in found:
-        shape = runs[layer.name][2]
+        numbers = runs[layer.name][2]
         kind = layer_kind(model.get_submodule(layer.name))
-        shapes[layer.name] = math.prod(shape) // (len(inputs) * layer.weight_shape[0]) if kind.multiplies else 0
+        shapes[layer.name] = numbers // (len(inputs) * layer.weight_shape[0]) if kind.multiplies else 0
     order = {name: place for name, (place, _, _) in runs.items()}
     places: list[tuple[int, Layer]] = []
     last = -1
@@ -87,19 +86,23 @@ def _numberless(name: str) -> str:
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
 
 
-def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[int, int, tuple[int, ...]]]:
-    """Place of the first call, number of calls, and shape of the answer of each module that runs, in order."""
-    runs: dict[str, tuple[int, int, tuple[int, ...]]] = {}
+def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[int, int, int]]:
+    """Place of the first call, calls in one pass, and numbers that it answers to all samples, of each module that runs."""
+    runs: dict[str, tuple[int, int, int]] = {}
+    calls: dict[str, int] = {}
 
     def behind(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
         def ran(module: nn.Module, args: tuple[Any, ...], answer: Any) -> None:
-            place, count, _ = runs.get(name, (len(runs), 0, ()))
-            runs[name] = place, count + 1, tuple(answer.shape) if isinstance(answer, Tensor) else ()
+            calls[name] = calls.get(name, 0) + 1
+            place, most, numbers = runs.get(name, (len(runs), 0, 0))
+            runs[name] = place, max(most, calls[name]), numbers + (answer.numel() if isinstance(answer, Tensor) else 1)
 
         return ran
 
     with ExitStack() as hooks, torch.no_grad():
         for name in sorted(names):
             hooks.enter_context(model.get_submodule(name).register_forward_hook(behind(name)))
-        inputs.clone().call(model)
+        for batch in inputs.split(AT_ONCE):
+            calls.clear()
+            batch.clone().call(model)
     return runs

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.inputs import AT_ONCE, Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.labelling import hooked
 from annealnet.compression.network.left_dense import left_dense
@@ -38,6 +38,8 @@ PRODUCTS = frozenset((
 TABLES = frozenset(("embedding", "_embedding_bag", "_embedding_bag_forward_only"))
 #: Operations whose answer is the same numbers, or some of them, in memory of its own.
 COPIES = frozenset(("clone", "_to_copy", "index", "index_select", "gather", "cat", "stack", "copy"))
+#: What is put on top of a weight, W + B·A: where all of it is made of parameters, rounding W rounds what multiplies.
+SUMS = frozenset(("add", "sub"))
 
 
 class _Operands(TorchDispatchMode):
@@ -48,6 +50,7 @@ class _Operands(TorchDispatchMode):
         self.multiply_adds: dict[str, int] = {}
         self._places: dict[int, list[tuple[int, int, str]]] = {}
         self._kept: list[Tensor] = []  # as long as copies live, nothing else lies where they do
+        self._made: set[int] = {parameter.untyped_storage().data_ptr() for parameter in parameters.values()}
         for name, parameter in parameters.items():
             self._note(parameter, (name,))
 
@@ -62,17 +65,29 @@ class _Operands(TorchDispatchMode):
         found = self._places.get(tensor.untyped_storage().data_ptr(), ())
         return tuple(name for begins, last, name in found if begins <= tensor.storage_offset() <= last)
 
+    def _is_made(self, operands: list[Tensor], answer: Any) -> bool:
+        """Whether an answer is made of matrices that are parameters alone; it is remembered."""
+        if not isinstance(answer, Tensor) or answer.layout != torch.strided or not operands:
+            return False
+        if not all(one.untyped_storage().data_ptr() in self._made for one in operands):
+            return False
+        self._made.add(answer.untyped_storage().data_ptr())
+        self._kept.append(answer)
+        return True
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         answer = func(*args, **(kwargs or {}))
         operation = func.overloadpacket.__name__.rstrip("_")
-        if operation not in PRODUCTS and operation not in COPIES:
-            return answer
         operands = [
             one for one in tree_leaves((args, kwargs or {})) if isinstance(one, Tensor) and one.layout == torch.strided
         ]
+        made = self._is_made(operands, answer)
+        if operation not in PRODUCTS | COPIES and not (operation in SUMS and made):
+            return answer
         for operand in operands:
             names = self._names(operand) if operand.is_floating_point() else ()
-            if operation in COPIES and names and isinstance(answer, Tensor):
+            same = operation in COPIES or (operation in SUMS and operand.shape == answer.shape)
+            if same and names and isinstance(answer, Tensor):
                 self._note(answer, names)
                 self._kept.append(answer)
             elif operation in PRODUCTS:
@@ -102,7 +117,7 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     Args:
         model: the network in evaluation mode.
         graph: as traced.
-        inputs: a few samples.
+        inputs: samples; what one of them costs is the mean of all.
 
     Example:
         >>> from annealnet.compression.network.graph import trace
@@ -126,7 +141,8 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     seen = _Operands(parameters)
     try:
         with torch.no_grad(), seen:
-            inputs.clone().call(model)
+            for batch in inputs.split(AT_ONCE):
+                batch.clone().call(model)
     except Exception:  # what refuses to be watched is left as it was traced
         return graph
     order = list(seen.multiply_adds)

@@ -109,6 +109,8 @@ class StreamLabels(ExportLabels):
             return
         if self._uses[node] != len(node.users) or any(operation(user) in taken for user in node.users):
             return
+        if any(user in self._added for user in node.users):  # a layer's bias
+            return
         wide = [dim for dim, extent in enumerate(value.shape) if extent > 1]
         axis = wide[0] if len(wide) == 1 else value.ndim - 1
         labels = self.classes.fresh(value.shape[axis])

@@ -116,8 +116,16 @@ def _every_size(
 
 
 def _slots(layer: Layer, value: int) -> tuple[int, ...] | None:
-    """The unit behind each of so many things: heads of equal channels, all channels, those of one of several equal parts."""
+    """The unit behind each of so many things: heads of equal channels, all channels, those of one of several equal parts.
+
+    Where channels that stay lie beside them (the one key and value of all queries), those that may go are looked at alone.
+    """
     units = layer.out_units
+    found = _things(units, value)
+    return _things(units[units >= 0], value) if found is None and (units >= 0).any() else found
+
+
+def _things(units: np.ndarray, value: int) -> tuple[int, ...] | None:
     if value < 1 or len(units) % value:
         return None
     rows = units.reshape(value, -1)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import annealnet as an
+from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import Gates, layer_at, weight_of
 from annealnet.compression.refitting.visits import visit
@@ -172,3 +173,34 @@ def test_compress_measures_and_rounds_them() -> None:
     assert small.report.size_ratio >= 3
     for layer, grid in small.grids.items():
         assert torch.equal(weight_of(layer_at(small.model, layer)), dequantize(grid))
+
+
+class Packs(nn.Module):
+    """Tags words of sentences of different lengths; each step is answered, or only those that are there."""
+
+    def __init__(self, padded: bool) -> None:
+        super().__init__()
+        self.layer, self.head, self.padded = nn.LSTM(WIDTH, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 3), padded
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        answers = self.layer(packed)[0]
+        if self.padded:
+            return self.head(pad_packed_sequence(answers, batch_first=True, total_length=x.shape[1])[0])
+        return self.head(answers.data).sum(0, keepdim=True).expand(len(x), 3)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("samples", [6, 1030])  # in one batch, and in three
+def test_multiply_adds_of_packed_sequences_are_the_mean_of_all_samples(padded: bool, samples: int) -> None:
+    torch.manual_seed(0)
+    lengths = torch.tensor([1, 1, *torch.randint(2, 8, (samples - 2,)).tolist()])
+    x = {"x": sequences(samples, 7), "lengths": lengths}
+    net = Packs(padded).eval()
+    steps = int(lengths.sum())
+    recurrent = sum(steps * 4 * HIDDEN * width // samples for width in (WIDTH, HIDDEN))
+    positions = 7 if padded else steps // samples
+    graph = trace(net, read_batches([x]).x)
+    assert graph.macs() == recurrent + positions * HIDDEN * 3
+    small = an.quantize(net, [x], bits=4, rounding=NearestRounding())
+    assert small.report.dense.macs == small.report.small.macs == graph.macs()

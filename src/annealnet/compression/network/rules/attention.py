@@ -14,8 +14,9 @@ __all__ = ["ATTENTION_RULES"]
 def _attention(call: Call) -> Channels:
     """``scaled_dot_product_attention`` of ``(samples, heads, positions, features)``: labels lie on heads.
 
-    Where several queries share a key and a value (``enable_gqa``), they go together. A bias from a table, or a mask, that
-    has an entry for each head loses it with the head.
+    Where several queries share a key and a value (``enable_gqa``), they go together; a key and a value that all of them
+    share stay, and each query may go alone. A bias from a table, or a mask, that has an entry for each head loses it with
+    the head.
     """
     operands = [call.argument(place, name) for place, name in enumerate(("query", "key", "value"))]
     found = [(call.value(operand), call.shape(operand)) for operand in operands]
@@ -25,16 +26,19 @@ def _attention(call: Call) -> Channels:
     if axes != {(1, 4)}:
         raise NotUnderstood("it mixes the features of a head")
     heads = len(_labels(found[0]))
-    spread = [np.repeat(labels, heads // len(labels)) for labels in map(_labels, found)]
-    for labels in spread[1:]:
-        call.classes.tie(spread[0], labels)
+    queries, *others = map(_labels, found)
+    for labels in others:
+        if len(labels) == 1 < heads:
+            call.pin(labels, "every head of the queries looks at it")
+        else:
+            call.classes.tie(queries, np.repeat(labels, heads // len(labels)))
     mask = call.argument(3, "attn_mask")
     bias, own = call.shape(mask), call.value(mask)
     if isinstance(own, Channels) and bias is not None and own.axis == len(bias) - 3 and len(own.labels) == heads:
-        call.classes.tie(spread[0], own.labels)
+        call.classes.tie(queries, own.labels)
     elif bias is not None and len(bias) >= 3 and bias[-3] != 1:
-        call.pin(spread[0], "each head has a bias of its own")
-    return Channels(1, spread[0])
+        call.pin(queries, "each head has a bias of its own")
+    return Channels(1, queries)
 
 
 def _labels(found: tuple[object, tuple[int, ...] | None]) -> np.ndarray:

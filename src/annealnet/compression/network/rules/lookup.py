@@ -95,11 +95,15 @@ def _gathered(call: Call) -> Channels:
 
 
 def _indexed_by_tensors(call: Call) -> Channels:
-    """``index``: tensors pick positions of leading dimensions, the labelled one is left whole."""
+    """``index``: tensors pick positions of leading dimensions, the labelled one is left whole; or numbers pick channels."""
     value, indices = call.value(call.argument(0, "input")), call.argument(1, "indices")
     if not isinstance(value, Channels) or not isinstance(indices, list | tuple):
         raise NotUnderstood("it is indexed by computed values")
     given = [place for place, index in enumerate(indices) if index is not None]
+    if given == [value.axis] and (numbers := call.constants.get(indices[value.axis])) is not None:
+        picked = value.labels[numbers]
+        call.pin(picked, "they are picked by their numbers")
+        return Channels(value.axis, picked)
     if value.axis in given or not given or given != list(range(given[0], given[-1] + 1)):
         raise NotUnderstood("it is indexed by computed values")
     if value.axis < given[0]:

@@ -23,6 +23,9 @@ def _product(call: Call) -> Channels | None:
         if behind == (1 if side == 0 else 2) or len(shape) == 1:
             raise NotUnderstood("it sums over the channels with weights that are computed")
         passed = Channels(len(call.out_shape) - behind, value.labels)
+        if len(value.labels) != call.out_shape[passed.axis]:  # one key for the heads of all queries
+            call.pin(value.labels, "one channel is spread over several")
+            continue
         if behind > 2:
             _matched(call, passed, operands[1 - side], behind)
         if out is not None and out.axis != passed.axis:

@@ -4,11 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import fx
+
+from annealnet.compression.network.aten import operation
 from annealnet.compression.network.call import Call, Rule
 from annealnet.compression.network.channel_labels import Channels
 from annealnet.compression.network.passage import NotUnderstood, kept
 
 __all__ = ["REDUCTION_RULES"]
+
+
+#: Where no module is that norm and no more, none can be given the channels that stay, as the masked network has to.
+_NORM = "it is a norm over the channels: they could go where a module of its own computes it, and prune names 'stream'"
+
+
+#: What may stand between a moment and its root, and in a norm otherwise.
+_EPSILONS, _SUBTRACTS = ("add", "clamp", "clamp_min", "maximum"), ("sub", "subtract")
+_DIVIDES, _SQUARES = ("div", "divide", "truediv", "true_divide"), ("pow", "square", "mul")
+
+
+def _is_moment(node: fx.Node) -> bool:
+    """Whether a mean square or a spread is divided by, or a mean is taken off what is then divided by its own."""
+    if _is_scale(node):
+        return True
+    centred = [user for user in node.users if operation(user) in _SUBTRACTS and user.args[:1] == node.args[:1]]
+    squares = [square for user in centred for square in user.users if operation(square) in _SQUARES]
+    others = [other for one in (*squares, *(node.all_input_nodes[:1] if centred else ())) for other in one.users]
+    return any(_is_scale(other) for other in others)
+
+
+def _is_scale(node: fx.Node) -> bool:
+    """Whether it ends, perhaps with ε, under a root; a standard deviation under a fraction line."""
+    found = [(user, node) for user in node.users]
+    found += [(user, one) for one in node.users if operation(one) in _EPSILONS for user in one.users]
+    if operation(node) == "std":
+        return any(operation(user) in _DIVIDES and user.args[1:] == (one,) for user, one in found)
+    roots = [user for user, _ in found if operation(user) == "pow" and user.args[1:] in ((0.5,), (-0.5,))]
+    return bool(roots) or any(operation(user) in ("rsqrt", "sqrt") for user, _ in found)
 
 
 def _dimensions(call: Call, place: int = 1) -> set[int]:
@@ -24,7 +56,7 @@ def _reduced(call: Call) -> Channels:
     """Mean, sum, maximum over dimensions that are not the channels'."""
     value, gone = call.channels(), _dimensions(call)
     if value.axis in gone:
-        raise NotUnderstood("it mixes the channels")
+        raise NotUnderstood(_NORM if _is_moment(call.node) else "it mixes the channels")
     if call.argument(2, "keepdim", False):
         return value
     return Channels(value.axis - sum(dim < value.axis for dim in gone), value.labels)
@@ -54,7 +86,7 @@ def _varied(call: Call) -> Channels:
     """Standard deviation and variance, whose second argument may be a dimension or a correction."""
     value: Any = call.channels()
     if value.axis in _dimensions(call):
-        raise NotUnderstood("it mixes the channels")
+        raise NotUnderstood(_NORM if _is_moment(call.node) else "it mixes the channels")
     if call.argument(3, "keepdim", False):
         return Channels(value.axis, value.labels)
     return Channels(value.axis - sum(dim < value.axis for dim in _dimensions(call)), value.labels)
