@@ -58,7 +58,7 @@ def test_answers_of_a_chain_of_blocks_are_those_of_one(monkeypatch) -> None:
     assert expected(net, 10).answers == 4 * 10 * (6 + 2)
     x = torch.randn(10, 6)
     kept = dense_answers.DenseAnswers.of(net, trace(net, x), x)
-    assert kept.blocks is not None  # what is said is what is done
+    assert kept.again is not None  # what is said is what is done
     assert set(kept.outputs) == {"1"}
 
 
@@ -79,12 +79,12 @@ def test_what_is_free(tmp_path) -> None:
 
 def test_little_is_not_said(recwarn) -> None:
     said: list[str] = []
-    say_memory(Memory(10, 10, 10, 10, 10), 100, said.append)
-    say_memory(Memory(10, 10, 10, 10, 10), None, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 5), 100, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 5), None, said.append)
     assert said == []
     assert not recwarn.list
     with pytest.warns(UserWarning, match="fewer samples"):
-        say_memory(Memory(10, 10, 10, 10, 11), 100, said.append)
+        say_memory(Memory(10, 10, 10, 10, 5, 6), 100, said.append)
     assert len(said) == 1
 
 

@@ -11,6 +11,7 @@ from annealnet.compression.measuring.task import Classification, Custom, Judge, 
 from annealnet.compression.network.answers import copies, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.inputs import Inputs, named_answer_in
+from annealnet.compression.network.live import samples_at_once
 
 __all__ = ["Chosen", "choose", "task_of"]
 
@@ -94,7 +95,7 @@ def task_of(dense: nn.Module, calibration: Calibration, task: Task | Judge | Non
     some = calibration.x[:_SEEN]
     answers, names = [], []
     with torch.no_grad():
-        for batch in copies(some):
+        for batch in copies(some, samples_at_once(dense, some)):
             name, answer = named_answer_in(batch.call(dense), some.output)
             names.append(name)
             answers.append(answer)
