@@ -88,8 +88,8 @@ class LiveBytes(TorchDispatchMode):
     Example:
         >>> with LiveBytes() as live:
         ...     for _ in range(3):
-        ...         _ = torch.ones(5) + 1
-        >>> live.most
+        ...         x = torch.ones(5) + 1
+        >>> live.most    # the one before, ones, and their sum
         60
     """
 

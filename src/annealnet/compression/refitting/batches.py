@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.graph import Layer, NetworkGraph
@@ -18,7 +19,7 @@ from annealnet.compression.network.live import samples_at_once
 from annealnet.compression.network.rows import layer_rows, sampled_rows
 from annealnet.samplers.seeds import Purpose, derived_seed
 
-__all__ = ["Batches", "rows_kept"]
+__all__ = ["Batches", "Stacked", "rows_kept"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +86,42 @@ def rows_kept(graph: NetworkGraph, layer: Layer, samples: int) -> int:
     """Rows that are kept of a layer: all there are, or as many as are sampled, and one of each sample at least."""
     positions = max(1, graph.output_shapes[layer.name])
     return min(samples * positions, max(samples, sampled_rows(layer)))
+
+
+class Stacked:
+    """Tensors that come batch by batch, one behind the other in memory that is asked for once.
+
+    Pieces that are kept between what a forward takes and gives back would leave holes in memory, several times their size.
+
+    Args:
+        batches: how many pieces are expected; there may be more or fewer. Of one, the piece itself is kept.
+
+    Example:
+        >>> stacked = Stacked(2)
+        >>> for rows in (2, 3, 1):
+        ...     stacked.add(torch.ones(rows, 4))
+        >>> stacked.whole().shape
+        torch.Size([6, 4])
+    """
+
+    def __init__(self, batches: int) -> None:
+        self._batches, self._held, self._used = batches, torch.empty(0), 0
+
+    def add(self, piece: Tensor) -> None:
+        """Copies it behind those before."""
+        used = self._used + len(piece)
+        if self._batches == 1:
+            self._held, self._used = piece, used
+            return
+        if not self._used:
+            self._held = piece.new_empty(self._batches * len(piece), *piece.shape[1:])
+        elif used > len(self._held):
+            longer = piece.new_empty(2 * used, *piece.shape[1:])
+            longer[: self._used] = self._held[: self._used]
+            self._held = longer
+        self._held[self._used : used] = piece
+        self._used = used
+
+    def whole(self) -> Tensor:
+        """All of them."""
+        return self._held[: self._used]

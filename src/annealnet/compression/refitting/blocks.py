@@ -9,6 +9,7 @@ block takes the answer of the one before as its first input.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from annealnet.compression.network.inputs import Inputs, plain_attention
-from annealnet.compression.refitting.batches import Batches
+from annealnet.compression.refitting.batches import Batches, Stacked
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.visits import Enough
 
@@ -195,8 +196,14 @@ class InBlocks:
     @classmethod
     def met(cls, network: nn.Module, names: Sequence[str], batches: Batches) -> InBlocks:
         """Runs the network once, up to the last block, and keeps what the first block is given, and all blocks beside."""
-        found = [_met(network, names, batches.batch(number)) for number in range(batches.count)]
-        return cls(network, names, batches, [x for x, _ in found], [beside for _, beside in found])
+        x, beside, laid = Stacked(batches.count), [], []
+        for number in range(batches.count):
+            first, of_batch = _met(network, names, batches.batch(number))
+            x.add(first.as_strided((first.numel(),), (1,)))
+            laid.append((first.shape, first.stride()))
+            beside.append(of_batch)
+        pieces = x.whole().split([math.prod(shape) for shape, _ in laid])
+        return cls(network, names, batches, [p.as_strided(*own) for p, own in zip(pieces, laid, strict=True)], beside)
 
     def course(self, number: int) -> Course:
         """One block; once it has been run, this has come to the next. They are asked for in order."""
@@ -207,7 +214,11 @@ class InBlocks:
                 return _first(self._network.get_submodule(self._names[number])(self.x[batch].clone(), *args, **kwargs))
 
         def ends(batch: int, answer: Any) -> None:
-            self.x[batch] = answer
+            own = self.x[batch]
+            if (own.shape, own.stride(), own.dtype) == (answer.shape, answer.stride(), answer.dtype):
+                own.copy_(answer)  # no new memory, which would be asked for between that of forwards
+            else:
+                self.x[batch] = answer
 
         return Course(self._network, self._batches, run, ends if number + 1 < len(self._names) else None)
 

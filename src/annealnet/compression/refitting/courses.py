@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.kinds import layer_at
-from annealnet.compression.refitting.batches import Batches, rows_kept
+from annealnet.compression.refitting.batches import Batches, Stacked, rows_kept
 from annealnet.compression.refitting.visits import listen, never_runs
 
 __all__ = ["AtRows", "Course"]
@@ -132,15 +132,15 @@ class Course:
         ends: Callable[[int, Any], None] | None,
     ) -> None:
         """Runs every batch, and then tells the rows of these layers, of all batches one behind the other."""
-        parts: dict[str, list[Tensor]] = {}
+        met: dict[str, Stacked] = {}
 
         def keep(name: str, module: nn.Module, rows: Tensor) -> None:
-            parts.setdefault(name, []).append(rows.clone())  # they may be a view of what is written over
+            met.setdefault(name, Stacked(self.batches.count)).add(rows)  # copied: it may be a view of what is written over
 
         self._pass(layers, keep, idle, ends)
         for name in layers:
-            if name in parts:
-                at(name, layer_at(self.network, name), torch.cat(parts.pop(name)))
+            if name in met:
+                at(name, layer_at(self.network, name), met.pop(name).whole())
 
     def _together(self, layers: Sequence[str]) -> Iterator[list[str]]:
         """Layers whose rows are held at once."""

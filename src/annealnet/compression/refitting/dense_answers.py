@@ -14,7 +14,7 @@ from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import rows_times_weight, weight_matrix
-from annealnet.compression.refitting.batches import Batches, rows_kept
+from annealnet.compression.refitting.batches import Batches, Stacked, rows_kept
 from annealnet.compression.refitting.blocks import block_of, chain_of_blocks, courses
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.routing import routed_layers
@@ -70,13 +70,13 @@ class DenseAnswers:
         chain = chain_of_blocks(dense, batches.inputs[:2]) if many or batches.count > 1 else ()
         seen = [layer.name for layer in graph.layers if not layer.by_value]
         kept = [name for name in seen if not many or block_of(name, chain) is None]
-        logits: list[Tensor] = []
+        logits = Stacked(batches.count)
         broken: list[Tensor] = []
 
         def ends(number: int, answers: Tensor) -> None:
             batch = batches.batch(number)
             broken.append(~_finite(batch, answers))
-            logits.append(that_count(batch, answers))
+            logits.add(that_count(batch, answers))
 
         outputs = answers_at_rows(Course.whole(dense, batches, ends), kept)
         places = torch.nonzero(torch.cat(broken))
@@ -85,7 +85,7 @@ class DenseAnswers:
                 f"data: to sample {int(places[0])} ({len(places)} in all) the model answers NaN or infinite: leave it out"
             )
         again = dense if many and chain else None
-        return cls(batches, outputs, torch.cat(logits), chain, again, routed_layers(dense, seen, batches.inputs))
+        return cls(batches, outputs, logits.whole(), chain, again, routed_layers(dense, seen, batches.inputs))
 
     @property
     def x(self) -> Inputs:
@@ -146,19 +146,18 @@ def answers_at_rows(course: Course, layers: Collection[str]) -> dict[str, Tensor
     Raises:
         ValueError: when a layer reads or answers numbers that are too large to be squared.
     """
-    parts: dict[str, list[Tensor]] = {}
+    met: dict[str, Stacked] = {}
     largest: dict[str, float] = {}
 
     def keep(name: str, module: nn.Module, rows: Tensor) -> None:
         answered = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        parts.setdefault(name, []).append(answered)
+        met.setdefault(name, Stacked(course.batches.count)).add(answered)
         largest[name] = max(largest.get(name, 0.0), *(float(part.abs().max()) for part in (rows, answered) if part.numel()))
 
     course.each(layers, keep, unheard)
-    outputs: dict[str, Tensor] = {}
-    for name in list(parts):
-        outputs[name] = torch.cat(parts.pop(name))
-        _check_squares(name, largest[name], len(outputs[name]))
+    outputs = {name: answered.whole() for name, answered in met.items()}
+    for name, answered in outputs.items():
+        _check_squares(name, largest[name], len(answered))
     return outputs
 
 
