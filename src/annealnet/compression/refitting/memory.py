@@ -49,8 +49,8 @@ class Memory:
         inputs: of the calibration inputs, and the copy that a forward may change.
         answers: of the dense network's layers, at the rows that are kept.
         forward: what one forward of a batch holds at once, and the network's answers to the other batches.
-        blocks: inputs of a block that all samples have come to, where the network is run block by block.
-        layer: what the layer takes that takes most: rows, answers, Gram matrices.
+        blocks: inputs of the block of that layer, for all samples, where the network is run block by block.
+        layer: what the layer takes that takes most, together with these: rows, answers, Gram matrices.
 
     Example:
         >>> str(Memory(3 * 2**20, 2**20, 0, 2**19, 0, 2**19))[:72]
@@ -79,6 +79,8 @@ class Memory:
         batches = Batches(graph, inputs, forward.at_once(samples))
         answers, many = answer_bytes(graph, samples), are_many(graph, samples)
         chain = chain_of_blocks(dense, inputs[:2]) if many or batches.count > 1 else ()
+        own = {layer.name: _layer_bytes(layer, rows_kept(graph, layer, samples)) for layer in seen}
+        blocks, layer = _at_the_worst(own, chain, [(1 + many) * kept for kept in _block_bytes(dense, batches, chain)])
         if many and chain:
             answers = _of_a_block(answers, chain)
         given = sum(tensor.nbytes for tensor in inputs.tensors.values())
@@ -87,8 +89,8 @@ class Memory:
             given + given * batches.at_once // samples,
             sum(answers.values()),
             forward.bytes(batches.at_once) + _other_answers(dense, batches),
-            (1 + many) * _block_bytes(dense, batches, chain) if chain else 0,
-            max((_layer_bytes(layer, rows_kept(graph, layer, samples)) for layer in seen), default=0),
+            blocks,
+            layer,
         )
 
     @property
@@ -155,11 +157,19 @@ def _other_answers(dense: nn.Module, batches: Batches) -> int:
     return others * all_answers_of(dense, batches.inputs[:1], 1).nbytes if others else 0
 
 
-def _block_bytes(dense: nn.Module, batches: Batches, chain: tuple[str, ...]) -> int:
-    """Of the block that is given most, for all samples; counted on a few of them."""
+def _block_bytes(dense: nn.Module, batches: Batches, chain: tuple[str, ...]) -> list[int]:
+    """What is kept at each block, for all samples; counted on a few of them."""
     few = replace(batches, inputs=batches.inputs[:2], at_once=2)
-    blocks, most = InBlocks.met(dense, chain, few), 0
+    if not chain:
+        return []
+    blocks, kept = InBlocks.met(dense, chain, few), list[int]()
     for number in range(len(chain)):
-        most = max(most, blocks.num_bytes)
+        kept.append(blocks.num_bytes * len(batches.inputs) // len(few.inputs))
         blocks.course(number).each((), lambda *_: None)
-    return most * len(batches.inputs) // len(few.inputs)
+    return kept
+
+
+def _at_the_worst(own: dict[str, int], chain: tuple[str, ...], kept: list[int]) -> tuple[int, int]:
+    """Bytes of a block's inputs and of a layer in it that are most together; of a layer outside the chain no block's."""
+    pairs = [(0 if (at := block_of(name, chain)) is None else kept[at], size) for name, size in own.items()]
+    return max(pairs, key=sum, default=(0, 0))
