@@ -1,5 +1,7 @@
 """What a job says it takes of memory, beside what it takes: the most resident memory of a process less that before the job.
 
+Two networks are rounded twice: with all calibration inputs in one forward, and in batches of at most 64 MiB of tensors.
+
 python -m benchmarks.memory [NAME …]
 """
 
@@ -16,6 +18,7 @@ from torch import nn
 
 import annealnet as an
 from annealnet.architectures import resnet20
+from annealnet.compression.network import live
 from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import read_batches
 from annealnet.compression.network.graph import trace
@@ -42,9 +45,49 @@ def _positions() -> tuple[nn.Module, torch.Tensor]:
     return nn.Sequential(nn.Linear(32, 128), nn.TransformerEncoder(layer, 4), nn.Linear(128, 8)), torch.randn(256, 64, 32)
 
 
-NETWORKS: dict[str, Callable[[], tuple[nn.Module, torch.Tensor]]] = {
-    "wide": _wide, "pictures": _pictures, "positions": _positions,
-}  # fmt: skip
+class _Residual(nn.Module):
+    """Two convolutions and what goes past them."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.past = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm2(self.conv2(torch.relu(self.norm1(self.conv1(x)))))
+        return torch.relu(y + self.past(x))
+
+
+def _residual() -> tuple[nn.Module, torch.Tensor]:
+    """ResNet-18's shape, 16 channels wide, on 1 024 pictures of 96 × 96."""
+    sizes = [(16, 16, 1), (16, 32, 2), (32, 64, 2), (64, 128, 2)]
+    stages = [nn.Sequential(_Residual(*size), _Residual(size[1], size[1], 1)) for size in sizes]
+    stem = [nn.Conv2d(3, 16, 7, 2, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10)]
+    return nn.Sequential(*stem, *stages, *head), torch.randn(1024, 3, 96, 96)
+
+
+def _texts() -> tuple[nn.Module, torch.Tensor]:
+    """An encoder of six blocks on 512 texts of 128 tokens."""
+    layer = nn.TransformerEncoderLayer(128, 4, 512, batch_first=True)
+    network = nn.Sequential(nn.Embedding(1000, 128), nn.TransformerEncoder(layer, 6), nn.Linear(128, 8))
+    return network, torch.randint(1000, (512, 128))
+
+
+#: Bytes that forwards may hold: those of a case in batches, and no limit.
+_FEW, _ANY = 2**26, 2**40
+
+#: What makes a network and its inputs, and how much a forward may hold.
+NETWORKS: dict[str, tuple[Callable[[], tuple[nn.Module, torch.Tensor]], int]] = {
+    "wide": (_wide, _ANY),
+    "pictures": (_pictures, _ANY),
+    "positions": (_positions, _ANY),
+    "residual": (_residual, _ANY),
+    "residual-in-batches": (_residual, _FEW),
+    "texts": (_texts, _ANY),
+    "texts-in-batches": (_texts, _FEW),
+}
 
 
 def measured(name: str) -> tuple[int, int, str]:
@@ -53,7 +96,8 @@ def measured(name: str) -> tuple[int, int, str]:
     torch.set_num_threads(1)
     # what is loaded once, whatever the network, is no part of it
     an.quantize(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), torch.randn(4, 4, 8), 4, rounding=GptqRounding())
-    network, x = NETWORKS[name]()
+    make, live.MOST_FORWARD_BYTES = NETWORKS[name]
+    network, x = make()
     before = _most()
     an.quantize(network.eval(), [x], 4, rounding=GptqRounding())
     taken = _most() - before

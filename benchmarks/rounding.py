@@ -20,9 +20,10 @@ from annealnet.compression.files.on_grid import put_on_grid
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.norms import fold_batch_norms
-from annealnet.compression.network.rows import gram_of, layer_rows, sampled_rows
+from annealnet.compression.network.rows import gram_of
+from annealnet.compression.refitting.batches import Batches
+from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, regularised
-from annealnet.compression.refitting.visits import visit
 from annealnet.compression.reporting import measure
 from annealnet.compression.rounding import (
     AdaRounding,
@@ -63,12 +64,12 @@ def _grams(network: nn.Module, x: Tensor) -> Iterator[tuple[str, Tensor, Tensor]
     folded = fold_batch_norms(network, graph)
     found: list[tuple[str, Tensor, Tensor]] = []
 
-    def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, 0, sampled_rows(graph.layer(name)))
+    def keep(name: str, module: nn.Module, rows: Tensor) -> None:
         gram = regularised(gram_of(rows), DEFAULT_RIDGE, len(rows)) / len(rows)
         found.append((name, weight_of(module).detach(), gram.float()))
 
-    visit(folded, x, [layer.name for layer in graph.layers if not layer.by_value], keep, answer=False)
+    seen = [layer.name for layer in graph.layers if not layer.by_value]
+    Course.whole(folded, Batches.of(folded, graph, x)).look(seen, keep)
     yield from found
 
 

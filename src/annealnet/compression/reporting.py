@@ -80,7 +80,7 @@ def delivered(
 
 
 def measure(
-    model: nn.Module, x: Tensor | Inputs, y: Tensor | None, task: Task | None = None, batch_size: int = 512
+    model: nn.Module, x: Tensor | Inputs, y: Tensor | None, task: Task | None = None
 ) -> tuple[Tensor, float | None, float | None]:
     """Answers that count, mean loss and accuracy; None where there are no labels, or the task does not judge them.
 
@@ -89,7 +89,6 @@ def measure(
         x: inputs; they are not changed.
         y: labels, or None.
         task: None looks at answers and labels.
-        batch_size: samples at once.
 
     Example:
         >>> import torch
@@ -98,7 +97,7 @@ def measure(
         1.0
     """
     inputs = Inputs.of(x)
-    given = all_answers_of(model, inputs, batch_size)
+    given = all_answers_of(model, inputs)
     answers, y = that_count(inputs, given), labels_that_count(inputs, given, y)
     if y is None:
         return answers, None, None

@@ -53,6 +53,7 @@ class Purpose(IntEnum):
     HEAT_BATH = 28
     TABLE_ROWS = 29  # that a study draws
     ATTEMPTS = 30  # of a benchmark
+    POSITIONS = 31  # at which a batch's rows are drawn
 
 
 def checked_seed(seed: int | None) -> int:

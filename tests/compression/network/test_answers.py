@@ -20,7 +20,7 @@ class InPlace(nn.Module):
 
 def test_networks_are_handed_copies():
     x = X.clone()
-    assert torch.equal(answers_of(InPlace(), x, batch_size=4), X + 1)
+    assert torch.equal(answers_of(InPlace(), x, at_once=4), X + 1)
     check_network(InPlace(), x)
     assert torch.equal(x, X)
 

@@ -14,6 +14,7 @@ from torch import nn
 
 import annealnet as an
 from annealnet.compression.formulations import preparing
+from annealnet.compression.network import live
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.refitting import dense_answers, memory
@@ -58,7 +59,7 @@ def test_answers_of_a_chain_of_blocks_are_those_of_one(monkeypatch) -> None:
     assert expected(net, 10).answers == 4 * 10 * (6 + 2)
     x = torch.randn(10, 6)
     kept = dense_answers.DenseAnswers.of(net, trace(net, x), x)
-    assert kept.blocks is not None  # what is said is what is done
+    assert kept.again is not None  # what is said is what is done
     assert set(kept.outputs) == {"1"}
 
 
@@ -79,12 +80,12 @@ def test_what_is_free(tmp_path) -> None:
 
 def test_little_is_not_said(recwarn) -> None:
     said: list[str] = []
-    say_memory(Memory(10, 10, 10, 10, 10), 100, said.append)
-    say_memory(Memory(10, 10, 10, 10, 10), None, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 5), 100, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 5), None, said.append)
     assert said == []
     assert not recwarn.list
     with pytest.warns(UserWarning, match="fewer samples"):
-        say_memory(Memory(10, 10, 10, 10, 11), 100, said.append)
+        say_memory(Memory(10, 10, 10, 10, 5, 6), 100, said.append)
     assert len(said) == 1
 
 
@@ -105,3 +106,19 @@ def test_much_is_said_before_work_starts(monkeypatch, job: Callable[..., object]
         job(network(), x, rounding=GptqRounding(), progress=said.append)
     assert said[0].startswith("this takes about ")
     assert BUILDING_COPIES > memory.ROUNDING_COPIES
+
+
+def test_a_network_that_goes_through_in_batches_takes_a_batchs_forward_and_a_blocks_inputs(monkeypatch) -> None:
+    blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6), nn.ReLU()) for _ in range(5)))
+    net = nn.Sequential(blocks, nn.Linear(6, 200)).eval()
+    whole = expected(net, 64)
+    assert (whole.inputs, whole.blocks) == (2 * 64 * 4 * 6, 0)
+    monkeypatch.setattr(live, "MOST_FORWARD_BYTES", whole.forward // 4)
+    parts = expected(net, 64)
+    assert parts.inputs == (64 + 16) * 4 * 6
+    assert parts.forward == whole.forward // 4 + 48 * 4 * 200  # all answers are kept
+    assert (parts.weights, parts.answers) == (whole.weights, whole.answers)
+    assert (parts.blocks, parts.layer) == (0, whole.layer)  # the head takes most, and lies in no block
+    monkeypatch.setattr(dense_answers, "MOST_ANSWER_BYTES", 100)
+    narrow = nn.Sequential(blocks, nn.Linear(6, 2)).eval()
+    assert expected(narrow, 64).blocks == 2 * 64 * 4 * 6  # the dense network's and the compressed one's

@@ -176,7 +176,7 @@ def test_what_is_written_over_was_seen_before(most_bytes: int) -> None:
         network = Chain(in_place).eval().requires_grad_(False)
         graph = trace(network, X[:2])
         answers = DenseAnswers.of(network, graph, X, most_bytes=most_bytes)
-        assert (answers.blocks is None) == (most_bytes > 0)
+        assert (answers.again is None) == (most_bytes > 0)
         assert not answers.routed
         keep, bits = np.ones(graph.num_units, dtype=bool), {layer.name: 3 for layer in graph.layers}
         found.append(compensate(network, graph, keep, bits, answers, NearestRounding()))

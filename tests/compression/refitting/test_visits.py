@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,8 @@ from annealnet.architectures import digits_transformer, resnet20
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.surgery import remove
-from annealnet.compression.refitting.blocks import Blocks, chain_of_blocks
+from annealnet.compression.refitting.batches import Batches
+from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.visits import visit
@@ -59,7 +62,7 @@ def test_block_by_block_every_layer_becomes_what_it_becomes_in_one_pass(
     made = []
     for most in (0, 2**30):
         answers = DenseAnswers.of(network, graph, x, most_bytes=most)
-        assert (answers.blocks is not None) == (most == 0)
+        assert (answers.again is not None) == (most == 0)
         small = remove(network, graph, keep)
         made.append((compensate(small, graph, keep, bits, answers, GptqRounding()), small))
     (one, first), (two, second) = made
@@ -90,18 +93,19 @@ def test_blocks_that_do_not_follow_each_other_are_no_chain() -> None:
 
 def test_a_transformer_and_a_residual_network_have_chains() -> None:
     assert len(chain_of_blocks(digits_transformer().eval(), Inputs.of(torch.randn(2, 1, 8, 8)))) >= 2
-    assert len(chain_of_blocks(resnet20().eval(), Inputs.of(torch.randn(2, 3, 32, 32)))) == 3
+    assert len(chain_of_blocks(resnet20().eval(), Inputs.of(torch.randn(2, 3, 32, 32)))) == 9
 
 
 def test_a_block_is_given_what_it_was_given_beside() -> None:
     network, x = Stack(4, 2).eval(), torch.randn(5, 3)
     names = chain_of_blocks(network, Inputs.of(x))
-    blocks, answer = Blocks.met(network, names, lambda: network(x))
-    seen = blocks.first
+    batches = Batches(trace(network, x), Inputs.of(x), at_once=2)
+    blocks = InBlocks.met(network, names, batches)
+    assert blocks.num_bytes == 4 * (5 * 4 + 3 * 2 * 4)  # the samples; beside, a gain for each block in each batch
     for number in range(2):
-        seen = blocks.run(number, seen, [], lambda *_: None)
-    torch.testing.assert_close(network.head(seen), answer, rtol=0, atol=0)
-    assert (blocks.owner("blocks.1.up"), blocks.owner("head")) == (1, None)
+        replace(blocks.course(number), ends=blocks.x.__setitem__).each([], lambda *_: None)
+    torch.testing.assert_close(network.head(torch.cat(blocks.x)), network(x), rtol=0, atol=1e-6)
+    assert (block_of("blocks.1.up", names), block_of("head", names)) == (1, None)
 
 
 class Reads(nn.Module):
@@ -140,7 +144,7 @@ def test_what_blocks_are_given_beside_is_the_compressed_networks(gone: bool) -> 
     made = []
     for most in (0, 2**30):
         answers = DenseAnswers.of(network, graph, x, most_bytes=most)
-        assert (answers.blocks is not None) == (most == 0)
+        assert (answers.again is not None) == (most == 0)
         made.append(compensate(remove(network, graph, keep), graph, keep, bits, answers, GptqRounding()))
     one, two = made
     assert all(torch.equal(one[name].codes, two[name].codes) for name in one)

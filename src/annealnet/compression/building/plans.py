@@ -56,7 +56,8 @@ def build(problem: Problem, keep: np.ndarray, bits: Mapping[str, int], rounding:
     """
     model = remove(problem.dense, problem.graph, keep)
     grids = compensate(model, problem.graph, keep, bits, problem.answers, rounding, problem.ridge)
-    divergence = problem.task(problem.answers.logits, answers_of(model, problem.answers.x))
+    dense = problem.answers
+    divergence = problem.task(dense.logits, answers_of(model, dense.x, dense.batches.at_once))
     return Built(keep, dict(bits), model, grids, divergence)
 
 

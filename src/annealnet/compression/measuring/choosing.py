@@ -12,6 +12,7 @@ from annealnet.compression.measuring.tasks.shapes import in_words, same_sizes
 from annealnet.compression.network.answers import copies, labels_that_count, that_count
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.live import samples_at_once
 from annealnet.compression.network.outputs import named_answer_in
 
 __all__ = ["Chosen", "choose", "task_of"]
@@ -96,7 +97,7 @@ def task_of(dense: nn.Module, calibration: Calibration, task: Task | Judge | Non
     some = calibration.x[:_SEEN]
     answers, names = [], []
     with torch.no_grad():
-        for batch in copies(some):
+        for batch in copies(some, samples_at_once(dense, some)):
             name, answer = named_answer_in(batch.call(dense), some.output)
             names.append(name)
             answers.append(answer)

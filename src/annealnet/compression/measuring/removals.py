@@ -30,14 +30,13 @@ from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import weight_of
-from annealnet.compression.network.rows import layer_rows, sampled_rows, weight_matrix
+from annealnet.compression.network.rows import weight_matrix
 from annealnet.compression.network.structure import DependencyGroup, Layer
 from annealnet.compression.network.surgery import remove
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers, unheard
 from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
 from annealnet.compression.refitting.ridge import pruning_ridge, regularised
-from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import Rounding
 
 __all__ = [
@@ -63,23 +62,21 @@ def refit_errors(
     """Σ_r κ_r F_r over every reading layer: float64 ``(num_units, num_units)``, symmetric."""
     found: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
 
-    def add(name: str, module: nn.Module, x: torch.Tensor) -> None:
-        for ids, error in _layer_errors(module, graph.layer(name), x, answers, ridge):
+    def add(name: str, module: nn.Module, rows: Tensor) -> None:
+        for ids, error in _layer_errors(module, graph.layer(name), rows, ridge):
             known = found.setdefault(ids.tobytes(), (ids, np.zeros_like(error, dtype=np.float64)))[1]
             known += sensitivity.kappa[name] * error
 
     reading = [layer.name for layer in graph.layers if (layer.in_units >= 0).any() and not layer.by_value]
-    visit(dense, answers.x, reading, add, answer=False, idle=unheard)
+    for course, some in answers.courses(dense, reading):
+        course.look(some, add, unheard)
     return block_sum(list(found.values()), graph.num_units)
 
 
-def _layer_errors(
-    module: nn.Module, layer: Layer, x: torch.Tensor, answers: DenseAnswers, ridge: float
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _layer_errors(module: nn.Module, layer: Layer, rows: Tensor, ridge: float) -> list[tuple[np.ndarray, np.ndarray]]:
     """(unit ids, F) for each weight group of one reading layer; depthwise layers pass their channel on and add nothing."""
     if layer.depthwise:
         return []
-    rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
     matrices = weight_matrix(module, weight_of(module))
     slots = torch.from_numpy(layer.in_units).reshape(layer.groups, -1)
     found = []
@@ -199,15 +196,15 @@ def refits_without(
         if own and not layer.depthwise and not layer.by_value:  # tables lose columns of heads that others read
             lost[layer.name] = own
 
-    def refit(place: str, module: nn.Module, x: Tensor) -> None:
+    def refit(place: str, module: nn.Module, rows: Tensor) -> None:
         layer = graph.layer(place)
-        rows = layer_rows(module, x, answers.seed, sampled_rows(layer), answers.x)
         mean, seen = rows.double().mean(0), probed_gram(rows)
         gram = None if seen is None else regularised(seen, ridge, len(rows))
         for name, slots in lost[place].items():
             found[name][place] = _refit_without(module, layer, slots, gram, mean)
 
-    visit(dense, answers.x, lost, refit, answer=False, idle=unheard)
+    for course, some in answers.courses(dense, list(lost)):
+        course.look(some, refit, unheard)
     return {name: changes for name, changes in found.items() if changes}
 
 
@@ -250,7 +247,7 @@ def divergence_without(
     bits = {layer.name: FINE_BITS for layer in graph.layers}
     first = next(layer.name for layer in graph.layers if np.isin(gone, [*layer.out_units, *layer.in_units]).any())
     compensate(small, graph, keep, bits, answers, rounding, ridge, refitted_behind(graph, first))
-    return task(answers.logits, answers_of(small, answers.x))
+    return task(answers.logits, answers_of(small, answers.x, answers.batches.at_once))
 
 
 def _greedy(errors: np.ndarray, count: int) -> np.ndarray:

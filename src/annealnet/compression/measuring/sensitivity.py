@@ -32,13 +32,11 @@ from annealnet.compression.measuring.tasks import Task
 from annealnet.compression.network.answers import answers_of
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.kinds import Matrix, layer_at, weight_of
-from annealnet.compression.network.rows import layer_rows, sampled_rows
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.least_squares import fitted_scale
 from annealnet.compression.refitting.probes import answers_for_probes, fits_probes, probed_gram, refitted_behind
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
-from annealnet.compression.refitting.visits import visit
 from annealnet.compression.rounding import NearestRounding, Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 
@@ -112,15 +110,15 @@ def measure_sensitivity(
     """
     alone: dict[str, _Alone] = {}
 
-    def measure(name: str, module: nn.Module, x: Tensor) -> None:
-        rows = layer_rows(module, x, answers.seed, sampled_rows(graph.layer(name)), answers.x)
+    def measure(name: str, module: nn.Module, rows: Tensor) -> None:
         alone[name] = _alone(module, rows, layers[name], rounding)
         if progress is not None:
             progress(name)
 
     unseen = [layer.name for layer in graph.layers if layer.name in layers and _is_unseen(layer, dense)]
     watched = [name for name in layers if name not in unseen]
-    visit(dense, answers.x, watched, measure, answer=False, idle=unseen.append)
+    for course, some in answers.courses(dense, watched):
+        course.look(some, measure, unseen.append)
     seen = {name: {name: own.change} for name, own in alone.items() if own.probed.sum() > 0}
     first = first_order(dense, answers.x, task, seen, answers.seed)
     fewer = answers_for_probes(answers, dense, graph)
@@ -288,4 +286,4 @@ def divergence_rounded(
     keep = np.ones(graph.num_units, dtype=bool)
     treated = {*names, *refitted_behind(graph, names[0])}
     compensate(trial, graph, keep, bits, answers, OnlyCoarse(rounding), ridge, treated)
-    return task(answers.logits, answers_of(trial, answers.x))
+    return task(answers.logits, answers_of(trial, answers.x, answers.batches.at_once))

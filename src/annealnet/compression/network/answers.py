@@ -11,6 +11,7 @@ from annealnet.compression.network.batches import first_line
 from annealnet.compression.network.casts import last_cast
 from annealnet.compression.network.given import working_copy
 from annealnet.compression.network.inputs import AT_ONCE, Inputs
+from annealnet.compression.network.live import samples_at_once
 from annealnet.compression.network.outputs import answer_in
 from annealnet.compression.network.precision import in_float32
 
@@ -47,28 +48,37 @@ def copies(x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Iterator[Inputs]:
 
 
 @torch.no_grad()
-def all_answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
+def all_answers_of(model: nn.Module, x: Tensor | Inputs, at_once: int | None = None) -> Tensor:
     """The network's answers to all inputs: ``(samples, …)``, on the CPU, numbers in float32 whatever the network's dtype is.
 
     The inputs are not changed, whatever its forward does.
+
+    Args:
+        model: a network.
+        x: all inputs.
+        at_once: samples that may go through it together, 512 at most; None counts them (:func:`.samples_at_once`).
 
     Example:
         >>> x = -torch.ones(3, 1)
         >>> all_answers_of(nn.ReLU(inplace=True), x).flatten().tolist(), float(x.sum())
         ([0.0, 0.0, 0.0], -3.0)
     """
-    found = torch.cat([batch.answer(model).cpu() for batch in copies(x, batch_size)])
+    inputs = Inputs.of(x)
+    most = samples_at_once(model, inputs) if at_once is None else at_once
+    found = torch.cat([batch.answer(model).cpu() for batch in copies(inputs, min(AT_ONCE, most))])
     return found.float() if found.is_floating_point() else found
 
 
-def answers_of(model: nn.Module, x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Tensor:
+def answers_of(model: nn.Module, x: Tensor | Inputs, at_once: int | None = None) -> Tensor:
     """Those of the network's answers that count: where an attention mask leaves positions out, ``(positions, …)``.
+
+    Arguments as of :func:`all_answers_of`.
 
     Example:
         >>> answers_of(nn.Linear(3, 2), torch.ones(5, 3)).shape
         torch.Size([5, 2])
     """
-    return that_count(Inputs.of(x), all_answers_of(model, x, batch_size))
+    return that_count(Inputs.of(x), all_answers_of(model, x, at_once))
 
 
 def that_count(x: Inputs, answers: Tensor) -> Tensor:

@@ -1,15 +1,18 @@
 """Blocks that run one behind the other, each on the answer of the one before: what is in front of a block is run once.
 
-Transformers are such chains. A layer's rows and answers are then kept for one block at a time, so that memory is that of a
-block and not of the network; the chain is looked for on a few samples, and found only where every block takes the answer of
-the one before as its first input.
+Transformers and residual networks are such chains. A layer's rows and answers are then kept for one block at a time, and
+where samples go through in batches only the block is run again for each of its layers, not the network in front of it: what
+is kept is the input of one block, for all samples. The chain is looked for on a few samples, and found only where every
+block takes the answer of the one before as its first input.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,16 +21,24 @@ from torch.utils import _pytree as pytree
 
 from annealnet.compression.network.forward import plain_attention
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.refitting.visits import At, listen
+from annealnet.compression.refitting.batches import Batches, Stacked
+from annealnet.compression.refitting.courses import Course
+from annealnet.compression.refitting.visits import Enough
 
-__all__ = ["Blocks", "block_of", "chain_of_blocks"]
+__all__ = ["InBlocks", "block_of", "chain_of_blocks", "courses"]
 
 #: What a block is given beside its first input: further positions, and names.
-Beside = tuple[tuple[Any, ...], Mapping[str, Any]]
+Beside = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+# ---- which blocks there are ----------------------------------------------------------------------------------
 
 
 def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
-    """Names of the longest chain of blocks in the network, in order; none where there is none of two or more.
+    """Names of the chain of blocks in the network that has most weights, in order; none where there is none of two or more.
+
+    Blocks that lie in one list or sequence and are alike are a chain if they follow each other; so are several of these, as
+    the stages of a residual network.
 
     Args:
         model: a network in evaluation mode.
@@ -38,39 +49,19 @@ def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
         >>> chain_of_blocks(nn.Sequential(blocks, nn.Linear(4, 2)), Inputs.of(torch.zeros(2, 4)))
         ('0.0', '0.1', '0.2')
     """
-    chains = []
-    for name, module in model.named_modules():
-        children = list(module.named_children()) if isinstance(module, nn.ModuleList | nn.Sequential) else []
-        alike = len({type(child) for _, child in children}) == 1 and any(True for _ in children[0][1].children())
-        if len(children) > 1 and alike:
-            chains.append(tuple(f"{name}.{leaf}" if name else leaf for leaf, _ in children))
-    chains.sort(key=lambda names: -sum(p.numel() for name in names for p in model.get_submodule(name).parameters()))
-    return next((names for names in chains if _is_chain(model, names, inputs)), ())
+    lists = list(_lists_of_blocks(model))
+    if not lists:
+        return ()
+    run = _Run.of(model, [name for names in lists for name in names], inputs)
+    chains: list[tuple[str, ...]] = []
+    for names in sorted(filter(run.is_chain, lists), key=lambda names: run.begun[names[0]]):
+        longer = [(*chain, *names) for chain in chains if run.follows(names[0], chain[-1])]
+        chains = [chain for chain in chains if not run.follows(names[0], chain[-1])] + (longer or [names])
 
+    def weights(names: tuple[str, ...]) -> int:
+        return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())
 
-def _is_chain(model: nn.Module, names: tuple[str, ...], inputs: Inputs) -> bool:
-    met: list[tuple[str, Tensor | None]] = []
-    answers: dict[str, Tensor | None] = {}
-
-    def before(name: str) -> Callable[..., None]:
-        return lambda module, args, kwargs: met.append((name, _copied(args[0] if args else None)))
-
-    def behind(name: str) -> Callable[..., None]:
-        def answered(module: nn.Module, args: Any, answer: Any) -> None:
-            answers[name] = _copied(_first(answer))
-
-        return answered
-
-    with ExitStack() as hooks, torch.no_grad():
-        for name in names:
-            block = model.get_submodule(name)
-            hooks.enter_context(block.register_forward_pre_hook(before(name), with_kwargs=True))
-            hooks.enter_context(block.register_forward_hook(behind(name)))
-        inputs.clone().call(model)
-    if [name for name, _ in met] != list(names) or any(x is None for _, x in met):
-        return False
-    pairs = zip([answers[name] for name in names[:-1]], [x for _, x in met[1:]], strict=True)
-    return all(answer is not None and x is not None and torch.equal(answer, x) for answer, x in pairs)
+    return max(chains, key=lambda names: (weights(names), len(names)), default=())
 
 
 def block_of(layer: str, names: Sequence[str]) -> int | None:
@@ -83,6 +74,63 @@ def block_of(layer: str, names: Sequence[str]) -> int | None:
     return next((number for number, name in enumerate(names) if layer.startswith(f"{name}.")), None)
 
 
+def _lists_of_blocks(model: nn.Module) -> Iterator[tuple[str, ...]]:
+    for name, module in model.named_modules():
+        children = list(module.named_children()) if isinstance(module, nn.ModuleList | nn.Sequential) else []
+        alike = len({type(child) for _, child in children}) == 1 and any(True for _ in children[0][1].children())
+        if len(children) > 1 and alike:
+            yield tuple(f"{name}.{leaf}" if name else leaf for leaf, _ in children)
+
+
+class _Run:
+    """What blocks read and answered in one forward, and when.
+
+    Attributes:
+        begun: when each block that ran began; of one that ran several times, the last.
+    """
+
+    def __init__(self) -> None:
+        self.begun: dict[str, int] = {}
+        self._ended: dict[str, int] = {}
+        self._again: set[str] = set()
+        self._read: dict[str, Tensor | None] = {}
+        self._answered: dict[str, Tensor | None] = {}
+        self._now = 0
+
+    @classmethod
+    def of(cls, model: nn.Module, names: Sequence[str], inputs: Inputs) -> _Run:
+        run = cls()
+        with ExitStack() as hooks, torch.no_grad():
+            for name in names:
+                block = model.get_submodule(name)
+                hooks.enter_context(block.register_forward_pre_hook(partial(run._before, name), with_kwargs=True))
+                hooks.enter_context(block.register_forward_hook(partial(run._behind, name)))
+            inputs.clone().call(model)
+        return run
+
+    def is_chain(self, names: tuple[str, ...]) -> bool:
+        """Whether each runs once, on the answer of the one before."""
+        ran = all(self._read.get(name) is not None and name not in self._again for name in names)
+        return ran and all(self.follows(name, before) for before, name in itertools.pairwise(names))
+
+    def follows(self, name: str, before: str) -> bool:
+        """Whether a block reads what another has answered before."""
+        read, answered = self._read[name], self._answered[before]
+        if read is None or answered is None or read.dtype != answered.dtype:
+            return False
+        return torch.equal(answered, read) and self._ended[before] < self.begun[name]
+
+    def _before(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name in self.begun:
+            self._again.add(name)
+        self._now += 1
+        self.begun[name], self._read[name] = self._now, _copied(args[0] if args else None)
+
+    def _behind(self, name: str, module: nn.Module, args: Any, answer: Any) -> None:
+        self._now += 1
+        self._ended[name], self._answered[name] = self._now, _copied(_first(answer))
+
+
 def _copied(value: Any) -> Tensor | None:
     return value.clone() if isinstance(value, Tensor) else None
 
@@ -91,77 +139,118 @@ def _first(answer: Any) -> Any:
     return answer[0] if isinstance(answer, tuple | list) and answer else answer
 
 
-@dataclass(frozen=True, eq=False)
-class Blocks:
-    """A network's chain, ready to be run block by block.
+# ---- running them --------------------------------------------------------------------------------------------
 
-    Attributes:
+
+def courses(
+    network: nn.Module, batches: Batches, chain: Sequence[str], layers: Sequence[str]
+) -> Iterator[tuple[Course, list[str]]]:
+    """The parts in which a network is run, and the layers of each: before the chain, each of its blocks, behind it.
+
+    Whoever asks for the next part has run the one before (:meth:`~.courses.Course.look` or ``change``), so that the block
+    behind sees what has become of it. Blocks in front of the first layer and behind the last are not run for themselves.
+
+    Args:
+        network: of which the layers are.
+        batches: the calibration inputs.
+        chain: names of its blocks; where there are none the network is run as a whole.
+        layers: names of layers, in order of execution.
+    """
+    owner = {name: block_of(name, chain) for name in layers}
+    inside = [number for number in owner.values() if number is not None]
+    if not inside:
+        yield Course.whole(network, batches), list(layers)
+        return
+    begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
+    yield Course.whole(network, batches), list(layers[:begins])
+    first, last = min(inside), max(inside)
+    blocks = InBlocks.met(network, chain[first : last + 1], batches)
+    for number in range(first, last + 1):
+        yield blocks.course(number - first), [name for name in layers if owner[name] == number]
+    del blocks
+    yield Course.whole(network, batches), [name for name in layers[begins:] if owner[name] is None]
+
+
+class InBlocks:
+    """A network's chain while it is run block by block: the input of the block it has come to, for all samples.
+
+    Args:
         network: whose chain it is.
         names: of the blocks, in order.
-        first: what goes into the first of them, for all samples.
-        beside: what each is given beside.
+        batches: the calibration inputs.
+        x: what goes into the first block, of each batch.
+        beside: what each block is given beside, of each batch.
     """
 
-    network: nn.Module
-    names: tuple[str, ...]
-    first: Tensor
-    beside: tuple[Beside, ...]
+    def __init__(
+        self,
+        network: nn.Module,
+        names: Sequence[str],
+        batches: Batches,
+        x: Sequence[Tensor],
+        beside: Sequence[Sequence[Beside]],
+    ) -> None:
+        self.x = list(x)
+        self._network, self._names, self._batches = network, tuple(names), batches
+        self._beside = [list(of_batch) for of_batch in beside]
 
     @classmethod
-    def met(cls, network: nn.Module, names: tuple[str, ...], run: Callable[[], Any]) -> tuple[Blocks, Any]:
-        """Runs the network once and keeps what the first block is given, and all blocks beside; and its answer."""
-        kept: dict[str, tuple[Tensor | None, Beside]] = {}
-        copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+    def met(cls, network: nn.Module, names: Sequence[str], batches: Batches) -> InBlocks:
+        """Runs the network once, up to the last block, and keeps what the first block is given, and all blocks beside."""
+        x, beside, laid = Stacked(batches.count), [], []
+        for number in range(batches.count):
+            first, of_batch = _met(network, names, batches.batch(number))
+            x.add(first.as_strided((first.numel(),), (1,)))
+            laid.append((first.shape, first.stride()))
+            beside.append(of_batch)
+        pieces = x.whole().split([math.prod(shape) for shape, _ in laid])
+        return cls(network, names, batches, [p.as_strided(*own) for p, own in zip(pieces, laid, strict=True)], beside)
 
-        def copied(tensor: Tensor) -> Tensor:
-            """What blocks share is kept once for all, unless it was written over between them."""
-            return copies.setdefault((id(tensor), tensor._version), (tensor, tensor.clone()))[1]
+    def course(self, number: int) -> Course:
+        """One block; once it has been run, this has come to the next. They are asked for in order."""
 
-        def before(name: str) -> Callable[..., None]:
-            def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                beside = pytree.tree_map_only(Tensor, copied, (args[1:], dict(kwargs)))
-                kept[name] = (args[0].clone() if name == names[0] else None), beside
-
-            return given
-
-        with ExitStack() as hooks, torch.no_grad():
-            for name in names:
-                block = network.get_submodule(name)
-                hooks.enter_context(block.register_forward_pre_hook(before(name), with_kwargs=True))
-            answer = run()
-        first = kept[names[0]][0]
-        assert first is not None
-        return cls(network, names, first, tuple(kept[name][1] for name in names)), answer
-
-    def owner(self, layer: str) -> int | None:
-        """The number of the block that a layer is in; None where it is in none."""
-        return block_of(layer, self.names)
-
-    @torch.no_grad()
-    def run(
-        self, number: int, x: Tensor, layers: Collection[str], at: At, idle: Callable[[str], None] | None = None
-    ) -> Tensor:
-        """One block, on all samples.
-
-        Args:
-            number: of the block.
-            x: what goes into it.
-            layers: names of layers in it.
-            at: called in front of each, as in :func:`~.visits.visit`.
-            idle: told of each that does not run; None refuses these.
-
-        Returns:
-            What goes into the next.
-        """
-        block, beside = self.network.get_submodule(self.names[number]), self.beside[number]
-
-        def run() -> Tensor:
+        def run(batch: int) -> Any:
+            args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, self._beside[batch][number])
             with plain_attention():
-                args, kwargs = pytree.tree_map_only(Tensor, Tensor.clone, beside)
-                answer = _first(block(x.clone(), *args, **kwargs))
-            assert isinstance(answer, Tensor)
-            return answer
+                return _first(self._network.get_submodule(self._names[number])(self.x[batch].clone(), *args, **kwargs))
 
-        found = listen(self.network, layers, at, run, idle=idle)
-        assert isinstance(found, Tensor)
-        return found
+        def ends(batch: int, answer: Any) -> None:
+            own = self.x[batch]
+            if (own.shape, own.stride(), own.dtype) == (answer.shape, answer.stride(), answer.dtype):
+                own.copy_(answer)  # no new memory, which would be asked for between that of forwards
+            else:
+                self.x[batch] = answer
+
+        return Course(self._network, self._batches, run, ends if number + 1 < len(self._names) else None)
+
+    @property
+    def num_bytes(self) -> int:
+        """What is kept: the input of a block, and what all are given beside."""
+        kept = {id(tensor): tensor for tensor in pytree.tree_leaves((self.x, self._beside)) if isinstance(tensor, Tensor)}
+        return sum(tensor.nbytes for tensor in kept.values())
+
+
+@torch.no_grad()
+def _met(network: nn.Module, names: Sequence[str], inputs: Inputs) -> tuple[Tensor, list[Beside]]:
+    """What the first block is given, and all blocks beside; nothing behind the last one's beginning is run."""
+    first: list[Tensor] = []
+    kept: list[Beside] = []
+    copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def copied(tensor: Tensor) -> Tensor:
+        """What blocks share is kept once for all, unless it was written over between them."""
+        return copies.setdefault((id(tensor), tensor._version), (tensor, tensor.clone()))[1]
+
+    def given(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not kept:
+            first.append(args[0].clone())
+        kept.append(pytree.tree_map_only(Tensor, copied, (args[1:], dict(kwargs))))
+        if len(kept) == len(names):
+            raise Enough
+
+    with ExitStack() as hooks:
+        for name in names:
+            hooks.enter_context(network.get_submodule(name).register_forward_pre_hook(given, with_kwargs=True))
+        with suppress(Enough):
+            inputs.clone().call(network)
+    return first[0], kept

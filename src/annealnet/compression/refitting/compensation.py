@@ -13,8 +13,7 @@ scale and the bias are stored anyway). *Our reconstruction; the same for every m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
@@ -22,13 +21,12 @@ from torch import Tensor, nn
 
 from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.kinds import bias_of, layer_at, weight_of
-from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.blocks import Blocks
-from annealnet.compression.refitting.dense_answers import DenseAnswers, keeps_answers, unheard
+from annealnet.compression.network.rows import rows_times_weight, weight_matrix
+from annealnet.compression.refitting.courses import AtRows
+from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.least_squares import refit, scales_to
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE
 from annealnet.compression.refitting.settled import Rounded, SettledLayers
-from annealnet.compression.refitting.visits import At, visit
 from annealnet.compression.rounding import Rounding
 from annealnet.compression.rounding.grids import Quantized, dequantize
 from annealnet.compression.rounding.stored_numbers import stored_bias
@@ -69,73 +67,45 @@ def compensate(
     treated = {layer.name: layer for layer in graph.layers if only is None or layer.name in only}
     quantized: dict[str, Quantized] = {}
 
-    def settle(name: str, module: nn.Module, rounded_now: Callable[[], tuple[Quantized, Rounded]]) -> None:
-        done = None if settled is None else settled.fetch(name, module)
-        if done is None:
-            done, rounded = rounded_now()
-            if settled is not None:
-                settled.keep(name, module, done, rounded)
+    def settle(name: str, module: nn.Module, done: Quantized, rounded: Rounded) -> None:
+        if settled is not None:
+            settled.keep(name, module, done, rounded)
         quantized[name] = done
         if progress is not None:
             progress(name)
 
-    def against(outputs: Mapping[str, Tensor]) -> At:
-        def at(name: str, module: nn.Module, given: Tensor) -> None:
-            layer = treated[name]
-            kept_out, _ = graph.keep_for(layer, keep)
-
-            def rounded_now() -> tuple[Quantized, Rounded]:
-                rows = layer_rows(module, given, answers.seed, sampled_rows(layer), answers.x)
-                if not len(rows):
-                    return _settle_by_value(module, bits[name], rounding)
-                if name in answers.routed or len(rows) != len(outputs.get(name, ())):
-                    # compressed layers may have sent it other samples than the dense ones did: it keeps to its own answers
-                    target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-                else:
-                    target = outputs[name][:, torch.from_numpy(kept_out)]
-                return _settle(module, rows, target, bits[name], rounding, ridge)
-
-            settle(name, module, rounded_now)
+    def against(outputs: Mapping[str, Tensor]) -> AtRows:
+        def at(name: str, module: nn.Module, rows: Tensor) -> None:
+            kept_out, _ = graph.keep_for(treated[name], keep)
+            if not len(rows):
+                settle(name, module, *_settle_by_value(module, bits[name], rounding))
+                return
+            if name in answers.routed or len(rows) != len(outputs.get(name, ())):
+                # compressed layers may have sent it other samples than the dense ones did: it keeps to its own answers
+                target = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+            else:
+                target = outputs[name][:, torch.from_numpy(kept_out)]
+            settle(name, module, *_settle(module, rows, target, bits[name], rounding, ridge))
 
         return at
 
     def unseen(name: str) -> None:
         module = layer_at(pruned, name)
-        settle(name, module, partial(_settle_by_value, module, bits[name], rounding))
+        settle(name, module, *_settle_by_value(module, bits[name], rounding))
 
-    for name, layer in treated.items():
-        if layer.by_value:  # nobody sees its inputs, and all that see its answers come after
+    for name in treated:  # what is finished changes nothing in front of it: it is put in place before anything runs
+        done = None if settled is None else settled.fetch(name, layer_at(pruned, name))
+        if done is not None:
+            quantized[name] = done
+            if progress is not None:
+                progress(name)
+    left = [name for name in treated if name not in quantized]
+    for name in left:
+        if treated[name].by_value:  # nobody sees its inputs, and all that see its answers come after
             unseen(name)
-    _visit_in_order(pruned, graph, answers, [name for name, layer in treated.items() if not layer.by_value], against, unseen)
+    for course, some, outputs in answers.beside(pruned, [name for name in left if not treated[name].by_value]):
+        course.change(some, against(outputs), unseen)
     return {name: quantized[name] for name in treated}
-
-
-def _visit_in_order(
-    pruned: nn.Module,
-    graph: NetworkGraph,
-    answers: DenseAnswers,
-    layers: Sequence[str],
-    against: Callable[[Mapping[str, Tensor]], At],
-    idle: Callable[[str], None],
-) -> None:
-    """Meets the layers of the pruned network in order, beside the dense network's answers; block by block if need be."""
-    blocks = answers.blocks
-    owner = {name: None if blocks is None else blocks.owner(name) for name in layers}
-    if blocks is None or all(number is None for number in owner.values()):
-        visit(pruned, answers.x, layers, against(answers.outputs), answer=False, idle=idle)
-        return
-    begins = next(place for place, name in enumerate(layers) if owner[name] is not None)
-    visit(pruned, answers.x, layers[:begins], against(answers.outputs), answer=False, idle=idle)
-    # what blocks are given beside may be computed by compressed layers in front of them, and be as narrow as these
-    own, _ = Blocks.met(pruned, blocks.names, lambda: answers.x.clone().answer(pruned))
-    dense, small = blocks.first, own.first
-    for number in range(len(blocks.names)):
-        inside = [name for name in layers if owner[name] == number]
-        outputs: dict[str, Tensor] = {}
-        dense = blocks.run(number, dense, inside, keeps_answers(outputs, graph, answers.x, answers.seed), unheard)
-        small = own.run(number, small, inside, against(outputs), idle)
-    behind = [name for name in layers[begins:] if owner[name] is None]
-    visit(pruned, answers.x, behind, against(answers.outputs), answer=False, idle=idle)
 
 
 def _settle_by_value(module: nn.Module, bits: int, rounding: Rounding) -> tuple[Quantized, Rounded]:

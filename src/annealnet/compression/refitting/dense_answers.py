@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from annealnet.compression.network.answers import that_count
-from annealnet.compression.network.graph import Layer, NetworkGraph
+from annealnet.compression.network.graph import NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
-from annealnet.compression.network.rows import layer_rows, rows_times_weight, sampled_rows, weight_matrix
-from annealnet.compression.refitting.blocks import Blocks, block_of, chain_of_blocks
+from annealnet.compression.network.rows import rows_times_weight, weight_matrix
+from annealnet.compression.refitting.batches import Batches, Stacked, rows_kept
+from annealnet.compression.refitting.blocks import block_of, chain_of_blocks, courses
+from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.routing import routed_layers
-from annealnet.compression.refitting.visits import At, visit
 
-__all__ = ["DenseAnswers", "answer_bytes", "blocks_run_again", "keeps_answers", "rows_kept", "unheard"]
+__all__ = ["DenseAnswers", "answer_bytes", "answers_at_rows", "are_many", "unheard"]
 
 #: Dense answers that are kept at once; where all would be more, they are computed again block by block.
 MOST_ANSWER_BYTES = 2**30
@@ -31,19 +32,20 @@ class DenseAnswers:
     """What the dense network's layers answer on the calibration inputs, at the sampled rows.
 
     Attributes:
-        x: the calibration inputs.
-        outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias; of layers in ``blocks`` none.
+        batches: the calibration inputs, and the rows that are drawn of each layer.
+        outputs: per layer name, ``(rows, out_channels)`` pre-activations without bias; where ``again`` is given of none in
+            the chain.
         logits: the network's output, of the positions that count (:func:`.that_count`): ``(samples, classes)``.
-        seed: draws the sampled positions.
-        blocks: the chain of blocks that is run again, block by block; None where the answers of all layers are kept.
+        chain: names of the blocks in which networks like this one are run; none: as a whole.
+        again: the dense network, where its blocks are run again for what they answer; None where all of it is kept.
         routed: layers that do not read their rows sample by sample, see :func:`.routed_layers`.
     """
 
-    x: Inputs
+    batches: Batches
     outputs: Mapping[str, Tensor]
     logits: Tensor
-    seed: int
-    blocks: Blocks | None = None
+    chain: tuple[str, ...] = ()
+    again: nn.Module | None = None
     routed: frozenset[str] = frozenset()
 
     @classmethod
@@ -63,31 +65,58 @@ class DenseAnswers:
         Raises:
             ValueError: when an answer is not finite, or what a layer reads or answers is too large to be squared.
         """
-        x = Inputs.of(x)
-        seen = [layer for layer in graph.layers if not layer.by_value]
-        names = blocks_run_again(dense, graph, x, most_bytes)
-        kept = [layer.name for layer in seen if block_of(layer.name, names) is None]
-        outputs: dict[str, Tensor] = {}
-        at = keeps_answers(outputs, graph, x, seed)
-        if names:
-            blocks, answers = Blocks.met(dense, names, lambda: visit(dense, x, kept, at, idle=unheard))
-        else:
-            blocks, answers = None, visit(dense, x, kept, at, idle=unheard)
-        counted = x.counted(answers)
-        finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
-        broken = torch.nonzero(~(finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1))
-        if len(broken):
+        batches = Batches.of(dense, graph, x, seed)
+        many = are_many(graph, len(batches.inputs), most_bytes)
+        chain = chain_of_blocks(dense, batches.inputs[:2]) if many or batches.count > 1 else ()
+        seen = [layer.name for layer in graph.layers if not layer.by_value]
+        kept = [name for name in seen if not many or block_of(name, chain) is None]
+        logits = Stacked(batches.count)
+        broken: list[Tensor] = []
+
+        def ends(number: int, answers: Tensor) -> None:
+            batch = batches.batch(number)
+            broken.append(~_finite(batch, answers))
+            logits.add(that_count(batch, answers))
+
+        outputs = answers_at_rows(Course.whole(dense, batches, ends), kept)
+        places = torch.nonzero(torch.cat(broken))
+        if len(places):
             raise ValueError(
-                f"data: to sample {int(broken[0])} ({len(broken)} in all) the model answers NaN or infinite: leave it out"
+                f"data: to sample {int(places[0])} ({len(places)} in all) the model answers NaN or infinite: leave it out"
             )
-        routed = routed_layers(dense, [layer.name for layer in seen], x)
-        return cls(x, outputs, that_count(x, answers), seed, blocks, routed)
+        again = dense if many and chain else None
+        return cls(batches, outputs, logits.whole(), chain, again, routed_layers(dense, seen, batches.inputs))
+
+    @property
+    def x(self) -> Inputs:
+        """The calibration inputs."""
+        return self.batches.inputs
+
+    @property
+    def seed(self) -> int:
+        """It draws the sampled positions."""
+        return self.batches.seed
+
+    def courses(self, network: nn.Module, layers: Sequence[str]) -> Iterator[tuple[Course, list[str]]]:
+        """The parts in which a network like the dense one is run, see :func:`~.blocks.courses`."""
+        return courses(network, self.batches, self.chain, layers)
+
+    def beside(self, network: nn.Module, layers: Sequence[str]) -> Iterator[tuple[Course, list[str], Mapping[str, Tensor]]]:
+        """The same, and what the dense network's layers answer in each part."""
+        if self.again is None:
+            for course, some in self.courses(network, layers):
+                yield course, some, self.outputs
+            return
+        for (course, some), (dense, _) in zip(self.courses(network, layers), self.courses(self.again, layers), strict=True):
+            inside = any(block_of(name, self.chain) is not None for name in some)
+            yield course, some, answers_at_rows(dense, some) if inside else self.outputs
 
 
-def rows_kept(graph: NetworkGraph, layer: Layer, samples: int) -> int:
-    """Rows that are kept of a layer: all there are, or as many as are sampled, and one of each sample at least."""
-    positions = max(1, graph.output_shapes[layer.name])
-    return min(samples * positions, max(samples, sampled_rows(layer)))
+def _finite(x: Inputs, answers: Tensor) -> Tensor:
+    """Whether all that counts in the answer to a sample is finite: bool ``(samples,)``."""
+    counted = x.counted(answers)
+    finite = torch.isfinite(answers) if counted is None else torch.isfinite(answers).flatten(2).all(2) | ~counted
+    return (finite.flatten(1) if finite.ndim > 1 else finite[:, None]).all(1)
 
 
 def answer_bytes(graph: NetworkGraph, samples: int) -> dict[str, int]:
@@ -96,42 +125,49 @@ def answer_bytes(graph: NetworkGraph, samples: int) -> dict[str, int]:
     return {layer.name: 4 * rows_kept(graph, layer, samples) * layer.weight_shape[0] for layer in seen}
 
 
-def blocks_run_again(dense: nn.Module, graph: NetworkGraph, x: Inputs, most_bytes: int | None = None) -> tuple[str, ...]:
-    """Names of the blocks whose answers are not kept but computed again; none where all answers are few enough bytes.
+def are_many(graph: NetworkGraph, samples: int, most_bytes: int | None = None) -> bool:
+    """Whether dense answers are too many bytes to be kept all at once.
 
     Args:
-        dense: the network.
-        graph: its structure.
-        x: all calibration inputs.
+        graph: the network's structure.
+        samples: how many calibration inputs there are.
         most_bytes: of dense answers; None is :data:`MOST_ANSWER_BYTES`.
     """
-    most = MOST_ANSWER_BYTES if most_bytes is None else most_bytes
-    large = sum(answer_bytes(graph, len(x)).values()) > most
-    return chain_of_blocks(dense, x[:2]) if large else ()
+    return sum(answer_bytes(graph, samples).values()) > (MOST_ANSWER_BYTES if most_bytes is None else most_bytes)
 
 
-def keeps_answers(outputs: dict[str, Tensor], graph: NetworkGraph, inputs: Inputs, seed: int) -> At:
-    """Notes in ``outputs`` what a layer of the dense network answers at its sampled rows.
+def answers_at_rows(course: Course, layers: Collection[str]) -> dict[str, Tensor]:
+    """What layers of the dense network answer at their sampled rows, ``(rows, out_channels)`` without bias, by name.
 
-    The layer raises a ValueError where it reads or answers numbers that are too large to be squared.
+    Args:
+        course: the dense network, or a part of it.
+        layers: names of layers in it; those that no sample comes to answer nothing.
+
+    Raises:
+        ValueError: when a layer reads or answers numbers that are too large to be squared.
     """
+    met: dict[str, Stacked] = {}
+    largest: dict[str, float] = {}
 
-    def keep(name: str, module: nn.Module, given: Tensor) -> None:
-        rows = layer_rows(module, given, seed, sampled_rows(graph.layer(name)), inputs)
-        outputs[name] = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
-        _check_squares(name, rows, outputs[name])
+    def keep(name: str, module: nn.Module, rows: Tensor) -> None:
+        answered = rows_times_weight(rows, weight_matrix(module, weight_of(module).detach()))
+        met.setdefault(name, Stacked(course.batches.count)).add(answered)
+        largest[name] = max(largest.get(name, 0.0), *(float(part.abs().max()) for part in (rows, answered) if part.numel()))
 
-    return keep
+    course.each(layers, keep, unheard)
+    outputs = {name: answered.whole() for name, answered in met.items()}
+    for name, answered in outputs.items():
+        _check_squares(name, largest[name], len(answered))
+    return outputs
 
 
-def _check_squares(layer: str, *values: Tensor) -> None:
+def _check_squares(layer: str, largest: float, rows: int) -> None:
     """Gram matrices and errors are sums of squares over rows, in float32; infinite ones are the answers' to refuse."""
-    limit = math.sqrt(_MOST_SQUARES / max(1, len(values[0])))
-    largest = max((float(part.abs().max()) for part in values if part.numel()), default=0.0)
+    limit = math.sqrt(_MOST_SQUARES / max(1, rows))
     if limit < largest < math.inf:
         raise ValueError(
             f"data: layer {layer!r} reads or answers numbers as large as {largest:.3g}, and sums of their squares are "
-            f"beyond float32: scale the inputs as in training (over {len(values[0])} rows none may pass {limit:.1e})"
+            f"beyond float32: scale the inputs as in training (over {rows} rows none may pass {limit:.1e})"
         )
 
 

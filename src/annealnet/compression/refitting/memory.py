@@ -1,34 +1,32 @@
 """How much memory a job will take, said before it starts where that is much beside what the machine has.
 
-    bytes ≈ copies · weights + 2 · inputs + dense answers + one forward of all samples + the largest layer's own
+    bytes ≈ copies · weights + inputs + dense answers + one forward of a batch + inputs of a block + the largest layer's own
 
 The largest layer's own are the rows it reads, X ``(r, g, f)``, what it answers there ``(r, o)``, and its Gram matrices
-``(g, f, f)`` with what solving and rounding take beside them. What a forward holds at once is counted on one sample and on
-two, and grows by as much with each sample. *Our reconstruction*; ``python -m benchmarks.memory`` compares it with what is
-taken.
+``(g, f, f)`` with what solving and rounding take beside them. What a forward holds at once
+(:mod:`~annealnet.compression.network.live`) says how many samples are a batch; where there are several, or dense answers are
+computed again, a chain of blocks keeps the inputs of one block for all samples. *Our reconstruction*;
+``python -m benchmarks.memory`` compares it with what is taken.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import nn
 
+from annealnet.compression.network.answers import all_answers_of
 from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.left_dense import tensor_bytes
-from annealnet.compression.refitting.blocks import block_of
-from annealnet.compression.refitting.dense_answers import answer_bytes, blocks_run_again, rows_kept
+from annealnet.compression.network.live import Forward
+from annealnet.compression.refitting.batches import Batches, rows_kept
+from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks
+from annealnet.compression.refitting.dense_answers import answer_bytes, are_many
 
 __all__ = ["BUILDING_COPIES", "ROUNDING_COPIES", "Memory", "available_memory", "say_memory"]
 
@@ -50,18 +48,20 @@ class Memory:
         weights: of the copies of the network.
         inputs: of the calibration inputs, and the copy that a forward may change.
         answers: of the dense network's layers, at the rows that are kept.
-        forward: what one forward of all samples holds at once.
-        layer: what the layer takes that takes most: rows, answers, Gram matrices.
+        forward: what one forward of a batch holds at once, and the network's answers to the other batches.
+        blocks: inputs of the block of that layer, for all samples, where the network is run block by block.
+        layer: what the layer takes that takes most, together with these: rows, answers, Gram matrices.
 
     Example:
-        >>> print(Memory(3 * 2**20, 2**20, 2**19, 0, 2**19))
-        about 5 MiB of memory: weights 3.0 MiB, inputs 1.0 MiB, answers 0.5 MiB, forward 0.0 MiB, layer 0.5 MiB
+        >>> str(Memory(3 * 2**20, 2**20, 0, 2**19, 0, 2**19))[:72]
+        'about 5 MiB of memory: weights 3.0 MiB, inputs 1.0 MiB, answers 0.0 MiB,'
     """
 
     weights: int
     inputs: int
     answers: int
     forward: int
+    blocks: int
     layer: int
 
     @classmethod
@@ -75,15 +75,22 @@ class Memory:
             copies: of the weights, see :data:`ROUNDING_COPIES`.
         """
         seen = [layer for layer in graph.layers if not layer.by_value]
-        answers = answer_bytes(graph, len(inputs))
-        if names := blocks_run_again(dense, graph, inputs):
-            answers = _of_a_block(answers, names)
+        forward, samples = Forward.of(dense, inputs), len(inputs)
+        batches = Batches(graph, inputs, forward.at_once(samples))
+        answers, many = answer_bytes(graph, samples), are_many(graph, samples)
+        chain = chain_of_blocks(dense, inputs[:2]) if many or batches.count > 1 else ()
+        own = {layer.name: _layer_bytes(layer, rows_kept(graph, layer, samples)) for layer in seen}
+        blocks, layer = _at_the_worst(own, chain, [(1 + many) * kept for kept in _block_bytes(dense, batches, chain)])
+        if many and chain:
+            answers = _of_a_block(answers, chain)
+        given = sum(tensor.nbytes for tensor in inputs.tensors.values())
         return cls(
             copies * tensor_bytes(dense),
-            2 * sum(tensor.numel() * tensor.element_size() for tensor in inputs.tensors.values()),
+            given + given * batches.at_once // samples,
             sum(answers.values()),
-            _forward_bytes(dense, inputs),
-            max((_layer_bytes(layer, rows_kept(graph, layer, len(inputs))) for layer in seen), default=0),
+            forward.bytes(batches.at_once) + _other_answers(dense, batches),
+            blocks,
+            layer,
         )
 
     @property
@@ -105,7 +112,7 @@ def say_memory(memory: Memory, available: int | None, say: Callable[[str], None]
         say: told in words.
 
     Example:
-        >>> say_memory(Memory(1, 1, 1, 1, 1), 100, print)
+        >>> say_memory(Memory(1, 1, 1, 1, 1, 1), 100, print)
     """
     if available is None or memory.total <= _MUCH * available:
         return
@@ -144,51 +151,25 @@ def _of_a_block(answers: dict[str, int], names: tuple[str, ...]) -> dict[str, in
     return kept | {"largest block": max(sums)}
 
 
-def _forward_bytes(dense: nn.Module, inputs: Inputs) -> int:
-    """What a forward of all samples holds at once."""
-    one = _live_bytes(dense, inputs[:1])
-    if len(inputs) < 2:
-        return one
-    each = max(0, _live_bytes(dense, inputs[:2]) - one)
-    return max(one, each * len(inputs))
+def _other_answers(dense: nn.Module, batches: Batches) -> int:
+    """What the network answers to all samples but those of one batch."""
+    others = len(batches.inputs) - batches.at_once
+    return others * all_answers_of(dense, batches.inputs[:1], 1).nbytes if others else 0
 
 
-def _live_bytes(dense: nn.Module, inputs: Inputs) -> int:
-    some, live = inputs.clone(), _Live()
-    # operations of a higher order let nobody watch: what was seen up to there
-    with contextlib.suppress(NotImplementedError), torch.no_grad(), live:
-        some.call(dense)
-    return live.most
+def _block_bytes(dense: nn.Module, batches: Batches, chain: tuple[str, ...]) -> list[int]:
+    """What is kept at each block, for all samples; counted on a few of them."""
+    few = replace(batches, inputs=batches.inputs[:2], at_once=2)
+    if not chain:
+        return []
+    blocks, kept = InBlocks.met(dense, chain, few), list[int]()
+    for number in range(len(chain)):
+        kept.append(blocks.num_bytes * len(batches.inputs) // len(few.inputs))
+        blocks.course(number).each((), lambda *_: None)
+    return kept
 
 
-class _Live(TorchDispatchMode):
-    """Counts the bytes of tensors that are made and not yet gone."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.most = self._now = 0
-        self._seen: set[int] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        given = {_place(tensor) for tensor in pytree.tree_leaves((args, kwargs)) if isinstance(tensor, Tensor)}
-        found = func(*args, **(kwargs or {}))
-        for tensor in pytree.tree_leaves(found):
-            if isinstance(tensor, Tensor) and _place(tensor) not in given | self._seen:
-                self._count(tensor)
-        return found
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        place, size = _place(tensor), storage.nbytes()
-        self._seen.add(place)
-        self._now += size
-        self.most = max(self.most, self._now)
-        weakref.finalize(storage, self._gone, place, size)
-
-    def _gone(self, place: int, size: int) -> None:
-        self._seen.discard(place)
-        self._now -= size
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+def _at_the_worst(own: dict[str, int], chain: tuple[str, ...], kept: list[int]) -> tuple[int, int]:
+    """Bytes of a block's inputs and of a layer in it that are most together; of a layer outside the chain no block's."""
+    pairs = [(0 if (at := block_of(name, chain)) is None else kept[at], size) for name, size in own.items()]
+    return max(pairs, key=sum, default=(0, 0))

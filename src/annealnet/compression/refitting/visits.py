@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import Gates, LayerKind, kind_of, layer_at, weight_of
 
-__all__ = ["At", "listen", "visit"]
+__all__ = ["At", "Enough", "listen", "never_runs", "visit"]
 
 #: Told a layer's name, the layer, and its input ``(samples, …)``; may change the layer in place.
 At = Callable[[str, nn.Module, Tensor], None]
@@ -65,7 +65,7 @@ def _is_inside(module: nn.Module) -> bool:
     return isinstance(kind, LayerKind) and kind.inside
 
 
-class _Enough(Exception):
+class Enough(Exception):
     """Nothing behind is asked for."""
 
 
@@ -141,7 +141,7 @@ def listen(
         del waiting[name]
         at(name, module, given)
         if not waiting and not answer:
-            raise _Enough
+            raise Enough
 
     def before(name: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
         def met(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -177,11 +177,16 @@ def listen(
                 if _is_inside(layer):
                     hooks.enter_context(layer.register_forward_hook(left, always_call=True))
             found = run()
-    except _Enough:
+    except Enough:
         return None
     if waiting and idle is not None:
         for name in list(waiting):
             idle(name)
     elif waiting:
-        raise ValueError(f"layer={next(iter(waiting))!r} never runs in this network: name a layer of the traced graph")
+        raise never_runs(next(iter(waiting)))
     return found
+
+
+def never_runs(layer: str) -> ValueError:
+    """What is said of a layer that no sample comes to, where that is not expected."""
+    return ValueError(f"layer={layer!r} never runs in this network: name a layer of the traced graph")
