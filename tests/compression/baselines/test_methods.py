@@ -16,7 +16,6 @@ from annealnet.compression.baselines.methods import (
     BASELINES,
     hawq_energies,
     ilp_l1,
-    ilp_widths,
     l1_scores,
     least_share,
     random_plans,
@@ -25,6 +24,7 @@ from annealnet.compression.baselines.methods import (
 )
 from annealnet.compression.formulations import DataAware, Problem
 from annealnet.compression.formulations.budget import Limits
+from annealnet.compression.formulations.optimal_widths import optimal_widths
 from annealnet.compression.formulations.preparing import prepare
 from annealnet.compression.network.calibration import Calibration
 from annealnet.compression.rounding import NearestRounding
@@ -217,10 +217,10 @@ def test_integer_programmes_find_the_optimum_of_their_energies(kind):
             for chosen in itertools.product(*found.space.widths.values())
             if found.space.fits(everything, dict(zip(names, chosen, strict=True)), tight.limits)
         ]
-        bits = ilp_widths(tight, everything, energies)
+        bits = optimal_widths(tight.space, everything, energies, tight.limits)
         assert bits is not None
         assert sum(energies[name, b] for name, b in bits.items()) == pytest.approx(min(costs))
-    assert ilp_widths(found.under(Limits(low - 50, None)), everything, energies) is None
+    assert optimal_widths(found.space, everything, energies, Limits(low - 50, None)) is None
 
 
 def _ends(kind: str) -> tuple[str, str]:

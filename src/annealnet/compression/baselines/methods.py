@@ -20,11 +20,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from annealnet.compression.baselines.genetic import genetic_published
 from annealnet.compression.baselines.short_list import Plan, short_list
 from annealnet.compression.formulations.data_aware import DataAware
+from annealnet.compression.formulations.optimal_widths import optimal_widths
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.space import PlanSpace
 from annealnet.compression.measuring.first_order import WatchedNetwork
@@ -32,7 +32,7 @@ from annealnet.compression.network.answers import copies, that_count
 from annealnet.compression.network.kinds import layer_at, weight_of
 from annealnet.compression.rounding.grids import dequantize
 
-__all__ = ["BASELINES", "Baseline", "ilp_widths", "l1_scores", "least_share", "taylor_scores"]
+__all__ = ["BASELINES", "Baseline", "l1_scores", "least_share", "taylor_scores"]
 
 #: Shares of channels that go before the integer programme chooses widths, of which the least that fit are built; the least
 #: share that fits at the lowest widths is always among them.
@@ -122,29 +122,6 @@ def hawq_energies(problem: Problem) -> dict[tuple[str, int], float]:
     return energies
 
 
-def ilp_widths(problem: Problem, keep: np.ndarray, energies: Mapping[tuple[str, int], float]) -> dict[str, int] | None:
-    """The widths of least summed energy within the byte budget, proven optimal by HiGHS; None if none fit.
-
-    Multiply-adds do not depend on widths: a budget on them must be met by ``keep`` already.
-    """
-    choices = problem.space.choices
-    cost = np.array([energies[choice] for choice in choices])
-    grains = np.array([problem.space.layer_grains(name, keep, b) for name, b in choices], dtype=float)
-    names = [layer.name for layer in problem.graph.layers]
-    one_width = np.array([[float(choice[0] == name) for choice in choices] for name in names])
-    constraints = [LinearConstraint(one_width, 1, 1)]
-    if problem.limits.bytes is not None:
-        room = problem.space.grains_per_byte * (problem.limits.bytes - problem.space.bytes_beside(keep))
-        constraints.append(LinearConstraint(grains[None], -np.inf, room))
-    answer = milp(
-        cost / max(cost.max(), 1e-300), constraints=constraints, integrality=np.ones(len(choices)), bounds=Bounds(0, 1)
-    )
-    if answer.x is None:
-        return None
-    bits = {choice[0]: choice[1] for choice, chosen in zip(choices, answer.x, strict=True) if chosen > 0.5}
-    return bits if problem.space.fits(keep, bits, problem.limits) else None
-
-
 # ---- the methods ---------------------------------------------------------------------------------------------
 
 
@@ -182,7 +159,8 @@ def ilp_l1(problem: Problem, count: int, seed: int) -> list[Plan]:
     energies = hawq_energies(problem)
     kept = [least, *(problem.space.keep_lowest_out(scores, share) for share in ILP_SHARES)]
     kept.sort(key=lambda keep: -int(keep.sum()))
-    found = ((keep, bits) for keep in kept if (bits := ilp_widths(problem, keep, energies)) is not None)
+    solved = ((keep, optimal_widths(problem.space, keep, energies, problem.limits)) for keep in kept)
+    found = ((keep, bits) for keep, bits in solved if bits is not None)
     return short_list(problem, found, count) or [(least, lowest)]
 
 

@@ -15,13 +15,14 @@ pairwise idea is that of Combinatorial Brain Surgeon (2203.04466) and iCBS (2411
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dimod
 import numpy as np
 from scipy import sparse
 
-from annealnet.compression.formulations.candidates import Candidates, anneal_plans
+from annealnet.compression.formulations.candidates import Candidates, anneal_plans, best_distinct
+from annealnet.compression.formulations.optimal_widths import optimal_widths
 from annealnet.compression.formulations.problem import Problem
 from annealnet.compression.formulations.starts import feasible_starts
 from annealnet.energy import ConstrainedEnergy, SparseEnergy
@@ -77,10 +78,16 @@ class DataAware:
         """Anneals the energy; see :class:`~annealnet.compression.formulations.protocol.Formulation`."""
         energy = self.energy(problem)
         starts = self.starts(problem, energy)
-        return anneal_plans(energy, sampler, count, seed, self.reads, self._sweeps(energy.num_variables), starts)
+        refined = _with_optimal_widths(problem, energy, starts)
+        found = anneal_plans(energy, sampler, count, seed, self.reads, self._sweeps(energy.num_variables), refined)
+        states = np.concatenate([found.states, _with_optimal_widths(problem, energy, found.states), refined])
+        best = best_distinct(energy, states, count, found.certificate, found.reads)
+        given = {state.tobytes() for state in found.states}
+        by_widths = sum(state.tobytes() not in given for state in best.states)
+        return replace(best, reads={**found.reads, "plans_of_optimal_widths": by_widths})
 
     def starts(self, problem: Problem, energy: ConstrainedEnergy) -> np.ndarray:
-        """Greedy plans on the energy of a problem, which the anneals begin from: uint8 ``(starts, num_variables)``."""
+        """Greedy plans on the energy of a problem: uint8 ``(starts, num_variables)``; anneals begin from them refined."""
         removal = np.asarray(energy.energy_part.linear)[: problem.graph.num_units]
         return feasible_starts(problem.space, removal, problem.sensitivity.widths, problem.limits)
 
@@ -109,3 +116,23 @@ class DataAware:
                     values += [value * min(1.0, share[u])] * 2
         n = space.num_variables
         return sparse.coo_matrix((values, (rows, cols)), shape=(n, n))
+
+
+def _with_optimal_widths(problem: Problem, energy: ConstrainedEnergy, states: np.ndarray) -> np.ndarray:
+    """The same channels with the widths of least energy: widths couple with channels and not with each other.
+
+    A state whose widths are the best known already stays as it is; uint8 ``(states, num_variables)``.
+    """
+    space, units = problem.space, problem.graph.num_units
+    couplings, linear = energy.energy_part.couplings(), np.asarray(energy.energy_part.expanded_linear()[0])
+    found = []
+    for state in states:
+        keep, _ = space.decode(state)
+        channels = np.concatenate([~keep, np.zeros(space.num_variables - units, dtype=bool)]).astype(float)
+        costs = linear + couplings @ channels
+        bits = optimal_widths(
+            space, keep, {choice: float(costs[at]) for choice, at in space.width_index.items()}, problem.limits
+        )
+        refined = state if bits is None else space.encode(keep, bits)
+        found.append(min((state, refined), key=lambda one: float(energy.energy(one))))
+    return np.array(found, dtype=np.uint8)
