@@ -116,16 +116,17 @@ def compress(
     seed, candidates = whole_number("seed", seed, 0, SEEDS - 1), whole_number("candidates", candidates, 1)
     chosen = formulation or DataAware()
     model = network_in(model)
-    calibration = read_batches(data, model=model, output=output, progress=say)
+    calibration = read_batches(data, model=model, output=output)
     training = calibration
     if training_data is not None:
-        training = read_batches(training_data, "training_data", model=model, output=output, progress=say)
+        training = read_batches(training_data, "training_data", model=model, output=output)
     problem = prepare(
         model, calibration, budget, task=task, widths=widths, layer_widths=layer_widths, prune=prune, rounding=rounding,
         ridge=ridge, seed=seed, progress=say,
     )  # fmt: skip
     if fine_tuning is not None:
         _check_fine_tuning(problem, training)
+        say(f"training_data: {training}")
     settings = (
         budget, problem.task, tuple(widths), layer_widths, prune, problem.rounding, ridge, chosen, candidates, seed,
     )  # fmt: skip

@@ -93,7 +93,7 @@ def quantize(
     check_ridge(ridge)
     given = network_in(model)
     say = progress or (lambda _: None)
-    subject = Subject.of(given, read_batches(data, model=given, output=output, progress=say), task, "quantise")
+    subject = Subject.of(given, read_batches(data, model=given, output=output), task, "quantise")
     graph, x = subject.graph, subject.calibration.x
     widths = _widths(graph, bits)
     chosen = _rounder(rounding, group, symmetric, seed)
@@ -112,6 +112,7 @@ def quantize(
 def _announce(subject: Subject, say: Callable[[str], None]) -> None:
     """Tells what will be done, and what memory it takes where that is scarce."""
     say_memory(Memory.of(subject.dense, subject.graph, subject.calibration.x), available_memory(), say)
+    say(f"data: {subject.calibration}")
     say(f"task: {subject.chosen}")
     for pinned in in_given_bytes(subject.graph, subject.dense, subject.given).pinned:
         say(f"left dense: {pinned}")

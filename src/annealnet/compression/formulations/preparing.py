@@ -81,6 +81,7 @@ def prepare(
     _check_reachable(space, limits, dense_bytes(model))
     say = progress or (lambda _: None)
     say_memory(Memory.of(dense, graph, calibration.x, BUILDING_COPIES), available_memory(), say)
+    say(f"data: {calibration}")
     say(f"task: {chosen}")
     say(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")
     for pinned in in_given_bytes(graph, dense, model).pinned:

@@ -70,10 +70,10 @@ def use_counts(graph: fx.Graph, names: dict[fx.Node, str]) -> dict[fx.Node, int]
 
 
 def operation(node: fx.Node) -> str:
-    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``."""
+    """The plain name of an operation: ``aten.add_.Tensor`` is ``add``, and so are ``torch.add`` and ``x.add_``."""
     target: Any = node.target
     packet = getattr(target, "overloadpacket", None)
-    name = str(getattr(packet if packet is not None else target, "__name__", ""))
+    name = target if isinstance(target, str) else str(getattr(packet if packet is not None else target, "__name__", ""))
     return name if name.startswith("__") else name.rstrip("_")
 
 

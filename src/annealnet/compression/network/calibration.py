@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,6 +58,15 @@ class Calibration:
         held = [*self.x.tensors.values(), *([] if self.y is None else [self.y])]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
+    def __str__(self) -> str:
+        """How much it is, which a generator does not say before it is read.
+
+        Example:
+            >>> print(Calibration.of(torch.zeros(2, 3)))
+            2 samples, 24 bytes in memory
+        """
+        return f"{len(self.x):,} samples, {self.num_bytes:,} bytes in memory"
+
 
 def read_batches(
     data: Any,
@@ -65,7 +74,6 @@ def read_batches(
     samples: int | None = None,
     model: nn.Module | None = None,
     output: str | int | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Calibration:
     """Reads batches into memory: ``(x, y)``, ``(x, None)``, ``[x]`` or plain ``x``; maps of inputs by name; several inputs.
 
@@ -79,7 +87,6 @@ def read_batches(
         samples: stop after this many.
         model: that is called with them: names of inputs are checked, and it is told to keep no cache. None knows no model.
         output: name or number of the model's answer that counts; None finds it.
-        progress: told once how much it was; a generator does not say so before it is read.
 
     Raises:
         ValueError: when there are no samples, they are not tensors or arrays, shapes or names differ between batches, only
@@ -113,10 +120,7 @@ def read_batches(
     check_masks(whole, argument)
     whole = whole if model is None else told_beside(whole, model)
     inputs = replace(whole.inputs, output=output)
-    read = Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
-    if progress is not None:
-        progress(f"{argument}: {len(read.x):,} samples in {len(found):,} batches, {read.num_bytes:,} bytes in memory")
-    return read
+    return Calibration(inputs[:samples], None if whole.y is None else whole.y[:samples])
 
 
 def _batches(data: Any, argument: str) -> Iterator[Any]:
