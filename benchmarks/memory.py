@@ -18,6 +18,7 @@ from torch import nn
 
 import annealnet as an
 from annealnet.architectures import resnet20
+from annealnet.compression import DataAware
 from annealnet.compression.network import live
 from annealnet.compression.network.answers import check_network
 from annealnet.compression.network.calibration import read_batches
@@ -75,6 +76,12 @@ def _texts() -> tuple[nn.Module, torch.Tensor]:
     return network, torch.randint(1000, (512, 128))
 
 
+def _channels() -> tuple[nn.Module, torch.Tensor]:
+    """Pairs of channels are most of it, where a plan is made."""
+    blocks = [nn.Sequential(nn.Linear(32, 1024), nn.ReLU(), nn.Linear(1024, 32), nn.ReLU()) for _ in range(6)]
+    return nn.Sequential(*blocks, nn.Linear(32, 10)), torch.randn(512, 32)
+
+
 #: Bytes that forwards may hold: those of a case in batches, and no limit.
 _FEW, _ANY = 2**26, 2**40
 
@@ -87,7 +94,11 @@ NETWORKS: dict[str, tuple[Callable[[], tuple[nn.Module, torch.Tensor]], int]] = 
     "residual-in-batches": (_residual, _FEW),
     "texts": (_texts, _ANY),
     "texts-in-batches": (_texts, _FEW),
+    "channels-planned": (_channels, _ANY),
 }
+_HALF = an.Budget(size_ratio=1.1)
+#: Of these, what is compressed; the others are quantised.
+PLANNED = ("channels-planned",)
 
 
 def measured(name: str) -> tuple[int, int, str]:
@@ -96,13 +107,19 @@ def measured(name: str) -> tuple[int, int, str]:
     torch.set_num_threads(1)
     # what is loaded once, whatever the network, is no part of it
     an.quantize(nn.TransformerEncoderLayer(8, 2, 8, batch_first=True), torch.randn(4, 4, 8), 4, rounding=GptqRounding())
+    few = DataAware(reads=2, sweeps=20)
+    an.compress(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)), torch.randn(8, 4), _HALF, formulation=few)
     make, live.MOST_FORWARD_BYTES = NETWORKS[name]
     network, x = make()
     before = _most()
-    an.quantize(network.eval(), [x], 4, rounding=GptqRounding())
+    if name in PLANNED:
+        an.compress(network.eval(), [x], an.Budget(size_ratio=5), rounding=GptqRounding(), formulation=few, candidates=1)
+    else:
+        an.quantize(network.eval(), [x], 4, rounding=GptqRounding())
     taken = _most() - before
     dense = check_network(network, x)
-    said = Memory.of(dense, trace(dense, x[:2]), read_batches([x]).x)
+    graph = trace(dense, x[:2])
+    said = Memory.of(dense, graph, read_batches([x]).x, graph.groups if name in PLANNED else None)
     return said.total, taken, str(said)
 
 

@@ -17,8 +17,8 @@ from annealnet.compression.formulations import preparing
 from annealnet.compression.network import live
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
-from annealnet.compression.refitting import dense_answers, memory
-from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
+from annealnet.compression.refitting import dense_answers
+from annealnet.compression.refitting.memory import Memory, available_memory, say_memory
 from annealnet.compression.rounding import GptqRounding
 
 
@@ -26,16 +26,18 @@ def network(width: int = 16) -> nn.Module:
     return nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Linear(width, 3)).eval()
 
 
-def expected(net: nn.Module, samples: int, copies: int = 1) -> Memory:
+def expected(net: nn.Module, samples: int, planned: bool = False) -> Memory:
     x = torch.zeros(samples, 6)
-    return Memory.of(net, trace(net, x[:2]), Inputs.of(x), copies)
+    graph = trace(net, x[:2])
+    return Memory.of(net, graph, Inputs.of(x), graph.groups if planned else None)
 
 
 @settings(max_examples=30, deadline=None)
-@given(width=st.integers(2, 40), samples=st.integers(1, 200), copies=st.integers(1, 6))
-def test_the_formula(width: int, samples: int, copies: int) -> None:
-    found = expected(network(width), samples, copies)
-    assert found.weights == copies * 4 * (7 * width + 3 * width + 3)
+@given(width=st.integers(2, 40), samples=st.integers(1, 200), planned=st.booleans())
+def test_the_formula(width: int, samples: int, planned: bool) -> None:
+    found = expected(network(width), samples, planned)
+    assert found.weights == (5 if planned else 3) * 4 * (7 * width + 3 * width + 3)
+    assert found.pairs == planned * 48 * width**2
     assert found.inputs == 2 * 4 * 6 * samples
     assert found.answers == 4 * samples * (width + 3)
     # the first layer's answers and what ReLU makes of them are there at once
@@ -80,12 +82,12 @@ def test_what_is_free(tmp_path) -> None:
 
 def test_little_is_not_said(recwarn) -> None:
     said: list[str] = []
-    say_memory(Memory(10, 10, 10, 10, 5, 5), 100, said.append)
-    say_memory(Memory(10, 10, 10, 10, 5, 5), None, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 3, 2), 100, said.append)
+    say_memory(Memory(10, 10, 10, 10, 5, 3, 2), None, said.append)
     assert said == []
     assert not recwarn.list
     with pytest.warns(UserWarning, match="fewer samples"):
-        say_memory(Memory(10, 10, 10, 10, 5, 6), 100, said.append)
+        say_memory(Memory(10, 10, 10, 10, 5, 3, 3), 100, said.append)
     assert len(said) == 1
 
 
@@ -105,7 +107,6 @@ def test_much_is_said_before_work_starts(monkeypatch, job: Callable[..., object]
     with pytest.warns(UserWarning, match="of memory: weights .* 0 MiB are free: give fewer samples"), pytest.raises(Began):
         job(network(), x, rounding=GptqRounding(), progress=said.append)
     assert said[0].startswith("this takes about ")
-    assert BUILDING_COPIES > memory.ROUNDING_COPIES
 
 
 def test_a_network_that_goes_through_in_batches_takes_a_batchs_forward_and_a_blocks_inputs(monkeypatch) -> None:

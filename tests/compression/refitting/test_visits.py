@@ -11,16 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import annealnet as an
 from annealnet.architectures import digits_transformer, resnet20
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.surgery import remove
+from annealnet.compression.refitting import dense_answers
 from annealnet.compression.refitting.batches import Batches
 from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks
 from annealnet.compression.refitting.compensation import compensate
 from annealnet.compression.refitting.dense_answers import DenseAnswers
 from annealnet.compression.refitting.visits import visit
-from annealnet.compression.rounding import GptqRounding
+from annealnet.compression.rounding import GptqRounding, NearestRounding
 
 
 class Block(nn.Module):
@@ -106,6 +108,62 @@ def test_a_block_is_given_what_it_was_given_beside() -> None:
         replace(blocks.course(number), ends=blocks.x.__setitem__).each([], lambda *_: None)
     torch.testing.assert_close(network.head(torch.cat(blocks.x)), network(x), rtol=0, atol=1e-6)
     assert (block_of("blocks.1.up", names), block_of("head", names)) == (1, None)
+
+
+class Joined(nn.Module):
+    """A block that joins what an earlier block has answered."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(2 * width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(torch.cat([x, skip], -1))))
+
+
+class LongSkips(nn.Module):
+    """The later half of the blocks is given what the earlier half has answered, as in a U-shaped transformer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.blocks = nn.ModuleList(Joined(4) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = first = self.lift(x)
+        kept: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
+            y = block(y, first if number < 2 else kept.pop())
+            kept += [y] if number < 2 else []
+        return self.head(y)
+
+
+class SharedTable(nn.Module):
+    """The first block's table gives a bias for all; no layer that is refitted has part in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lift, self.head = nn.Linear(3, 4), nn.Linear(4, 2)
+        self.blocks = nn.ModuleList(Joined(4) for _ in range(3))
+        self.blocks[0].table = nn.Embedding(2, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.blocks[0].table(torch.zeros(len(x), dtype=torch.long))
+        y = self.lift(x)
+        for block in self.blocks:
+            y = block(y, bias)
+        return self.head(y)
+
+
+def test_blocks_that_are_given_what_one_before_has_answered_are_no_chain(monkeypatch) -> None:
+    torch.manual_seed(0)
+    network, x = LongSkips().eval(), torch.randn(60, 3)
+    assert chain_of_blocks(network, Inputs.of(x[:2])) == ()
+    assert len(chain_of_blocks(SharedTable().eval(), Inputs.of(x[:2]))) == 3
+    whole = an.quantize(network, [x], 2, rounding=NearestRounding()).grids
+    monkeypatch.setattr(dense_answers, "MOST_ANSWER_BYTES", 1)
+    parts = an.quantize(network, [x], 2, rounding=NearestRounding()).grids
+    assert all(torch.equal(parts[name].codes, grid.codes) for name, grid in whole.items())
 
 
 class Reads(nn.Module):

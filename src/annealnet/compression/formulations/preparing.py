@@ -20,7 +20,7 @@ from annealnet.compression.network.left_dense import in_given_bytes
 from annealnet.compression.network.norms import fold_batch_norms
 from annealnet.compression.network.structure import Pinned
 from annealnet.compression.refitting.dense_answers import DenseAnswers
-from annealnet.compression.refitting.memory import BUILDING_COPIES, Memory, available_memory, say_memory
+from annealnet.compression.refitting.memory import Memory, available_memory, say_memory
 from annealnet.compression.refitting.ridge import DEFAULT_RIDGE, check_ridge
 from annealnet.compression.rounding import AnnealedRounding, Rounding
 from annealnet.compression.rounding.grids import MAX_BITS, Grid
@@ -80,7 +80,8 @@ def prepare(
     limits = budget.limits(dense_bytes(model), graph.macs())
     _check_reachable(space, limits, dense_bytes(model))
     say = progress or (lambda _: None)
-    say_memory(Memory.of(dense, graph, calibration.x, BUILDING_COPIES), available_memory(), say)
+    planned = [group for group in graph.groups if group.name not in fixed]
+    say_memory(Memory.of(dense, graph, calibration.x, planned), available_memory(), say)
     say(f"data: {calibration}")
     say(f"task: {chosen}")
     say(f"{len(graph.layers)} layers, {len(graph.groups)} groups, {graph.num_units} removable channels")

@@ -110,7 +110,7 @@ class Stacked:
     def add(self, piece: Tensor) -> None:
         """Copies it behind those before."""
         used = self._used + len(piece)
-        if self._batches == 1:
+        if self._batches == 1 and not self._used:
             self._held, self._used = piece, used
             return
         if not self._used:

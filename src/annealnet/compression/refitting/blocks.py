@@ -3,7 +3,8 @@
 Transformers and residual networks are such chains. A layer's rows and answers are then kept for one block at a time, and
 where samples go through in batches only the block is run again for each of its layers, not the network in front of it: what
 is kept is the input of one block, for all samples. The chain is looked for on a few samples, and found only where every
-block takes the answer of the one before as its first input.
+block takes the answer of the one before as its first input, and nothing else that blocks before it have made: what is given
+beside is kept from a run before any of them was changed.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from annealnet.compression.network.forward import plain_attention
 from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.kinds import Embedding, LayerKind, kind_of
 from annealnet.compression.refitting.batches import Batches, Stacked
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.visits import Enough
@@ -61,7 +63,8 @@ def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
     def weights(names: tuple[str, ...]) -> int:
         return sum(p.numel() for name in names for p in model.get_submodule(name).parameters())
 
-    return max(chains, key=lambda names: (weights(names), len(names)), default=())
+    chains.sort(key=lambda names: (weights(names), len(names)), reverse=True)
+    return next((names for names in chains if _is_given_nothing_else(model, names, inputs)), ())
 
 
 def block_of(layer: str, names: Sequence[str]) -> int | None:
@@ -129,6 +132,28 @@ class _Run:
     def _behind(self, name: str, module: nn.Module, args: Any, answer: Any) -> None:
         self._now += 1
         self._ended[name], self._answered[name] = self._now, _copied(_first(answer))
+
+
+def _is_given_nothing_else(model: nn.Module, names: Sequence[str], inputs: Inputs) -> bool:
+    """Whether what blocks get beside stays as it is when the layers of those before answer something else."""
+    _, before = _met(model, names, inputs)
+    with ExitStack() as hooks:
+        for name in names:
+            block = model.get_submodule(name)
+            inside = [one for one in block.modules() if isinstance(kind_of(one), LayerKind) and one is not block]
+            for module in (block, *(one for one in inside if not isinstance(kind_of(one), Embedding))):
+                hooks.enter_context(module.register_forward_hook(_disturbed))
+        _, after = _met(model, names, inputs)
+    pairs = zip(pytree.tree_leaves(before), pytree.tree_leaves(after), strict=True)
+    return all(not isinstance(one, Tensor) or torch.equal(one, other) for one, other in pairs)
+
+
+def _disturbed(module: nn.Module, args: Any, answer: Any) -> Any:
+    first = _first(answer)
+    if not (isinstance(first, Tensor) and first.is_floating_point()):
+        return answer
+    other = 1.25 * first + 0.125
+    return other if first is answer else type(answer)([other, *answer[1:]])
 
 
 def _copied(value: Any) -> Tensor | None:

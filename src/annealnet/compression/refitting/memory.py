@@ -1,6 +1,7 @@
 """How much memory a job will take, said before it starts where that is much beside what the machine has.
 
     bytes ≈ copies · weights + inputs + dense answers + one forward of a batch + inputs of a block + the largest layer's own
+            + 48 · pairs of channels, where a plan is made
 
 The largest layer's own are the rows it reads, X ``(r, g, f)``, what it answers there ``(r, o)``, and its Gram matrices
 ``(g, f, f)`` with what solving and rounding take beside them. What a forward holds at once
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -24,16 +25,19 @@ from annealnet.compression.network.graph import Layer, NetworkGraph
 from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.left_dense import tensor_bytes
 from annealnet.compression.network.live import Forward
+from annealnet.compression.network.structure import DependencyGroup
 from annealnet.compression.refitting.batches import Batches, rows_kept
 from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks
 from annealnet.compression.refitting.dense_answers import answer_bytes, are_many
 
-__all__ = ["BUILDING_COPIES", "ROUNDING_COPIES", "Memory", "available_memory", "say_memory"]
+__all__ = ["Memory", "available_memory", "say_memory"]
 
 #: Copies of the weights: dense, with norms folded, on the grids; for plans also the best so far and the one that is built.
-ROUNDING_COPIES, BUILDING_COPIES = 3, 5
+_ROUNDING_COPIES, _BUILDING_COPIES = 3, 5
 #: Float64 matrices of the size of a layer's Gram matrices at once: itself, the ridge, the factors, the rounding's own.
 _GRAMS = 7
+#: Bytes of two channels' energy: float64 and its place, as measured, in the sum, in the annealer's units and in its lists.
+_PAIR = 4 * 12
 #: Copies of a layer's rows, and of its answers there.
 _ROWS, _ANSWERS = 3, 4
 #: Share of the memory that is free above which a job says what it takes.
@@ -51,9 +55,10 @@ class Memory:
         forward: what one forward of a batch holds at once, and the network's answers to the other batches.
         blocks: inputs of the block of that layer, for all samples, where the network is run block by block.
         layer: what the layer takes that takes most, together with these: rows, answers, Gram matrices.
+        pairs: energies of removing two channels of a group, where plans are made; measured, summed and annealed.
 
     Example:
-        >>> str(Memory(3 * 2**20, 2**20, 0, 2**19, 0, 2**19))[:72]
+        >>> str(Memory(3 * 2**20, 2**20, 0, 2**19, 0, 2**19, 0))[:72]
         'about 5 MiB of memory: weights 3.0 MiB, inputs 1.0 MiB, answers 0.0 MiB,'
     """
 
@@ -63,16 +68,19 @@ class Memory:
     forward: int
     blocks: int
     layer: int
+    pairs: int
 
     @classmethod
-    def of(cls, dense: nn.Module, graph: NetworkGraph, inputs: Inputs, copies: int = ROUNDING_COPIES) -> Memory:
+    def of(
+        cls, dense: nn.Module, graph: NetworkGraph, inputs: Inputs, planned: Collection[DependencyGroup] | None = None
+    ) -> Memory:
         """The estimate for a network.
 
         Args:
             dense: float32, in evaluation mode.
             graph: its structure.
             inputs: all calibration inputs.
-            copies: of the weights, see :data:`ROUNDING_COPIES`.
+            planned: groups whose channels may go, where a plan is made first; None only rounds.
         """
         seen = [layer for layer in graph.layers if not layer.by_value]
         forward, samples = Forward.of(dense, inputs), len(inputs)
@@ -85,12 +93,13 @@ class Memory:
             answers = _of_a_block(answers, chain)
         given = sum(tensor.nbytes for tensor in inputs.tensors.values())
         return cls(
-            copies * tensor_bytes(dense),
+            (_ROUNDING_COPIES if planned is None else _BUILDING_COPIES) * tensor_bytes(dense),
             given + given * batches.at_once // samples,
             sum(answers.values()),
             forward.bytes(batches.at_once) + _other_answers(dense, batches),
             blocks,
             layer,
+            _PAIR * sum(len(group.units) ** 2 for group in planned or ()),
         )
 
     @property
@@ -112,7 +121,7 @@ def say_memory(memory: Memory, available: int | None, say: Callable[[str], None]
         say: told in words.
 
     Example:
-        >>> say_memory(Memory(1, 1, 1, 1, 1, 1), 100, print)
+        >>> say_memory(Memory(1, 1, 1, 1, 1, 1, 1), 100, print)
     """
     if available is None or memory.total <= _MUCH * available:
         return
