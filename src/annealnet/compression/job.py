@@ -137,9 +137,11 @@ def compress(
         say(f"fine-tuning for {fine_tuning.epochs:g} epochs on {len(training.x)} samples")
         built, tuned = _fine_tuned(built, problem, training, fine_tuning, seed)
     said = {
-        "formulation": chosen.name, "sampler": proposed.certificate.sampler, **proposed.reads, "seed": seed,
-        "budget": str(budget), "widths": list(widths), "prune": prune if isinstance(prune, bool) else sorted(prune),
-        "ridge": ridge, "candidates": candidates, "planning_seconds": round(seconds, 2), "fine_tuning": tuned,
+        "formulation": chosen.name, "planned_by": repr(chosen), "sampler": proposed.certificate.sampler, **proposed.reads,
+        "seed": seed, "budget": str(budget), "widths": list(widths),
+        "layer_widths": {name: list(own) for name, own in (layer_widths or {}).items()},
+        "prune": prune if isinstance(prune, bool) else sorted(prune), "ridge": ridge, "output": output,
+        "candidates": candidates, "planning_seconds": round(seconds, 2), "fine_tuning": tuned,
     }  # fmt: skip
     subject = Subject(model, problem.dense, problem.graph, calibration, problem.chosen)
     tried = tuple(zip(proposed.energies.tolist(), losses, strict=True))

@@ -105,7 +105,14 @@ def quantize(
     kept = SettledLayers(checkpoint, run, rounder_name(chosen))
     small = fold_batch_norms(subject.dense, graph)
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
-    said = {"seed": seed, "ridge": ridge, "group": group, "symmetric": symmetric}
+    said = {
+        "bits": bits if isinstance(bits, int) else dict(bits),
+        "output": output,
+        "seed": seed,
+        "ridge": ridge,
+        "group": group,
+        "symmetric": symmetric,
+    }
     return delivered(subject, plan, small, grids, chosen, kept.certificate(seed), said)
 
 

@@ -50,7 +50,7 @@ def delivered(
         grids: the grid values of each layer.
         rounding: how its weights went there.
         certificate: how good the answer is as an answer to its energy.
-        settings: what else it takes to run this job again.
+        settings: what was asked for, and what ran.
         candidates: (energy, true divergence) of each plan that was built.
     """
     given, dense, graph, x, task = subject.given, subject.dense, subject.graph, subject.calibration.x, subject.chosen.task

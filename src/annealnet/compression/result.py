@@ -70,7 +70,7 @@ class Report:
         certificate: how good the annealed answer is *as an answer to its energy*.
         candidates: (energy, true divergence) of each plan that was built.
         pinned: what was left dense, and why.
-        settings: what it takes to run the job again.
+        settings: what was asked for beside the model and the data, and what ran.
         stays_dense: how many of the dense network's bytes no grid reaches.
         task: what «as good as the dense network» was taken to mean, and why.
         unit: of divergences: nats (of KL), squared error, or that of the task given.

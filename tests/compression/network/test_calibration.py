@@ -186,3 +186,12 @@ def test_jobs_say_it_once(job):
         rounding=NearestRounding(),
     )
     assert [text for text in told if text.startswith("data:")] == ["data: 6 samples, 48 bytes in memory"]
+
+
+def test_a_generator_may_fill_the_same_tensor_again():
+    def batches():
+        held = torch.empty(2, 3)
+        for number in range(4):
+            yield held.fill_(number)
+
+    assert read_batches(batches()).x.main[::2, 0].tolist() == [0.0, 1.0, 2.0, 3.0]

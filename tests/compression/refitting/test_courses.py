@@ -441,3 +441,92 @@ def test_jobs_give_networks_close_to_those_of_one_batch(case: str) -> None:
     torch.testing.assert_close(streamed, answers, rtol=0, atol=0.25 * scale)
     assert other < 2 * one + 1e-4
     assert second < 2 * first + 1e-2
+
+
+# ---- chains that two samples do not tell from others -------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.gain = nn.Linear(WIDTH, 12), nn.Linear(12, WIDTH), torch.ones(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gain * self.down(torch.relu(self.up(x)))
+
+
+class Between(nn.Module):
+    """Something happens between blocks to some samples, or is put on the blocks for each batch."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.blocks, self.head, self.what = nn.ModuleList(Residual() for _ in range(3)), nn.Linear(WIDTH, 3), what
+
+    def forward(self, x: Tensor) -> Tensor:
+        given = x
+        for block in self.blocks:
+            if self.what == "put on the blocks":
+                block.gain = given.mean(1, keepdim=True)
+            with torch.autocast("cpu", enabled=self.what == "run under"):
+                x = block(x)
+            if self.what == "added":
+                x = x + given.clamp(min=2.0)[:, :1] - 2.0
+        return self.head(x.float())
+
+
+@pytest.mark.parametrize("what", ["added", "put on the blocks", "run under"])
+@pytest.mark.parametrize("again", [False, True])
+def test_what_happens_between_blocks_is_not_left_out(what, again, monkeypatch):
+    torch.manual_seed(0)
+    network, x = Between(what).eval(), torch.randn(96, WIDTH)
+    x[:2] = x[:2].clamp(max=1.0)  # the first samples do not show it
+    whole = an.quantize(network, [x], 3, rounding=NearestRounding()).report.small.divergence
+    if again:
+        monkeypatch.setattr("annealnet.compression.refitting.dense_answers.MOST_ANSWER_BYTES", 1)
+    else:
+        monkeypatch.setattr(live, "MOST_FORWARD_BYTES", 4000)
+    parts = an.quantize(network, [x], 3, rounding=NearestRounding()).report.small.divergence
+    assert parts == pytest.approx(whole, rel=1e-3)
+
+
+def test_a_block_without_layers_to_treat_is_run_for_the_next_one(monkeypatch):
+    torch.manual_seed(0)
+    network, x = (
+        nn.Sequential(*(nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU()) for _ in range(5))).eval(),
+        torch.randn(80, WIDTH),
+    )
+    monkeypatch.setattr("annealnet.compression.refitting.dense_answers.MOST_ANSWER_BYTES", 1)
+    graph, only = trace(network, x), ["0.0", "3.0"]
+    answers = DenseAnswers.of(network, graph, x)
+    assert answers.again is not None
+    kept = {
+        name: found for _, some, outputs in answers.beside(network, only) for name, found in outputs.items() if name in some
+    }
+    for name in only:
+        inputs = network[: int(name[0])](x)
+        torch.testing.assert_close(kept[name], inputs @ network[int(name[0])][0].weight.T)
+
+
+def test_a_network_that_takes_no_single_sample_is_counted_on_two():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, track_running_stats=False))
+    forward = Forward.of(network, Inputs.of(torch.randn(8, 3)))
+    assert forward.bytes(2) == forward.one + forward.each > 0
+
+
+class Packed(nn.Module):
+    """Sequences in order of their lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.lstm, self.head = nn.Embedding(9, 4), nn.LSTM(4, 5, batch_first=True), nn.Linear(5, 2)
+
+    def forward(self, ids: Tensor, attention_mask: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.table(ids), attention_mask.sum(1), batch_first=True)
+        return self.head(self.lstm(packed)[1][0][0])
+
+
+def test_sequences_that_must_come_in_their_order_are_rounded():
+    mask = (torch.arange(6) < torch.tensor([[6], [5], [4], [4], [3], [2], [2], [1]])).long()
+    ids = torch.randint(9, (8, 6), generator=torch.Generator().manual_seed(0))
+    small = an.quantize(Packed().eval(), {"ids": ids, "attention_mask": mask}, 8, rounding=NearestRounding())
+    assert small.report.small.divergence < 1e-3

@@ -14,7 +14,7 @@ import annealnet as an
 from annealnet.compression.network.graph import trace
 from annealnet.compression.network.surgery import mask, remove
 from annealnet.compression.refitting.visits import visit
-from annealnet.compression.rounding import GptqRounding
+from annealnet.compression.rounding import GptqRounding, NearestRounding
 
 
 class SamePadded(nn.Conv2d):
@@ -138,3 +138,22 @@ def test_they_are_rounded_with_their_data() -> None:
     coarse = an.quantize(network(), [X], bits=3, rounding=GptqRounding())
     assert coarse.report.size_ratio > exact.report.size_ratio
     assert coarse.report.small.divergence < 0.05
+
+
+@pytest.mark.parametrize("shape", [(1,), (5, 1), (5, 6), (1, 6)])
+def test_a_bias_of_another_shape_is_no_bias_of_a_layer(shape, tmp_path):
+    class Odd(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(4, 6)
+            self.bias = nn.Parameter(torch.randn(shape))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.weight.T + self.bias
+
+    torch.manual_seed(0)
+    network, x = nn.Sequential(Odd(), nn.ReLU(), nn.Linear(6, 3)).eval(), torch.randn(40, 5, 4)
+    small = an.quantize(network, [x], 8, rounding=NearestRounding())
+    assert small.report.small.divergence < 1e-2
+    folder = small.save(tmp_path / "small")
+    assert sum(path.stat().st_size for path in folder.iterdir()) == small.report.small.bytes
+    torch.testing.assert_close(an.load(folder, network)(x), small.model(x), rtol=0, atol=0)

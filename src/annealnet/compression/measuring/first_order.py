@@ -166,7 +166,7 @@ def first_order(
 
 def _at_once(watched: WatchedNetwork, x: Inputs) -> int:
     """How many samples' outputs are kept together."""
-    answers = watched(next(copies(x[:1])))
+    answers = watched(x[:1].clone())
     outputs = _OF_ANSWERS * answers.numel() + sum(output.numel() for output in watched.outputs.values())
     return max(1, min(_MOST_AT_ONCE, _MOST_OUTPUTS // max(1, outputs)))
 

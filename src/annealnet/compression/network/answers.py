@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from annealnet.compression.network.batches import first_line
 from annealnet.compression.network.casts import last_cast
 from annealnet.compression.network.given import working_copy
-from annealnet.compression.network.inputs import AT_ONCE, Inputs
-from annealnet.compression.network.live import samples_at_once
+from annealnet.compression.network.inputs import Inputs
+from annealnet.compression.network.live import batches_of
 from annealnet.compression.network.outputs import answer_in
 from annealnet.compression.network.precision import in_float32
 
@@ -33,10 +33,8 @@ _LARGE = 1e15
 _OF_DTYPES = ("dtype", "scalar type", "data type")
 
 
-def copies(x: Tensor | Inputs, batch_size: int = AT_ONCE) -> Iterator[Inputs]:
+def copies(x: Tensor | Inputs, batch_size: int) -> Iterator[Inputs]:
     """The inputs in batches of their own memory: a forward that changes its input in place changes only its copy.
-
-    Every network that is run on calibration inputs is handed them by this function.
 
     Example:
         >>> x = torch.ones(3, 1)
@@ -56,7 +54,7 @@ def all_answers_of(model: nn.Module, x: Tensor | Inputs, at_once: int | None = N
     Args:
         model: a network.
         x: all inputs.
-        at_once: samples that may go through it together, 512 at most; None counts them (:func:`.samples_at_once`).
+        at_once: samples that go through it together; None counts them (:func:`.batches_of`).
 
     Example:
         >>> x = -torch.ones(3, 1)
@@ -64,8 +62,8 @@ def all_answers_of(model: nn.Module, x: Tensor | Inputs, at_once: int | None = N
         ([0.0, 0.0, 0.0], -3.0)
     """
     inputs = Inputs.of(x)
-    most = samples_at_once(model, inputs) if at_once is None else at_once
-    found = torch.cat([batch.answer(model).cpu() for batch in copies(inputs, min(AT_ONCE, most))])
+    batches = batches_of(model, inputs) if at_once is None else inputs.split(at_once)
+    found = torch.cat([batch.clone().answer(model).cpu() for batch in batches])
     return found.float() if found.is_floating_point() else found
 
 

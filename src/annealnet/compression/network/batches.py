@@ -80,6 +80,13 @@ class Batch:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
+    def clone(self) -> Batch:
+        """In memory of its own: who gave it may fill the same tensors again."""
+        own = {name: tensor.clone() for name, tensor in self.kwargs.items()}
+        return replace(
+            self, args=tuple(map(Tensor.clone, self.args)), kwargs=own, y=None if self.y is None else self.y.clone()
+        )
+
 
 # ---- one batch ---------------------------------------------------------------------------------------------
 

@@ -102,7 +102,7 @@ def read_batches(
         raise ValueError(f"output={output!r} must be a name or the number of one of the model's answers")
     found: list[Batch] = []
     like: LikeTheFirst | None = None
-    seen = 0
+    seen, held = 0, isinstance(data, Tensor | np.ndarray | list | tuple | Mapping)
     for number, given in enumerate(_batches(data, argument)):
         where = f"{argument}: batch {number}"
         batch = read_batch(given, where, model)
@@ -110,7 +110,7 @@ def read_batches(
             check_names((*batch.kwargs, *batch.settings), model, where)
         like = like or LikeTheFirst(batch)
         like.check(batch, where)
-        found.append(batch)
+        found.append(batch if held else batch.clone())
         seen += len(batch)
         if samples is not None and seen >= samples:
             break

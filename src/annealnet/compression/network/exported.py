@@ -266,7 +266,9 @@ class ExportLabels(Labels):
             weight = self._origin(product.args[at.weight]) if at is not None else None
             place, module = self._located(self._names[weight]) if weight is not None else ("", self.modules[""])
             kind = kind_of(module)
-            if weight is not None and type(kind) is Linear and self._names[bias] == f"{place}.{kind.bias_name}":
+            if weight is None or type(kind) is not Linear or self._names[bias] != f"{place}.{kind.bias_name}":
+                continue
+            if self.shapes[bias] == (len(kind.weight(module)),):  # one number for each output
                 found[total] = product
         return found
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from annealnet.compression.network.inputs import AT_ONCE, Inputs
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_kind
 from annealnet.compression.network.labelling import untouchable
+from annealnet.compression.network.live import batches_of
 from annealnet.compression.network.multiplied import fixed_layer
 from annealnet.compression.network.structure import Layer, NetworkGraph
 
@@ -99,10 +100,11 @@ def _runs(model: nn.Module, inputs: Inputs, names: set[str]) -> dict[str, tuple[
 
         return ran
 
+    batches = list(batches_of(model, inputs))
     with ExitStack() as hooks, torch.no_grad():
         for name in sorted(names):
             hooks.enter_context(model.get_submodule(name).register_forward_hook(behind(name)))
-        for batch in inputs.split(AT_ONCE):
+        for batch in batches:
             calls.clear()
             batch.clone().call(model)
     return runs

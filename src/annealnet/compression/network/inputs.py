@@ -18,10 +18,7 @@ from annealnet.compression.network.masks import counted_positions, is_mask, with
 from annealnet.compression.network.outputs import answer_in
 from annealnet.compression.network.signature import Sample, Setting, Signature, check_names
 
-__all__ = ["AT_ONCE", "Inputs"]
-
-#: Samples that go through a network at once.
-AT_ONCE = 512
+__all__ = ["Inputs"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from annealnet.compression.network.inputs import Inputs
 
-__all__ = ["Forward", "LiveBytes", "samples_at_once"]
+__all__ = ["Forward", "LiveBytes", "batches_of", "samples_at_once"]
 
 #: Bytes of tensors that a forward of calibration inputs may hold; where all samples are more, they go through in batches.
 MOST_FORWARD_BYTES = 2**29
+#: Samples of a batch at most where nothing is measured on the whole; so few go together whatever they hold.
+_MOST_SAMPLES, _FEW = 512, 2
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,16 @@ class Forward:
 
     @classmethod
     def of(cls, network: nn.Module, inputs: Inputs) -> Forward:
-        """Counted on the first two samples of some inputs."""
-        one = _live_bytes(network, inputs[:1])
-        return cls(one, max(0, _live_bytes(network, inputs[:2]) - one) if len(inputs) > 1 else one)
+        """Counted on the first two samples of some inputs; half of both where one alone does not go through."""
+        if len(inputs) < 2:
+            one = _live_bytes(network, inputs)
+            return cls(one, one)
+        both = _live_bytes(network, inputs[:2])
+        try:
+            one = _live_bytes(network, inputs[:1])
+        except (RuntimeError, ValueError, IndexError):  # moments of a batch, or a dimension that is squeezed out
+            one = both // 2
+        return cls(one, max(0, both - one))
 
     def bytes(self, samples: int) -> int:
         """Of a forward of so many samples."""
@@ -69,6 +79,17 @@ def samples_at_once(network: nn.Module, inputs: Inputs) -> int:
         1000
     """
     return Forward.of(network, inputs).at_once(len(inputs))
+
+
+def batches_of(network: nn.Module, inputs: Inputs) -> Iterator[Inputs]:
+    """The samples in batches of as many as go through a network together; a few always do.
+
+    Example:
+        >>> [len(batch) for batch in batches_of(nn.Linear(3, 2), Inputs.of(torch.zeros(600, 3)))]
+        [512, 88]
+    """
+    at_once = len(inputs) if len(inputs) <= _FEW else samples_at_once(network, inputs)
+    yield from inputs.split(min(_MOST_SAMPLES, at_once))
 
 
 def _live_bytes(network: nn.Module, inputs: Inputs) -> int:

@@ -8,7 +8,7 @@ parameters these multiply, seen through views, slices and rows picked out of the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -19,10 +19,11 @@ from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from annealnet.compression.network.inputs import AT_ONCE, Inputs
+from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import LayerKind, kind_of, layer_at, layer_kind, own_tensors
 from annealnet.compression.network.labelling import hooked
 from annealnet.compression.network.left_dense import left_dense
+from annealnet.compression.network.live import batches_of
 from annealnet.compression.network.structure import Layer, NetworkGraph, Product
 from annealnet.compression.network.ties import first_names
 
@@ -45,12 +46,12 @@ SUMS = frozenset(("add", "sub"))
 class _Operands(TorchDispatchMode):
     """Notes which parameters are multiplied, in the order of their first product, and how many multiply-adds that is."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
+    def __init__(self, parameters: dict[str, nn.Parameter], constants: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.multiply_adds: dict[str, int] = {}
         self._places: dict[int, list[tuple[int, int, str]]] = {}
         self._kept: list[Tensor] = []  # as long as copies live, nothing else lies where they do
-        self._made: set[int] = {parameter.untyped_storage().data_ptr() for parameter in parameters.values()}
+        self._made: set[int] = {one.untyped_storage().data_ptr() for one in (*parameters.values(), *constants)}
         for name, parameter in parameters.items():
             self._note(parameter, (name,))
 
@@ -138,10 +139,10 @@ def with_matrices(model: nn.Module, graph: NetworkGraph, inputs: Inputs) -> Netw
     silent = {name for name, parameter in parameters.items() if name not in owned or not graph.output_shapes[owned[name]]}
     if not silent:
         return graph
-    seen = _Operands(parameters)
+    seen, batches = _Operands(parameters, model.buffers()), list(batches_of(model, inputs))
     try:
         with torch.no_grad(), seen:
-            for batch in inputs.split(AT_ONCE):
+            for batch in batches:
                 batch.clone().call(model)
     except Exception:  # what refuses to be watched is left as it was traced
         return graph

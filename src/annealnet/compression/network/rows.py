@@ -50,7 +50,7 @@ def layer_rows(layer: nn.Module, x: Tensor, seed: int, max_rows: int, inputs: In
     kind = layer_kind(layer)
     if inputs is not None and kind.by_position:
         x = inputs.present(x)
-    return kind.rows(layer, x, torch.Generator().manual_seed(seed), max_rows)
+    return kind.rows(layer, x, torch.Generator().manual_seed(seed), max_rows).float()
 
 
 def gram_of(rows: Tensor) -> Tensor:

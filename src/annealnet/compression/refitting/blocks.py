@@ -27,7 +27,7 @@ from annealnet.compression.refitting.batches import Batches, Stacked
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.visits import Enough
 
-__all__ = ["InBlocks", "block_of", "chain_of_blocks", "courses"]
+__all__ = ["InBlocks", "block_of", "chain_of_blocks", "courses", "runs_by_itself"]
 
 #: What a block is given beside its first input: further positions, and names.
 Beside = tuple[tuple[Any, ...], dict[str, Any]]
@@ -65,6 +65,34 @@ def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
 
     chains.sort(key=lambda names: (weights(names), len(names)), reverse=True)
     return next((names for names in chains if _is_given_nothing_else(model, names, inputs)), ())
+
+
+def runs_by_itself(network: nn.Module, names: Sequence[str], batches: Batches) -> bool:
+    """Whether a chain run block by block comes to what it comes to in the network, for every sample.
+
+    A few samples do not show what is done between blocks to others, nor what a forward puts on its blocks for one batch, or
+    runs them under.
+
+    Args:
+        network: whose chain it is.
+        names: of its blocks, as :func:`chain_of_blocks` gives them.
+        batches: the calibration inputs.
+    """
+    arrived: list[Tensor] = []
+    try:
+        blocks = InBlocks.met(network, names, batches, arrived)
+        for number in range(len(names) - 1):
+            blocks.course(number).each((), lambda *_: None)
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError):
+        return False
+    return all(_are_close(one, other) for one, other in zip(blocks.x, arrived, strict=True))
+
+
+def _are_close(one: Tensor, other: Tensor) -> bool:
+    if (one.shape, one.dtype) != (other.shape, other.dtype):
+        return False
+    largest = float(other.nan_to_num().abs().max()) if other.numel() else 0.0
+    return torch.allclose(one, other, rtol=0.0, atol=1e-4 * largest, equal_nan=True)
 
 
 def block_of(layer: str, names: Sequence[str]) -> int | None:
@@ -136,14 +164,14 @@ class _Run:
 
 def _is_given_nothing_else(model: nn.Module, names: Sequence[str], inputs: Inputs) -> bool:
     """Whether what blocks get beside stays as it is when the layers of those before answer something else."""
-    _, before = _met(model, names, inputs)
+    _, before, _ = _met(model, names, inputs)
     with ExitStack() as hooks:
         for name in names:
             block = model.get_submodule(name)
             inside = [one for one in block.modules() if isinstance(kind_of(one), LayerKind) and one is not block]
             for module in (block, *(one for one in inside if not isinstance(kind_of(one), Embedding))):
                 hooks.enter_context(module.register_forward_hook(_disturbed))
-        _, after = _met(model, names, inputs)
+        _, after, _ = _met(model, names, inputs)
     pairs = zip(pytree.tree_leaves(before), pytree.tree_leaves(after), strict=True)
     return all(not isinstance(one, Tensor) or torch.equal(one, other) for one, other in pairs)
 
@@ -220,11 +248,22 @@ class InBlocks:
         self._beside = [list(of_batch) for of_batch in beside]
 
     @classmethod
-    def met(cls, network: nn.Module, names: Sequence[str], batches: Batches) -> InBlocks:
-        """Runs the network once, up to the last block, and keeps what the first block is given, and all blocks beside."""
+    def met(
+        cls, network: nn.Module, names: Sequence[str], batches: Batches, arrived: list[Tensor] | None = None
+    ) -> InBlocks:
+        """Runs the network once, up to the last block, and keeps what the first block is given, and all blocks beside.
+
+        Args:
+            network: whose chain it is.
+            names: of the blocks, in order.
+            batches: the calibration inputs.
+            arrived: gets what the last block is given, of each batch; None keeps it not.
+        """
         x, beside, laid = Stacked(batches.count), [], []
         for number in range(batches.count):
-            first, of_batch = _met(network, names, batches.batch(number))
+            first, of_batch, last = _met(network, names, batches.batch(number))
+            if arrived is not None:
+                arrived.append(last.clone())
             x.add(first.as_strided((first.numel(),), (1,)))
             laid.append((first.shape, first.stride()))
             beside.append(of_batch)
@@ -256,9 +295,10 @@ class InBlocks:
 
 
 @torch.no_grad()
-def _met(network: nn.Module, names: Sequence[str], inputs: Inputs) -> tuple[Tensor, list[Beside]]:
-    """What the first block is given, and all blocks beside; nothing behind the last one's beginning is run."""
+def _met(network: nn.Module, names: Sequence[str], inputs: Inputs) -> tuple[Tensor, list[Beside], Tensor]:
+    """What the first block is given, all blocks beside, and the last; nothing behind the last one's beginning is run."""
     first: list[Tensor] = []
+    last: list[Tensor] = []
     kept: list[Beside] = []
     copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -271,6 +311,7 @@ def _met(network: nn.Module, names: Sequence[str], inputs: Inputs) -> tuple[Tens
             first.append(args[0].clone())
         kept.append(pytree.tree_map_only(Tensor, copied, (args[1:], dict(kwargs))))
         if len(kept) == len(names):
+            last.append(args[0])
             raise Enough
 
     with ExitStack() as hooks:
@@ -278,4 +319,4 @@ def _met(network: nn.Module, names: Sequence[str], inputs: Inputs) -> tuple[Tens
             hooks.enter_context(network.get_submodule(name).register_forward_pre_hook(given, with_kwargs=True))
         with suppress(Enough):
             inputs.clone().call(network)
-    return first[0], kept
+    return first[0], kept, last[0]

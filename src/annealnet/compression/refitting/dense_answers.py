@@ -15,7 +15,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import rows_times_weight, weight_matrix
 from annealnet.compression.refitting.batches import Batches, Stacked, rows_kept
-from annealnet.compression.refitting.blocks import block_of, chain_of_blocks, courses
+from annealnet.compression.refitting.blocks import block_of, chain_of_blocks, courses, runs_by_itself
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.routing import routed_layers
 
@@ -68,6 +68,8 @@ class DenseAnswers:
         batches = Batches.of(dense, graph, x, seed)
         many = are_many(graph, len(batches.inputs), most_bytes)
         chain = chain_of_blocks(dense, batches.inputs[:2]) if many or batches.count > 1 else ()
+        if chain and not runs_by_itself(dense, chain, batches):
+            chain = ()
         seen = [layer.name for layer in graph.layers if not layer.by_value]
         kept = [name for name in seen if not many or block_of(name, chain) is None]
         logits = Stacked(batches.count)
@@ -108,8 +110,9 @@ class DenseAnswers:
                 yield course, some, self.outputs
             return
         for (course, some), (dense, _) in zip(self.courses(network, layers), self.courses(self.again, layers), strict=True):
-            inside = any(block_of(name, self.chain) is not None for name in some)
-            yield course, some, answers_at_rows(dense, some) if inside else self.outputs
+            outside = bool(some) and block_of(some[0], self.chain) is None
+            # a block without layers to tell of is run, too: the next one reads what it answers
+            yield course, some, self.outputs if outside else answers_at_rows(dense, some)
 
 
 def _finite(x: Inputs, answers: Tensor) -> Tensor:

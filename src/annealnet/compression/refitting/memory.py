@@ -27,7 +27,7 @@ from annealnet.compression.network.left_dense import tensor_bytes
 from annealnet.compression.network.live import Forward
 from annealnet.compression.network.structure import DependencyGroup
 from annealnet.compression.refitting.batches import Batches, rows_kept
-from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks
+from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks, runs_by_itself
 from annealnet.compression.refitting.dense_answers import answer_bytes, are_many
 
 __all__ = ["Memory", "available_memory", "say_memory"]
@@ -87,8 +87,12 @@ class Memory:
         batches = Batches(graph, inputs, forward.at_once(samples))
         answers, many = answer_bytes(graph, samples), are_many(graph, samples)
         chain = chain_of_blocks(dense, inputs[:2]) if many or batches.count > 1 else ()
+        if chain and not runs_by_itself(dense, chain, _a_few(batches)):
+            chain = ()
         own = {layer.name: _layer_bytes(layer, rows_kept(graph, layer, samples)) for layer in seen}
-        blocks, layer = _at_the_worst(own, chain, [(1 + many) * kept for kept in _block_bytes(dense, batches, chain)])
+        blocks, layer = _at_the_worst(
+            own, chain, [(1 + many) * kept for kept in (_block_bytes(dense, batches, chain) if chain else ())]
+        )
         if many and chain:
             answers = _of_a_block(answers, chain)
         given = sum(tensor.nbytes for tensor in inputs.tensors.values())
@@ -166,11 +170,13 @@ def _other_answers(dense: nn.Module, batches: Batches) -> int:
     return others * all_answers_of(dense, batches.inputs[:1], 1).nbytes if others else 0
 
 
+def _a_few(batches: Batches) -> Batches:
+    return replace(batches, inputs=batches.inputs[:2], at_once=2)
+
+
 def _block_bytes(dense: nn.Module, batches: Batches, chain: tuple[str, ...]) -> list[int]:
     """What is kept at each block, for all samples; counted on a few of them."""
-    few = replace(batches, inputs=batches.inputs[:2], at_once=2)
-    if not chain:
-        return []
+    few = _a_few(batches)
     blocks, kept = InBlocks.met(dense, chain, few), list[int]()
     for number in range(len(chain)):
         kept.append(blocks.num_bytes * len(batches.inputs) // len(few.inputs))

@@ -50,7 +50,11 @@ def routed_layers(network: nn.Module, layers: Sequence[str], x: Inputs) -> froze
     count = len(some)
     if count < 2:
         return frozenset()
-    straight, turned = _reads(network, layers, some), _reads(network, layers, some[torch.arange(count - 1, -1, -1)])
+    straight = _reads(network, layers, some)
+    try:
+        turned = _reads(network, layers, some[torch.arange(count - 1, -1, -1)])
+    except (RuntimeError, ValueError):  # samples must come in their order, as sequences packed by length
+        return frozenset(layers) - straight.keys()
     aligned = {name for name, given in straight.items() if name in turned and _turns(given, turned[name], count)}
     return frozenset(layers) - aligned
 

@@ -139,7 +139,8 @@ def listen(
         if name not in waiting or not given.numel():  # an expert may be called with no sample at all
             return
         del waiting[name]
-        at(name, module, given)
+        with torch.autocast("cpu", enabled=False):  # what a forward runs under is not for what is computed about it
+            at(name, module, given)
         if not waiting and not answer:
             raise Enough
 

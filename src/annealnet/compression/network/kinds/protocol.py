@@ -155,20 +155,19 @@ class LayerKind(ABC):
         setattr(module, self.weight_name, nn.Parameter(self.laid(weight), requires_grad=old.requires_grad))
 
     def bias(self, module: nn.Module) -> Tensor | None:
-        """The bias ``(outputs,)``, the parameter itself; None where there is none."""
+        """The bias ``(outputs,)``, the parameter itself; None where there is none, or one of its own for each position."""
         found = getattr(module, self.bias_name, None)
-        return found if isinstance(found, Tensor) else None
+        return found if isinstance(found, Tensor) and found.shape == self.weight(module).shape[:1] else None
 
     def narrow(self, module: nn.Module, kept_out: np.ndarray, kept_in: np.ndarray) -> None:
         """Leaves the outputs ``(outputs,)`` and inputs ``(inputs,)`` kept, both bool, in place.
 
         All groups of a grouped layer read the same places; a depthwise output reads its only one.
         """
-        groups, weight = self.groups(module), self.weight(module)
+        groups, weight, bias = self.groups(module), self.weight(module), self.bias(module)
         depthwise = groups > 1 and groups == len(kept_in)
         reads = np.ones(1, dtype=bool) if depthwise else kept_in[: len(kept_in) // groups]
         self.put_weight(module, narrowed(weight.detach(), kept_out, reads))
-        bias = self.bias(module)
         if bias is not None:
             setattr(module, self.bias_name, narrowed(bias, kept_out))
         self.resize(module, int(kept_out.sum()), int(kept_in.sum()))

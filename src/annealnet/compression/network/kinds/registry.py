@@ -156,7 +156,7 @@ def no_layers(work: str) -> str:
 
 
 def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
-    """The names of a layer's weight and bias in the state dict of a network in which it is called ``name``.
+    """The names of a layer's weight, and of its bias if it has one, in the state dict of a network that calls it ``name``.
 
     Example:
         >>> own_tensors("head", nn.Linear(2, 3))
@@ -166,7 +166,8 @@ def own_tensors(name: str, module: nn.Module) -> tuple[str, ...]:
         owner, bias = name.rpartition(".")[0], module.bias_leaf
         return (name,) if bias is None else (name, f"{owner}.{bias}" if owner else bias)
     kind, ahead = layer_kind(module), f"{name}." if name else ""
-    return f"{ahead}{kind.weight_name}", f"{ahead}{kind.bias_name}"
+    weight, bias = f"{ahead}{kind.weight_name}", f"{ahead}{kind.bias_name}"
+    return (weight,) if kind.bias(module) is None else (weight, bias)
 
 
 def weight_of(module: nn.Module) -> Tensor:
