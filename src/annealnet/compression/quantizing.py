@@ -106,7 +106,7 @@ def quantize(
     small = fold_batch_norms(subject.dense, graph)
     grids = compensate(small, graph, keep, widths, answers, chosen, ridge, settled=kept, progress=say)
     said = {
-        "bits": bits if isinstance(bits, int) else dict(bits),
+        "bits": widths if isinstance(bits, Mapping) else int(bits),
         "output": output,
         "seed": seed,
         "ridge": ridge,

@@ -134,7 +134,8 @@ class Stuck(dimod.Sampler):
 @pytest.mark.parametrize("bit", [0, 1])
 def test_reads_that_break_everything_are_mended(digits_problem, bit):
     found = PLANS.propose(digits_problem, Stuck(bit), 1, seed=0)
-    assert found.reads == {"reads": 64, "feasible_reads": 0, "mended_reads": CALLS, "calls": CALLS}
+    told = {"reads": 64, "feasible_reads": 0, "mended_reads": CALLS, "calls": CALLS}
+    assert {name: found.reads[name] for name in told} == told
     assert digits_problem.space.fits(*digits_problem.space.decode(found.states[0]), digits_problem.limits)
 
 

@@ -329,6 +329,17 @@ class AddedInForward(nn.Linear):
         return F.linear(x, self.weight + 0.5 * (self.b @ self.a), self.bias)
 
 
+class Scaled(AddedInForward):
+    """Its scale is a buffer."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.register_buffer("scale", torch.tensor(0.5), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight + self.scale * (self.b @ self.a), self.bias)
+
+
 class AllItsOwn(nn.Module):
     """The same without being a linear layer."""
 
@@ -377,6 +388,7 @@ def merged(inputs: int, outputs: int) -> nn.Module:
 #: How the update is there, and the widths of the groups of channels that may go.
 UPDATED: dict[str, tuple[Callable[[int, int], nn.Module], list[int]]] = {
     "added in forward": (AddedInForward, []),
+    "scaled by a buffer": (Scaled, []),
     "all its own": (AllItsOwn, []),
     "beside": (Beside, [24, 2, 24, 2]),
     "parametrised": (parametrized, [24, 24]),

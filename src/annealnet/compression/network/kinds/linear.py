@@ -32,6 +32,11 @@ class Linear(LayerKind):
         outputs, inputs = self.weight(module).shape
         return LayerLabels(axis, passage.classes.fresh(outputs), passage.read(axis, inputs))
 
+    def bias(self, module: nn.Module) -> Tensor | None:
+        """The bias ``(outputs,)``; None where there is none, or one of another shape, as for each position."""
+        found = super().bias(module)
+        return found if found is not None and found.shape == self.weight(module).shape[:1] else None
+
     def rows(self, module: nn.Module, x: Tensor, generator: torch.Generator, max_rows: int) -> Tensor:
         """All positions of all samples are one list; some are drawn where there are too many."""
         rows = x.reshape(-1, x.shape[-1])

@@ -155,9 +155,9 @@ class LayerKind(ABC):
         setattr(module, self.weight_name, nn.Parameter(self.laid(weight), requires_grad=old.requires_grad))
 
     def bias(self, module: nn.Module) -> Tensor | None:
-        """The bias ``(outputs,)``, the parameter itself; None where there is none, or one of its own for each position."""
+        """The bias ``(outputs,)``, the parameter itself; None where there is none."""
         found = getattr(module, self.bias_name, None)
-        return found if isinstance(found, Tensor) and found.shape == self.weight(module).shape[:1] else None
+        return found if isinstance(found, Tensor) else None
 
     def narrow(self, module: nn.Module, kept_out: np.ndarray, kept_in: np.ndarray) -> None:
         """Leaves the outputs ``(outputs,)`` and inputs ``(inputs,)`` kept, both bool, in place.
