@@ -15,6 +15,7 @@ pairwise idea is that of Combinatorial Brain Surgeon (2203.04466) and iCBS (2411
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import dimod
@@ -78,9 +79,10 @@ class DataAware:
         """Anneals the energy; see :class:`~annealnet.compression.formulations.protocol.Formulation`."""
         energy = self.energy(problem)
         starts = self.starts(problem, energy)
-        refined = _with_optimal_widths(problem, energy, starts)
+        refine = _widths_refined(problem, energy)
+        refined = refine(starts)
         found = anneal_plans(energy, sampler, count, seed, self.reads, self._sweeps(energy.num_variables), refined)
-        states = np.concatenate([found.states, _with_optimal_widths(problem, energy, found.states), refined])
+        states = np.concatenate([found.states, refine(found.states), refined])
         best = best_distinct(energy, states, count, found.certificate, found.reads)
         given = {state.tobytes() for state in found.states}
         by_widths = sum(state.tobytes() not in given for state in best.states)
@@ -118,21 +120,19 @@ class DataAware:
         return sparse.coo_matrix((values, (rows, cols)), shape=(n, n))
 
 
-def _with_optimal_widths(problem: Problem, energy: ConstrainedEnergy, states: np.ndarray) -> np.ndarray:
-    """The same channels with the widths of least energy: widths couple with channels and not with each other.
+def _widths_refined(problem: Problem, energy: ConstrainedEnergy) -> Callable[[np.ndarray], np.ndarray]:
+    """Gives states the widths of least energy for their channels: widths couple with channels and not with each other.
 
     A state whose widths are the best known already stays as it is; uint8 ``(states, num_variables)``.
     """
-    space, units = problem.space, problem.graph.num_units
-    couplings, linear = energy.energy_part.couplings(), np.asarray(energy.energy_part.expanded_linear()[0])
-    found = []
-    for state in states:
+    space, units, part = problem.space, problem.graph.num_units, energy.energy_part
+    linear, couplings = part.expanded_linear()[0][units:], part.couplings()[units:, :units]
+
+    def refined(state: np.ndarray) -> np.ndarray:
         keep, _ = space.decode(state)
-        channels = np.concatenate([~keep, np.zeros(space.num_variables - units, dtype=bool)]).astype(float)
-        costs = linear + couplings @ channels
-        bits = optimal_widths(
-            space, keep, {choice: float(costs[at]) for choice, at in space.width_index.items()}, problem.limits
-        )
-        refined = state if bits is None else space.encode(keep, bits)
-        found.append(min((state, refined), key=lambda one: float(energy.energy(one))))
-    return np.array(found, dtype=np.uint8)
+        costs = dict(zip(space.choices, (linear + couplings @ ~keep).tolist(), strict=True))
+        bits = optimal_widths(space, keep, costs, problem.limits)
+        other = state if bits is None else space.encode(keep, bits)
+        return min((state, other), key=lambda one: float(energy.energy(one)))
+
+    return lambda states: np.array([refined(state) for state in states], dtype=np.uint8)

@@ -27,7 +27,7 @@ from annealnet.compression.refitting.batches import Batches, Stacked
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.visits import Enough
 
-__all__ = ["InBlocks", "block_of", "chain_of_blocks", "courses", "runs_by_itself"]
+__all__ = ["InBlocks", "block_of", "chain_of_blocks", "chain_that_runs", "courses"]
 
 #: What a block is given beside its first input: further positions, and names.
 Beside = tuple[tuple[Any, ...], dict[str, Any]]
@@ -67,7 +67,13 @@ def chain_of_blocks(model: nn.Module, inputs: Inputs) -> tuple[str, ...]:
     return next((names for names in chains if _is_given_nothing_else(model, names, inputs)), ())
 
 
-def runs_by_itself(network: nn.Module, names: Sequence[str], batches: Batches) -> bool:
+def chain_that_runs(network: nn.Module, batches: Batches) -> tuple[str, ...]:
+    """The chain of blocks that can be run block by block on these samples; none where there is none."""
+    names = chain_of_blocks(network, batches.inputs[:2])
+    return names if names and _runs_by_itself(network, names, batches) else ()
+
+
+def _runs_by_itself(network: nn.Module, names: Sequence[str], batches: Batches) -> bool:
     """Whether a chain run block by block comes to what it comes to in the network, for every sample.
 
     A few samples do not show what is done between blocks to others, nor what a forward puts on its blocks for one batch, or

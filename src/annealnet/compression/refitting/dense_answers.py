@@ -15,7 +15,7 @@ from annealnet.compression.network.inputs import Inputs
 from annealnet.compression.network.kinds import weight_of
 from annealnet.compression.network.rows import rows_times_weight, weight_matrix
 from annealnet.compression.refitting.batches import Batches, Stacked, rows_kept
-from annealnet.compression.refitting.blocks import block_of, chain_of_blocks, courses, runs_by_itself
+from annealnet.compression.refitting.blocks import block_of, chain_that_runs, courses
 from annealnet.compression.refitting.courses import Course
 from annealnet.compression.refitting.routing import routed_layers
 
@@ -67,9 +67,7 @@ class DenseAnswers:
         """
         batches = Batches.of(dense, graph, x, seed)
         many = are_many(graph, len(batches.inputs), most_bytes)
-        chain = chain_of_blocks(dense, batches.inputs[:2]) if many or batches.count > 1 else ()
-        if chain and not runs_by_itself(dense, chain, batches):
-            chain = ()
+        chain = chain_that_runs(dense, batches) if many or batches.count > 1 else ()
         seen = [layer.name for layer in graph.layers if not layer.by_value]
         kept = [name for name in seen if not many or block_of(name, chain) is None]
         logits = Stacked(batches.count)

@@ -27,7 +27,7 @@ from annealnet.compression.network.left_dense import tensor_bytes
 from annealnet.compression.network.live import Forward
 from annealnet.compression.network.structure import DependencyGroup
 from annealnet.compression.refitting.batches import Batches, rows_kept
-from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_of_blocks, runs_by_itself
+from annealnet.compression.refitting.blocks import InBlocks, block_of, chain_that_runs
 from annealnet.compression.refitting.dense_answers import answer_bytes, are_many
 
 __all__ = ["Memory", "available_memory", "say_memory"]
@@ -86,9 +86,7 @@ class Memory:
         forward, samples = Forward.of(dense, inputs), len(inputs)
         batches = Batches(graph, inputs, forward.at_once(samples))
         answers, many = answer_bytes(graph, samples), are_many(graph, samples)
-        chain = chain_of_blocks(dense, inputs[:2]) if many or batches.count > 1 else ()
-        if chain and not runs_by_itself(dense, chain, _a_few(batches)):
-            chain = ()
+        chain = chain_that_runs(dense, _a_few(batches)) if many or batches.count > 1 else ()
         own = {layer.name: _layer_bytes(layer, rows_kept(graph, layer, samples)) for layer in seen}
         blocks, layer = _at_the_worst(
             own, chain, [(1 + many) * kept for kept in (_block_bytes(dense, batches, chain) if chain else ())]
